@@ -1,0 +1,237 @@
+"""Train a U-Net from composed YAML: python run.py lr=1e-3 batch_size=8
+
+Reads top to bottom as what a run is. torch is imported inside train(), so that --help and --cfg stay quick.
+"""
+
+import logging
+import math
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from unet_exp import commandline, runs
+from unet_exp.commandline import CommandLine
+from unet_exp.config import check, check_resume, output_problem, register, save_resolved
+from unet_exp.errors import ConfigError, UserError
+from unet_exp.schema import Config
+
+if TYPE_CHECKING:
+    from unet_exp.training.loop import Parts
+    from unet_exp.training.state import State
+
+CONF = Path(__file__).resolve().parent / "conf"
+log = logging.getLogger("unet_exp")
+command = CommandLine([])  # set once, before Hydra starts
+failures: list[Path] = []  # jobs of a sweep that failed while the others went on
+
+
+def train(config: Config, run_dir: Path, saved: DictConfig | None) -> float:
+    """One run: data, parts, fit, pictures; returns the best metric. saved: config of a run to continue."""
+    from unet_exp import build
+    from unet_exp.training import checkpoint, determinism
+    from unet_exp.training.loop import fit, is_finished, restore
+    from unet_exp.training.signals import stop_on_signals
+    from unet_exp.training.state import State, Sums
+    from unet_exp.training.tracking import Tracker
+
+    last = run_dir / runs.CHECKPOINTS / checkpoint.LAST
+    state = State(Sums(len(config.data.classes)))
+    contents = None
+    if saved is not None:
+        check_resume(saved, config)
+        contents = checkpoint.load(last)
+        state = State.from_dict(contents["state"])
+        if is_finished(state, config):
+            log.info("%s is finished (epoch %d of %d): nothing to do", run_dir, state.epoch, config.epochs)
+            return best_metric(state.best_metric)
+
+    config = build.decide_machine(config)
+    determinism.set_up(config.seed, config.trainer.deterministic, int(config.threads))
+    data = build.read_data(config)
+    config = build.decide_from_data(config, data)
+    parts = build.build_parts(config, data)
+    if contents is not None:
+        state = restore(parts, contents, last)
+
+    environment = runs.describe_environment(config.device, int(config.threads))
+    runs.write_status(run_dir, "running", epoch=state.epoch)
+    runs.write_environment(run_dir, environment)
+    save_resolved(config, run_dir / runs.RESOLVED_CONFIG)
+    trainer = config.trainer
+    tracker = Tracker(
+        run_dir,
+        classes=config.data.classes,
+        epochs=config.epochs,
+        log_every=trainer.log_every,
+        images_every=trainer.images_every,
+        images_max=trainer.images_max,
+        images_each_batch=trainer.images_each_batch,
+        denorm=build.build_normalization(config),
+        first_epoch=state.epoch,
+    )
+    yaml = (run_dir / runs.RESOLVED_CONFIG).read_text(encoding="utf-8")
+    checkpoints = checkpoint.Checkpoints(run_dir / runs.CHECKPOINTS, yaml, trainer.keep)
+    say_what_runs(config, parts, state.epoch)
+    tracker.hparams(build.hparams(config))
+    with stop_on_signals() as stop:
+        fit(parts, config, state, tracker, checkpoints, stop)
+    tracker.close()
+
+    facts = {"epoch": state.epoch, "step": state.step, "best_metric": state.best_metric,
+             "monitor": trainer.monitor, "best_epoch": state.best_epoch,
+             "seconds": state.seconds}  # fmt: skip
+    if stop.requested:
+        runs.write_status(run_dir, "interrupted", **facts)
+        log.info("stopped in epoch %d after update %d; everything is saved", state.epoch + 1, state.step)
+        log.info("continue: %s", resume_command(run_dir))
+        sys.exit(128 + stop.signal)
+    draw(run_dir, config, parts, state)
+    runs.write_status(run_dir, "finished", **facts)
+    say_where(run_dir, config, state)
+    return best_metric(state.best_metric)
+
+
+def draw(run_dir: Path, config: Config, parts: "Parts", state: "State") -> None:
+    """plots/curves.png, and plots/samples.png with the best weights."""
+    from unet_exp import build, report
+    from unet_exp.inference.predictor import extreme_samples
+    from unet_exp.training import checkpoint
+
+    report.draw_curves(run_dir, config.trainer.monitor, state.best_epoch)
+    best = run_dir / runs.CHECKPOINTS / checkpoint.BEST
+    if not best.exists():  # no validation gave a number
+        return
+    checkpoint.load_weights(parts.evaluated, checkpoint.weights_of(checkpoint.load(best)), best)
+    results = extreme_samples(parts.evaluated, parts.val.dataset, parts.classes, parts.precision, each=2)
+    report.draw_samples(run_dir, results, parts.classes, build.build_normalization(config))
+
+
+def say_what_runs(config: Config, parts: "Parts", done: int) -> None:
+    number = sum(weight.numel() for weight in parts.model.parameters())
+    name = str(config.model["_target_"]).rpartition(".")[2]
+    log.info(
+        "%s, %.1f M parameters, on %s (%s, %d threads)",
+        name, number / 1e6, config.device, config.trainer.precision, config.threads,
+    )  # fmt: skip
+    samples = [len(loader.dataset) for loader in (parts.train, parts.val)]
+    log.info("%s: %d training and %d validation images", config.data.kind, *samples)
+    if done:
+        log.info("continuing after epoch %d", done)
+
+
+def say_where(run_dir: Path, config: Config, state: "State") -> None:
+    if state.best_metric is not None:
+        log.info(
+            "best %s %.4f in epoch %d, %.0f s",
+            config.trainer.monitor,
+            state.best_metric,
+            state.best_epoch,
+            state.seconds,
+        )
+    shown = shown_path(run_dir)
+    log.info("run:  %s", shown)
+    log.info(
+        "open: %s, or tensorboard --logdir %s",
+        f"{shown}/{runs.PLOTS}/samples.png",
+        shown_path(run_dir.parent),
+    )
+    log.info("next: python run.py from_run=%s lr=%g", shown, config.lr / 2)
+
+
+def shown_path(path: Path) -> str:
+    """As short as it can be typed from here."""
+    relative = os.path.relpath(path)
+    return shlex.quote(relative if not relative.startswith("../..") else str(path))
+
+
+def resume_command(run_dir: Path) -> str:
+    return f"python {shown_path(Path(__file__))} resume={shown_path(run_dir)}"
+
+
+def best_metric(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+@hydra.main(config_path="conf", config_name="config", version_base="1.3")
+def main(cfg: DictConfig) -> float:
+    """One job; returns the best metric for sweeps. A failed job of a sweep leaves the others running."""
+    run_dir = Path(HydraConfig.get().runtime.output_dir)
+    alone = HydraConfig.get().mode == RunMode.RUN
+    try:
+        problem = None if alone else output_problem(run_dir)
+        if problem:
+            raise ConfigError(problem)
+        return train(check(cfg), run_dir, command.saved)
+    except UserError as error:
+        report_failure(run_dir, str(error), alone)
+        if alone:
+            sys.exit(1)
+        failures.append(run_dir)
+        return math.nan
+    except KeyboardInterrupt:
+        has_checkpoint = runs.has_checkpoints(run_dir)
+        print(
+            "stopped; continue: " + resume_command(run_dir)
+            if has_checkpoint
+            else "stopped before training began"
+        )
+        runs.remove_unstarted(run_dir)
+        sys.exit(130)
+    except Exception as error:
+        if alone and not runs.read_status(run_dir):
+            runs.remove_unstarted(run_dir)
+        else:
+            report_failure(run_dir, f"{type(error).__name__}: {error}", alone)
+        log.exception("this is a mistake of the program, not yours")
+        if alone:
+            raise
+        failures.append(run_dir)
+        return math.nan
+
+
+def report_failure(run_dir: Path, message: str, alone: bool) -> None:
+    """Say why on stderr and in run.log; remove a single run that never began, else note it in status.json."""
+    print(f"error: {message}", file=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.emit(log.makeRecord(log.name, logging.ERROR, __file__, 0, f"error: {message}", (), None))
+    status = runs.read_status(run_dir)
+    if alone and not status and command.resume is None:
+        runs.remove_unstarted(run_dir)
+    elif command.resume is None or status.get("state") == "running":
+        try:
+            runs.write_status(run_dir, "failed", error=message)
+        except UserError as error:  # a full disk, most likely what failed before
+            print(f"error: {error}", file=sys.stderr)
+
+
+def start() -> None:
+    """Prepare the command line, let Hydra compose and run, and turn failures into exit codes."""
+    global command
+    register()
+    try:
+        command = commandline.prepare(sys.argv[1:])
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    if command.resume is not None:
+        runs.resume_here()
+    sys.argv[1:] = command.argv
+    try:
+        main()
+    except SystemExit as stop:
+        if stop.code == 1 and not runs.is_composed():
+            print("\n".join(commandline.suggestions(command.argv, CONF)), file=sys.stderr)
+        raise
+    if failures:
+        sys.exit(f"error: {len(failures)} jobs failed: " + ", ".join(map(str, failures)))
+
+
+if __name__ == "__main__":
+    start()

@@ -1,0 +1,197 @@
+"""From a typed config to objects. The only caller of instantiate, and only for allow-listed classes."""
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from hydra.utils import get_class, instantiate
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from unet_exp.config import allowed_heads, allowed_prefixes
+from unet_exp.data.datasets import Samples, SegmentationDataset, check_batches, load_samples
+from unet_exp.data.loaders import EpochBatches, Loader
+from unet_exp.data.splits import find_splits
+from unet_exp.data.transforms import Compose
+from unet_exp.errors import ConfigError, DataError
+from unet_exp.schema import Config
+from unet_exp.training import precision
+from unet_exp.training.loop import Parts
+
+
+def build(node: dict[str, Any], group: str, **known: Any) -> Any:
+    """An object from a node with a _target_, `known` added to its arguments.
+
+    Raises ConfigError for a target that is not a class of the group's allowed places, and for arguments
+    that the class does not take.
+    """
+    target = node["_target_"]
+    prefixes = allowed_prefixes(group)
+    try:
+        cls = get_class(target)
+    except Exception as error:
+        raise ConfigError(
+            f"{group}._target_ {target} can't be imported: {str(error).splitlines()[0]}",
+            do="check the dotted path of the class, and that its package can be found",
+        ) from error
+    # torch.optim.os.system starts with an allowed prefix; the class's own module tells the truth.
+    if not target.startswith(prefixes) or not f"{cls.__module__}.".startswith(prefixes):
+        raise ConfigError(
+            f"{group}._target_ {target} is not allowed: it comes from {cls.__module__}",
+            allowed=", ".join(f"{prefix}*" for prefix in prefixes),
+        )
+    arguments = {key: value for key, value in node.items() if key != "_target_"}
+    taken = list(inspect.signature(cls).parameters)
+    unknown = [key for key in arguments if key not in taken]
+    if unknown and "kwargs" not in taken:
+        raise ConfigError(f"{group}: {target} does not take {', '.join(unknown)}", allowed=", ".join(taken))
+    try:
+        return instantiate({"_target_": target, **arguments, "_convert_": "all"}, **known)
+    except Exception as error:
+        cause = error.__cause__ or error
+        raise ConfigError(
+            f"{group}: {target} refuses its arguments: {str(cause).splitlines()[0]}",
+            do=f"its arguments are: {', '.join(taken)}",
+        ) from error
+
+
+def decide_machine(config: Config) -> Config:
+    """Replace the 'auto' of device, precision, memory format, threads and mode by what this machine has."""
+    device = precision.decide_device(config.device)
+    trainer = dataclasses.replace(
+        config.trainer,
+        precision=precision.decide_precision(config.trainer.precision, device),
+        channels_last=precision.decide_channels_last(config.trainer.channels_last, device),
+        mode={"auto": "min" if config.trainer.monitor == "loss" else "max"}.get(
+            config.trainer.mode, config.trainer.mode
+        ),
+    )
+    return dataclasses.replace(
+        config, device=str(device), threads=precision.decide_threads(config.threads), trainer=trainer
+    )
+
+
+def read_data(config: Config) -> dict[str, Samples]:
+    """The samples of train and val, every file read and checked. Raises DataError."""
+    splits = find_splits(config.data)
+    overfit = config.trainer.overfit_samples
+    if overfit is not None:
+        splits["train"] = splits["val"] = splits["train"][:overfit]
+    data = {
+        part: load_samples(splits[part], part, config.data.cache, config.data.cache_limit_mb)
+        for part in ("train", "val")
+    }
+    if data["train"].channels != data["val"].channels:
+        raise DataError(
+            f"train images have {data['train'].channels} channels, val images {data['val'].channels}",
+            do="save all of them as grey or all as RGB",
+        )
+    crop = config.transform["train"].get("crop", {}).get("size") if overfit is None else None
+    check_batches(data["train"], "train", config.batch_size, crop)
+    return data
+
+
+def decide_from_data(config: Config, data: dict[str, Samples]) -> Config:
+    """Replace the 'auto' that the data answers: channels of the network and workers."""
+    model = dict(config.model)
+    channels = {"in_channels": data["train"].channels, "out_channels": allowed_heads(config)[0]}
+    for key, value in channels.items():
+        if model.get(key) == "auto":
+            model[key] = value
+    if model.get("in_channels", channels["in_channels"]) != channels["in_channels"]:
+        raise ConfigError(
+            f"model.in_channels is {model['in_channels']}, but the images have "
+            f"{channels['in_channels']} channels",
+            do="model.in_channels=auto",
+        )
+    workers = config.num_workers
+    if workers == "auto":
+        in_ram = all(samples.pairs is not None for samples in data.values())
+        workers = 0 if in_ram else min(2, precision.decide_threads("auto"))
+    cache = "ram" if data["train"].pairs is not None else "none"
+    return dataclasses.replace(
+        config, model=model, num_workers=workers, data=dataclasses.replace(config.data, cache=cache)
+    )
+
+
+def build_parts(config: Config, data: dict[str, Samples]) -> Parts:
+    """Everything fit() needs. The config has no 'auto' left."""
+    place = precision.Precision(
+        torch.device(config.device), config.trainer.precision, bool(config.trainer.channels_last)
+    )
+    train, val = build_loaders(config, data)
+    model = build(config.model, "model").to(place.device)
+    if place.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    ema = None
+    if config.trainer.ema_decay is not None:
+        average = get_ema_multi_avg_fn(config.trainer.ema_decay)  # type: ignore[no-untyped-call]
+        ema = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+    if config.trainer.compile:
+        model.compile()
+    optimizer = build(config.optimizer, "optimizer", params=model.parameters())
+    updates = math.ceil(len(train) / config.trainer.accumulate) * config.epochs
+    scheduler = {
+        key: {"total_steps": updates, "monitor_mode": config.trainer.mode}.get(value, value)
+        if isinstance(value, str)
+        else value
+        for key, value in config.scheduler.items()
+    }
+    interval = str(scheduler.pop("interval"))
+    return Parts(
+        model=model,
+        loss=build(config.loss, "loss").to(place.device),
+        optimizer=optimizer,
+        scheduler=build(scheduler, "scheduler", optimizer=optimizer),
+        scheduler_interval=interval,
+        ema=ema,
+        precision=place,
+        scaler=place.scaler(),
+        train=train,
+        val=val,
+        classes=config.data.classes,
+    )
+
+
+def build_loaders(config: Config, data: dict[str, Samples]) -> tuple[Loader, Loader]:
+    """Training: shuffled and augmented. Validation: in order, plain; one by one where sizes differ."""
+    trainer, pin = config.trainer, config.device.startswith("cuda")
+    augment = build_transform(config.transform["train" if trainer.overfit_samples is None else "eval"])
+    plain = build_transform(config.transform["eval"])
+    val_batch = config.batch_size if len(set(data["val"].sizes)) == 1 else 1
+    loaders = []
+    for part, transform, batch_size, shuffle, limit in (
+        ("train", augment, config.batch_size, True, trainer.limit_train_batches),
+        ("val", plain, val_batch, False, trainer.limit_val_batches),
+    ):
+        dataset = SegmentationDataset(data[part], transform, config.seed)
+        batches = EpochBatches(len(dataset), batch_size, config.seed, shuffle, limit)
+        loaders.append(Loader(dataset, batches, int(config.num_workers), pin))
+    return loaders[0], loaders[1]
+
+
+def build_transform(steps: dict[str, dict[str, Any]]) -> Compose:
+    transforms: Sequence[Any] = [build(step, "transform") for step in steps.values()]
+    return Compose(transforms)
+
+
+def build_normalization(config: Config) -> tuple[float, float]:
+    """mean and std that undo the evaluation transform's Normalization, (0, 1) if it has none."""
+    for step in config.transform["eval"].values():
+        if step["_target_"].endswith(".Normalization"):
+            return float(step["mean"]), float(step["std"])
+    return 0.0, 1.0
+
+
+def hparams(config: Config) -> dict[str, Any]:
+    """The knobs people compare in TensorBoard: the typed ones and what was chosen of each group."""
+    chosen = {
+        group: str(getattr(config, group)["_target_"]).rpartition(".")[2]
+        for group in ("model", "loss", "optimizer", "scheduler")
+    }
+    knobs = {key: getattr(config, key) for key in ("lr", "batch_size", "epochs", "seed", "device")}
+    network = {f"model.{k}": v for k, v in config.model.items() if isinstance(v, (int, float, str, bool))}
+    network.pop("model._target_", None)
+    return {**knobs, **chosen, "data": config.data.kind, "precision": config.trainer.precision, **network}

@@ -1,0 +1,64 @@
+"""Batches whose order and content are a function of (seed, epoch), whatever the number of workers."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import DataLoader, Sampler
+
+from unet_exp.data.datasets import SegmentationDataset
+from unet_exp.data.transforms import Sample
+
+
+class EpochBatches(Sampler[list[tuple[int, int]]]):
+    """Lists of (epoch, index), the samples of one batch each; the last may be short.
+
+    Set `epoch` and `start` (batches to leave out, for a run that goes on within an epoch) before iterating.
+    limit: batches per epoch at most.
+    """
+
+    def __init__(
+        self, samples: int, batch_size: int, seed: int, shuffle: bool, limit: int | None = None
+    ) -> None:
+        self.samples, self.batch_size, self.seed, self.shuffle = samples, batch_size, seed, shuffle
+        self.num_batches = min(math.ceil(samples / batch_size), limit or samples)
+        self.epoch, self.start = 0, 0
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = np.arange(self.samples)
+        if self.shuffle:
+            order = np.random.default_rng((0, self.seed, self.epoch)).permutation(self.samples)
+        for batch in range(self.start, self.num_batches):
+            chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield [(self.epoch, int(index)) for index in chosen]
+
+    def batch_samples(self, first: int, last: int) -> int:
+        """How many samples the batches first..last-1 hold."""
+        return min(last * self.batch_size, self.samples) - first * self.batch_size
+
+
+class Loader:
+    """A DataLoader with its EpochBatches; workers, where there are any, stay alive between epochs."""
+
+    def __init__(
+        self, dataset: SegmentationDataset, batches: EpochBatches, num_workers: int, pin_memory: bool
+    ) -> None:
+        self.dataset, self.batches = dataset, batches
+        self.loader: DataLoader[Sample] = DataLoader(
+            dataset,
+            batch_sampler=batches,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            persistent_workers=num_workers > 0,
+        )
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Sample]:
+        """The batches of an epoch (counted from 0), from batch `start` on."""
+        self.batches.epoch, self.batches.start = epoch, start
+        return iter(self.loader)

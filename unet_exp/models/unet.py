@@ -1,0 +1,158 @@
+"""The U-Net (Ronneberger, Fischer and Brox, 2015, arXiv:1505.04597)."""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unet_exp.errors import ModelError
+from unet_exp.models.sizes import nearest_sizes, output_size
+
+
+class UNet(nn.Module):
+    """Float image N x in_channels x H x W to logits N x out_channels x H x W.
+
+    The defaults are the classical network of 64 to 1024 channels, with padded convolutions and batch
+    normalisation, which the paper has not. padding="same" takes any H and W: the image is continued at
+    its right and bottom border up to a multiple of 2**depth and the logits are cut back. padding="valid"
+    is the paper's: logits are smaller than the image (572 -> 388) and only some sizes fit.
+
+    in_channels, out_channels: channels of the image, logits per pixel. base_channels: channels of the
+    first level, doubled at each of the `depth` levels. norm: batch, instance, group (groups of 8
+    channels, fewer where the width is no multiple) or none. dropout: probability, at the end of the
+    contracting path. upsample: transpose (learned 2x2) or bilinear followed by a 1x1 convolution.
+    Weights start after He et al., 2015, as in the paper. Raises ModelError for an image that does not fit.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        base_channels: int = 64,
+        depth: int = 4,
+        norm: str = "batch",
+        dropout: float = 0.0,
+        upsample: str = "transpose",
+        padding: str = "same",
+    ) -> None:
+        super().__init__()
+        self.in_channels, self.depth, self.padding = in_channels, depth, padding
+        widths = [base_channels * 2**level for level in range(depth + 1)]
+        self.first = DoubleConv(in_channels, widths[0], norm, padding)
+        self.down = nn.ModuleList(Down(narrow, wide, norm, padding) for narrow, wide in pairwise(widths))
+        self.dropout = nn.Dropout(dropout)
+        self.up = nn.ModuleList(
+            Up(wide, narrow, norm, padding, upsample) for narrow, wide in reversed(list(pairwise(widths)))
+        )
+        self.head = nn.Conv2d(widths[0], out_channels, kernel_size=1)
+        self.apply(he_init)
+
+    def forward(self, image: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        x = self.first(self.fit_size(image))
+        skips = []
+        for down in self.down:
+            skips.append(x)
+            x = down(x)
+        x = self.dropout(x)
+        for up in self.up:
+            x = up(x, skips.pop())
+        logits: Tensor = self.head(x)
+        return logits[..., :height, :width]
+
+    def fit_size(self, image: Tensor) -> Tensor:
+        """The image, continued to a size that every level can halve; refused where that is not possible."""
+        if image.ndim != 4 or image.shape[1] != self.in_channels:
+            raise ModelError(
+                f"the network got an array of shape {tuple(image.shape)}",
+                allowed=f"batch x {self.in_channels} channels x height x width",
+                do="set model.in_channels to the channels of the images",
+            )
+        height, width = image.shape[-2:]
+        if self.padding == "same":
+            multiple = 2**self.depth
+            if height % multiple or width % multiple:
+                image = F.pad(image, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+            return image
+        for size in (height, width):
+            if output_size(size, self.depth, "valid") is None:
+                near = " or ".join(map(str, nearest_sizes(size, self.depth, "valid")))
+                raise ModelError(
+                    f"an image of {height} x {width} does not fit depth {self.depth} with valid padding",
+                    allowed=f"instead of {size}: {near}",
+                    do="pad or crop the images to such a size, or use model.padding=same",
+                )
+        return image
+
+
+class DoubleConv(nn.Sequential):
+    """Two 3x3 convolutions, each followed by normalisation and ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, norm: str, padding: str) -> None:
+        layers: list[nn.Module] = []
+        for channels in (in_channels, out_channels):
+            # A normalisation that subtracts the mean makes a bias useless.
+            bias = norm == "none"
+            pad = 1 if padding == "same" else 0
+            layers.append(nn.Conv2d(channels, out_channels, kernel_size=3, padding=pad, bias=bias))
+            layers += norm_layers(norm, out_channels)
+            layers.append(nn.ReLU(inplace=True))
+        super().__init__(*layers)
+
+
+class Down(nn.Sequential):
+    """Half the size, twice the channels."""
+
+    def __init__(self, in_channels: int, out_channels: int, norm: str, padding: str) -> None:
+        super().__init__(nn.MaxPool2d(2), DoubleConv(in_channels, out_channels, norm, padding))
+
+
+class Up(nn.Module):
+    """Twice the size, half the channels, joined with the contracting path's features of that level."""
+
+    def __init__(self, in_channels: int, out_channels: int, norm: str, padding: str, upsample: str) -> None:
+        super().__init__()
+        self.enlarge: nn.Module
+        if upsample == "transpose":
+            self.enlarge = nn.ConvTranspose2d(in_channels, out_channels, kernel_size=2, stride=2)
+        else:
+            self.enlarge = nn.Sequential(
+                # The 1x1 convolution first: same result but for rounding, a quarter of the work.
+                nn.Conv2d(in_channels, out_channels, kernel_size=1),
+                nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+            )
+        self.conv = DoubleConv(2 * out_channels, out_channels, norm, padding)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        x = self.enlarge(x)
+        out: Tensor = self.conv(torch.cat([center_crop(skip, x.shape[-2], x.shape[-1]), x], dim=1))
+        return out
+
+
+def center_crop(x: Tensor, height: int, width: int) -> Tensor:
+    """The middle height x width of the last two dimensions; the tensor itself if it has that size."""
+    top, left = (x.shape[-2] - height) // 2, (x.shape[-1] - width) // 2
+    return x[..., top : top + height, left : left + width]
+
+
+def norm_layers(norm: str, channels: int) -> list[nn.Module]:
+    if norm == "batch":
+        return [nn.BatchNorm2d(channels)]
+    if norm == "instance":
+        return [nn.InstanceNorm2d(channels, affine=True)]
+    if norm == "group":
+        groups = next(g for g in range(max(1, channels // 8), 0, -1) if channels % g == 0)
+        return [nn.GroupNorm(groups, channels)]
+    return []
+
+
+def he_init(module: nn.Module) -> None:
+    """Normal weights of variance 2 / fan_in, zero bias (He et al., 2015, arXiv:1502.01852)."""
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        fan_in = module.in_channels * module.kernel_size[0] * module.kernel_size[1]
+        if isinstance(module, nn.ConvTranspose2d):  # kernel 2, stride 2: each output sees one tap
+            fan_in = module.in_channels
+        nn.init.normal_(module.weight, std=(2.0 / fan_in) ** 0.5)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,230 @@
+"""Every knob: its type, default, meaning and range. Standard library only, so every room may use it.
+
+OmegaConf reads these dataclasses as the typed schema, `config.check` reads the rules in the field
+metadata, and the README's table is tested against them. A field is written once, here; conf/ holds
+what differs between named options. `"???"` is OmegaConf's mark for "given in conf/config.yaml".
+"""
+
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def knob(default: Any, help: str, **rules: Any) -> Any:
+    """A dataclass field with its meaning and rules (minimum, above, maximum, below, choices, path)."""
+    metadata = {"help": help, **rules}
+    if isinstance(default, (list, dict)):
+        return field(default_factory=lambda: deepcopy(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass
+class UNetConfig:
+    """model=unet, unet_small: the arguments of unet_exp.models.unet.UNet."""
+
+    _target_: str = "unet_exp.models.unet.UNet"
+    in_channels: int | str = knob("auto", "image channels; auto: those of the data", minimum=1)
+    out_channels: int | str = knob(
+        "auto", "logits per pixel; auto: 1 for two classes, else one per class", minimum=1
+    )
+    base_channels: int = knob(64, "channels of the first level, doubled at each level", minimum=1)
+    depth: int = knob(4, "number of times the image is halved", minimum=1, maximum=8)
+    norm: str = knob(
+        "batch", "normalisation after each convolution", choices=["batch", "instance", "group", "none"]
+    )
+    dropout: float = knob(
+        0.0, "dropout at the end of the contracting path, as in the paper", minimum=0.0, below=1.0
+    )
+    upsample: str = knob(
+        "transpose", "learned transposed or bilinear upsampling", choices=["transpose", "bilinear"]
+    )
+    padding: str = knob(
+        "same", "same: output as large as the input; valid: the paper's", choices=["same", "valid"]
+    )
+
+
+@dataclass
+class SplitConfig:
+    """Which samples train, validate and test."""
+
+    mode: str = knob(
+        "auto",
+        "folders (train/ val/ test/), blocks (contiguous, sorted by name), random, listed (by name); "
+        "auto: folders where there is a train/, else blocks",
+        choices=["auto", "folders", "blocks", "random", "listed"],
+    )
+    train: Any = knob("rest", "a count, a fraction below 1, rest, or a list of names (with * and ?)")
+    val: Any = knob(0.2, "as train")
+    test: Any = knob(0, "as train")
+    seed: int = knob(0, "of mode=random", minimum=0)
+
+
+@dataclass
+class DataConfig:
+    """data=membranes, npy_folder, image_folder, tiff_stack, isbi2012, ..."""
+
+    kind: str = knob(
+        "image_folder",
+        "how the data lies on disk; membranes is drawn, not read",
+        choices=["membranes", "npy_folder", "image_folder", "tiff_stack"],
+    )
+    root: str | None = knob(None, "the folder with the data", path=True)
+    classes: list[str] = knob(
+        ["background", "foreground"], "names of the classes, in the order of their index"
+    )
+    images: str = knob("images", "image_folder: folder of the images")
+    labels: str = knob("labels", "image_folder: folder of the labels")
+    image_stack: str = knob("train-volume.tif", "tiff_stack: file of the images")
+    label_stack: str = knob("train-labels.tif", "tiff_stack: file of the labels")
+    split: SplitConfig = field(default_factory=SplitConfig)
+    size: int = knob(256, "membranes: height and width in pixels", minimum=32, maximum=4096)
+    seed: int = knob(0, "membranes: which set is drawn", minimum=0)
+    cache: str = knob(
+        "auto",
+        "ram: decode once, keep as stored; none: read every time; auto: ram up to cache_limit_mb",
+        choices=["auto", "ram", "none"],
+    )
+    cache_limit_mb: int = knob(2000, "largest set that cache=auto keeps in RAM, in MB", minimum=0)
+
+
+@dataclass
+class TrainerConfig:
+    """trainer=default, debug, overfit: how the loop runs."""
+
+    precision: str = knob(
+        "auto",
+        "auto: bf16 where the chip computes in it, else fp32",
+        choices=["auto", "fp32", "bf16", "fp16"],
+    )
+    channels_last: bool | str = knob(
+        "auto", "memory format NHWC; auto: on for CPU and CUDA", choices=["auto", True, False]
+    )
+    compile: bool = knob(False, "torch.compile the model (no promise of equal bits)")
+    deterministic: bool = knob(True, "refuse operations whose result varies from run to run")
+    accumulate: int = knob(1, "batches per optimizer update", minimum=1)
+    clip_norm: float | None = knob(None, "largest norm of the gradient", above=0.0)
+    ema_decay: float | None = knob(
+        None, "validate and keep a moving average of the weights", above=0.0, below=1.0
+    )
+    monitor: str = knob(
+        "dice", "validation metric that chooses best.pt: loss, dice, iou, dice_<class>, iou_<class>"
+    )
+    mode: str = knob(
+        "auto",
+        "is a larger or smaller monitor better; auto: min for loss, else max",
+        choices=["auto", "min", "max"],
+    )
+    early_stop: int | None = knob(None, "stop after this many validations without a best", minimum=1)
+    max_minutes: float | None = knob(None, "stop after the epoch that passes this", above=0.0)
+    validate_every: int = knob(1, "epochs between validations (the last epoch always)", minimum=1)
+    save_every: int = knob(10, "epochs between epoch_NNNN.pt; 0: none", minimum=0)
+    keep: int = knob(3, "how many epoch_NNNN.pt are kept; 0: all", minimum=0)
+    log_every: int = knob(10, "batches between lines on the console; 0: none", minimum=0)
+    images_every: int = knob(5, "epochs between images in TensorBoard; 0: none", minimum=0)
+    images_max: int = knob(4, "images per epoch in TensorBoard", minimum=1)
+    images_each_batch: bool = knob(False, "images of every batch, as in the lecture (slow)")
+    limit_train_batches: int | None = knob(None, "batches per training epoch", minimum=1)
+    limit_val_batches: int | None = knob(None, "batches per validation", minimum=1)
+    overfit_samples: int | None = knob(
+        None, "train and validate on the first N training samples, not augmented", minimum=1
+    )
+
+
+@dataclass
+class Config:
+    """The whole of one training run: the knobs people type, then the groups."""
+
+    lr: float = knob("???", "learning rate; optimizer.lr follows it", above=0.0)
+    batch_size: int = knob("???", "samples per batch", minimum=1)
+    epochs: int = knob("???", "epochs to train", minimum=1)
+    seed: int = knob("???", "of weights, order, augmentation and dropout", minimum=0, maximum=2**32 - 1)
+    num_workers: int | str = knob(
+        "???", "processes that load samples; auto: 0 where the data is in RAM", minimum=0
+    )
+    threads: int | str = knob("???", "CPU threads of torch; auto: one per core", minimum=1)
+    device: str = knob("???", "auto, cpu, cuda, cuda:N or mps")
+    model: dict[str, Any] = field(default_factory=dict)
+    data: DataConfig = field(default_factory=DataConfig)
+    transform: dict[str, Any] = field(default_factory=dict)
+    loss: dict[str, Any] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    scheduler: dict[str, Any] = field(default_factory=dict)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+
+@dataclass
+class RandomCropConfig:
+    """transform.train.crop"""
+
+    _target_: str = "unet_exp.data.transforms.RandomCrop"
+    size: int = knob("???", "height and width of the crop in pixels", minimum=1)
+
+
+@dataclass
+class NormalizationConfig:
+    """transform.*.normalize"""
+
+    _target_: str = "unet_exp.data.transforms.Normalization"
+    mean: float = knob("???", "subtracted from values in [0, 1]")
+    std: float = knob("???", "divides what is left", above=0.0)
+
+
+@dataclass
+class RandomFlipConfig:
+    """transform.train.flip"""
+
+    _target_: str = "unet_exp.data.transforms.RandomFlip"
+
+
+@dataclass
+class RandomRotate90Config:
+    """transform.train.rotate90"""
+
+    _target_: str = "unet_exp.data.transforms.RandomRotate90"
+
+
+@dataclass
+class ToTensorConfig:
+    """transform.*.to_tensor"""
+
+    _target_: str = "unet_exp.data.transforms.ToTensor"
+
+
+@dataclass
+class DiceLossConfig:
+    """loss=dice"""
+
+    _target_: str = "unet_exp.losses.DiceLoss"
+    smooth: float = knob(1.0, "pixels added above and below the fraction", minimum=0.0)
+
+
+@dataclass
+class BCEDiceLossConfig:
+    """loss=bce_dice"""
+
+    _target_: str = "unet_exp.losses.BCEDiceLoss"
+    dice_weight: float = knob(0.5, "share of Dice; the rest is BCE", minimum=0.0, maximum=1.0)
+    smooth: float = knob(1.0, "as in loss=dice", minimum=0.0)
+
+
+@dataclass
+class CrossEntropyLossConfig:
+    """loss=cross_entropy: a softmax over one logit per class"""
+
+    _target_: str = "unet_exp.losses.CrossEntropyLoss"
+
+
+TARGETS: dict[str, type] = {
+    config._target_: config
+    for config in (
+        UNetConfig,
+        RandomCropConfig,
+        NormalizationConfig,
+        RandomFlipConfig,
+        RandomRotate90Config,
+        ToTensorConfig,
+        DiceLossConfig,
+        BCEDiceLossConfig,
+        CrossEntropyLossConfig,
+    )
+}

@@ -1,0 +1,35 @@
+"""Everything random or order-dependent in torch, set both ways so that runs of one process do not mix."""
+
+import os
+
+import torch
+
+
+def set_up(seed: int, deterministic: bool, threads: int) -> None:
+    """Call once at the start of a run, before the network is built."""
+    torch.manual_seed(seed)
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.backends.cudnn.deterministic = deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+    torch.use_deterministic_algorithms(deterministic)
+
+
+def seed_epoch(seed: int, epoch: int) -> None:
+    """Start torch's own stream (dropout) of an epoch, a function of (seed, epoch)."""
+    torch.manual_seed((seed * 1_000_003 + epoch + 1) % 2**63)
+
+
+def rng_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """torch's generators, to be saved within an epoch."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_rng_state(states: dict[str, torch.Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)

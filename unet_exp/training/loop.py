@@ -1,0 +1,247 @@
+"""The training loop: fit, train_one_epoch, evaluate. Functions over plain objects; read it top to bottom."""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel
+
+from unet_exp.data.loaders import Loader
+from unet_exp.errors import DataError, TrainingError
+from unet_exp.metrics.confusion import confusion, predict_classes
+from unet_exp.models.unet import center_crop
+from unet_exp.schema import Config, TrainerConfig
+from unet_exp.training import checkpoint, determinism
+from unet_exp.training.checkpoint import Checkpoints
+from unet_exp.training.precision import Precision
+from unet_exp.training.signals import Stop
+from unet_exp.training.state import State, Sums
+from unet_exp.training.tracking import Tracker
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is trained, with what, on what. scheduler_interval: step (update) or epoch."""
+
+    model: nn.Module
+    loss: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: LRScheduler
+    scheduler_interval: str
+    ema: AveragedModel | None
+    precision: Precision
+    scaler: torch.amp.GradScaler
+    train: Loader
+    val: Loader
+    classes: list[str]
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is validated and kept: the moving average where there is one."""
+        return self.model if self.ema is None else self.ema.module
+
+
+def fit(
+    parts: Parts, config: Config, state: State, tracker: Tracker, checkpoints: Checkpoints, stop: Stop
+) -> None:
+    """Train until config.epochs, a limit of the trainer or a signal; `state` says how far it came."""
+    trainer = config.trainer
+    while not is_finished(state, config):
+        epoch, started, seconds = state.epoch + 1, time.perf_counter(), state.seconds
+        train_one_epoch(parts, config, state, tracker, stop)
+        state.seconds = seconds + time.perf_counter() - started
+        val = None
+        if not stop.requested and is_time_to_validate(epoch, state, config):
+            val = evaluate(parts.evaluated, parts, epoch, tracker, stop)
+            state.seconds = seconds + time.perf_counter() - started
+        if stop.requested:
+            checkpoints.save(contents(parts), state, best=False, numbered=False)
+            return
+        train_metrics = state.sums.metrics(parts.classes)
+        val_metrics = None if val is None else val.metrics(parts.classes)
+        best = val_metrics is not None and update_best(
+            state, epoch, val_metrics[trainer.monitor], trainer.mode
+        )
+        tracker.epoch("train", epoch, state.step, train_metrics, state.lr, state.sums.seconds)
+        if val is not None and val_metrics is not None:
+            tracker.epoch("val", epoch, state.step, val_metrics, state.lr, val.seconds)
+        tracker.end_epoch(epoch, train_metrics, val_metrics, state.lr, best)
+        end_of_epoch_schedule(parts, val_metrics[trainer.monitor] if val_metrics else None)
+        state.epoch, state.batch_in_epoch, state.sums = epoch, 0, Sums(len(parts.classes))
+        checkpoints.save(contents(parts), state, best, numbered=is_time_to_keep(epoch, trainer))
+
+
+def train_one_epoch(parts: Parts, config: Config, state: State, tracker: Tracker, stop: Stop) -> None:
+    """Train the batches of an epoch that are still to do; `state` counts them and holds their sums.
+
+    A signal is obeyed after an optimizer update, so that a checkpoint never falls between two batches
+    whose gradients belong together.
+    """
+    parts.model.train()
+    total, accumulate, epoch = len(parts.train), config.trainer.accumulate, state.epoch + 1
+    if state.batch_in_epoch == 0:
+        determinism.seed_epoch(config.seed, state.epoch)
+    started, seconds = time.perf_counter(), state.sums.seconds
+    batches = parts.train.epoch(state.epoch, start=state.batch_in_epoch)
+    with tracker.progress(batches, "train", epoch, total, state.batch_in_epoch) as bar:
+        for number, batch in enumerate(bar, start=state.batch_in_epoch + 1):
+            image, label, logits, loss = forward(parts.model, parts, batch)
+            stop_if_not_finite(loss, epoch, state.step, batch, parts.train)
+            first = (number - 1) // accumulate * accumulate
+            group = parts.train.batches.batch_samples(first, min(first + accumulate, total))
+            parts.scaler.scale(loss * (len(image) / group)).backward()  # type: ignore[no-untyped-call]
+            state.sums.add(loss.item(), len(image), counts(logits, label, parts))
+            if number % accumulate and number != total:
+                continue
+            state.lr = parts.optimizer.param_groups[0]["lr"]
+            update(parts, config.trainer)
+            state.step, state.batch_in_epoch = state.step + 1, number
+            state.sums.seconds = seconds + time.perf_counter() - started
+            tracker.batch("train", epoch, number, total, state.sums.mean_loss())
+            if tracker.wants_images(epoch, number):
+                tracker.images("train", epoch, number, total, image, label, logits)
+            if stop.requested:
+                return
+
+
+def evaluate(model: nn.Module, parts: Parts, epoch: int, tracker: Tracker, stop: Stop) -> Sums | None:
+    """Sums of the whole validation set; None if a signal came. Draws nothing from any random stream."""
+    model.eval()
+    sums, total, started = Sums(len(parts.classes)), len(parts.val), time.perf_counter()
+    with torch.inference_mode(), tracker.progress(parts.val.epoch(0), "val", epoch, total) as bar:
+        for number, batch in enumerate(bar, start=1):
+            image, label, logits, loss = forward(model, parts, batch)
+            sums.add(loss.item(), len(image), counts(logits, label, parts))
+            tracker.batch("val", epoch, number, total, sums.mean_loss())
+            if tracker.wants_images(epoch, number):
+                tracker.images("val", epoch, number, total, image, label, logits)
+            if stop.requested:
+                return None
+    sums.seconds = time.perf_counter() - started
+    return sums
+
+
+def forward(model: nn.Module, parts: Parts, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Image, label, logits (fp32) and loss of one batch; the label is cut to the size of the logits."""
+    image = parts.precision.to_device(batch["input"])
+    label = parts.precision.to_device(batch["label"])
+    with parts.precision.autocast():
+        logits = model(image).float()
+    label = center_crop(label, logits.shape[-2], logits.shape[-1])
+    return image, label, logits, parts.loss(logits, label)
+
+
+def update(parts: Parts, trainer: TrainerConfig) -> None:
+    """One optimizer update from the gradients collected so far."""
+    if trainer.clip_norm is not None:
+        parts.scaler.unscale_(parts.optimizer)
+        nn.utils.clip_grad_norm_(parts.model.parameters(), trainer.clip_norm)
+    parts.scaler.step(parts.optimizer)
+    parts.scaler.update()
+    parts.optimizer.zero_grad(set_to_none=True)
+    if parts.ema is not None:
+        parts.ema.update_parameters(parts.model)
+    if parts.scheduler_interval == "step":
+        parts.scheduler.step()
+
+
+def end_of_epoch_schedule(parts: Parts, monitored: float | None) -> None:
+    """Schedulers that count epochs; the plateau one listens to the monitored metric when there is one."""
+    if isinstance(parts.scheduler, ReduceLROnPlateau):
+        if monitored is not None:
+            parts.scheduler.step(monitored)
+    elif parts.scheduler_interval == "epoch":
+        parts.scheduler.step()
+
+
+def counts(logits: Tensor, label: Tensor, parts: Parts) -> Tensor:
+    return confusion(predict_classes(logits.detach()), label, len(parts.classes))
+
+
+def stop_if_not_finite(loss: Tensor, epoch: int, step: int, batch: dict[str, Any], loader: Loader) -> None:
+    """Raises TrainingError before a loss that is not a number reaches the weights."""
+    if math.isfinite(loss.item()):
+        return
+    names = ", ".join(loader.dataset.samples.items[i].name for i in batch["index"].tolist())
+    raise TrainingError(
+        f"the loss is {loss.item()} in epoch {epoch}, before update {step + 1}, on the images {names}",
+        do="a smaller lr, trainer.clip_norm=1, or trainer.precision=fp32; and look at these images",
+    )
+
+
+def is_last_epoch(epoch: int, seconds: float, config: Config) -> bool:
+    minutes = config.trainer.max_minutes
+    return epoch >= config.epochs or (minutes is not None and seconds >= 60 * minutes)
+
+
+def is_finished(state: State, config: Config) -> bool:
+    patience = config.trainer.early_stop
+    waited = patience is not None and state.validations_without_best >= patience
+    return is_last_epoch(state.epoch, state.seconds, config) or waited
+
+
+def is_time_to_validate(epoch: int, state: State, config: Config) -> bool:
+    return epoch % config.trainer.validate_every == 0 or is_last_epoch(epoch, state.seconds, config)
+
+
+def is_time_to_keep(epoch: int, trainer: TrainerConfig) -> bool:
+    return trainer.save_every > 0 and epoch % trainer.save_every == 0
+
+
+def is_better(value: float, best: float | None, mode: str) -> bool:
+    """nan (a class that never occurs) is never better."""
+    if best is None:
+        return not math.isnan(value)
+    return value < best if mode == "min" else value > best
+
+
+def update_best(state: State, epoch: int, value: float, mode: str) -> bool:
+    if not is_better(value, state.best_metric, mode):
+        state.validations_without_best += 1
+        return False
+    state.best_metric, state.best_epoch, state.validations_without_best = value, epoch, 0
+    return True
+
+
+def contents(parts: Parts) -> dict[str, Any]:
+    """Tensors and plain containers of a checkpoint, all that `restore` reads."""
+    return {
+        "model": parts.model.state_dict(),
+        "ema": None if parts.ema is None else parts.ema.module.state_dict(),
+        "optimizer": parts.optimizer.state_dict(),
+        "scheduler": parts.scheduler.state_dict(),
+        "scaler": parts.scaler.state_dict(),
+        "rng": determinism.rng_state(parts.precision.device),
+    }
+
+
+def restore(parts: Parts, saved: dict[str, Any], path: Any) -> State:
+    """Put a checkpoint into the parts. Raises CheckpointError if it is of another model."""
+    checkpoint.load_weights(parts.model, saved["model"], path)
+    if parts.ema is not None and saved["ema"] is not None:
+        checkpoint.load_weights(parts.ema.module, saved["ema"], path)
+        parts.ema.n_averaged.fill_(1)  # any number but 0, which would copy the weights once more
+    parts.optimizer.load_state_dict(saved["optimizer"])
+    parts.scheduler.load_state_dict(saved["scheduler"])
+    parts.scaler.load_state_dict(saved["scaler"])
+    determinism.set_rng_state(saved["rng"], parts.precision.device)
+    return State.from_dict(saved["state"])
+
+
+def check_first_batch(parts: Parts) -> None:
+    """One forward pass before anything is written, so that a model that can't take the data says so."""
+    batch = next(parts.val.epoch(0))
+    with torch.inference_mode():
+        parts.model.eval()
+        logits = parts.model(parts.precision.to_device(batch["input"]))
+    head = 1 if logits.shape[1] == 1 and len(parts.classes) == 2 else len(parts.classes)
+    if logits.ndim != 4 or logits.shape[1] != head:
+        raise DataError(
+            f"the model gives logits of shape {tuple(logits.shape)}",
+            allowed=f"batch x {head} x height x width",
+            do="set the model's output channels",
+        )

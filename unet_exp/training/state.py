@@ -1,0 +1,59 @@
+"""What a run needs, beside weights and RNG, to go on where it stopped; and the sums of one pass."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unet_exp.metrics.confusion import scores
+
+
+@dataclass
+class Sums:
+    """Running sums over samples and pixels of one pass through a split."""
+
+    classes: int
+    loss: float = 0.0  # sum over samples
+    samples: int = 0
+    confusion: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.confusion.numel() == 0:
+            self.confusion = torch.zeros(self.classes, self.classes, dtype=torch.int64)
+
+    def add(self, loss: float, samples: int, confusion: Tensor) -> None:
+        self.loss += loss * samples
+        self.samples += samples
+        self.confusion += confusion.cpu()
+
+    def mean_loss(self) -> float:
+        return self.loss / max(self.samples, 1)
+
+    def metrics(self, names: list[str]) -> dict[str, float]:
+        """loss, dice, iou, dice_<class>, iou_<class>, images_per_second."""
+        speed = self.samples / self.seconds if self.seconds > 0 else float("nan")
+        return {"loss": self.mean_loss(), **scores(self.confusion, names), "images_per_second": speed}
+
+
+@dataclass
+class State:
+    """epoch: epochs finished. step: optimizer updates. The rest: the epoch under way and the best one."""
+
+    sums: Sums
+    epoch: int = 0
+    step: int = 0
+    batch_in_epoch: int = 0
+    best_metric: float | None = None
+    best_epoch: int = 0
+    validations_without_best: int = 0
+    seconds: float = 0.0
+    lr: float = 0.0  # of the last update
+
+    def state_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any]) -> "State":
+        return cls(**{**saved, "sums": Sums(**saved["sums"])})
