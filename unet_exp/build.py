@@ -1,21 +1,23 @@
-"""From a typed config to objects. The only caller of instantiate, and only for allow-listed classes."""
+"""From a typed config to objects: the one place that turns a _target_ into a class, if it is allowed."""
 
 import dataclasses
+import importlib
 import inspect
 import math
+import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from hydra.utils import get_class, instantiate
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from unet_exp.config import allowed_heads, allowed_prefixes
+from unet_exp.checks import ALLOW_VARIABLE, allowed_heads, allowed_prefixes
 from unet_exp.data.datasets import Samples, SegmentationDataset, check_batches, load_samples
 from unet_exp.data.loaders import EpochBatches, Loader
 from unet_exp.data.splits import find_splits
 from unet_exp.data.transforms import Compose
-from unet_exp.errors import ConfigError, DataError
+from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.schema import Config
 from unet_exp.training import precision
 from unet_exp.training.loop import Parts
@@ -28,33 +30,49 @@ def build(node: dict[str, Any], group: str, **known: Any) -> Any:
     that the class does not take.
     """
     target = node["_target_"]
-    prefixes = allowed_prefixes(group)
+    cls = find_class(target, group)
+    arguments = {key: value for key, value in node.items() if key != "_target_"}
+    parameters = inspect.signature(cls).parameters
+    taken = ", ".join(name for name in parameters if name not in known)
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        unknown = [key for key in arguments if key not in parameters]
+        if unknown:
+            raise ConfigError(f"{group}: {target} does not take {', '.join(unknown)}", allowed=taken)
     try:
-        cls = get_class(target)
+        return cls(**known, **arguments)
+    except UserError:
+        raise
+    except Exception as error:  # constructors of other packages raise what they like
+        raise ConfigError(
+            f"{group}: {target} refuses its arguments: {first_line(error)}", allowed=f"its arguments: {taken}"
+        ) from error
+
+
+def find_class(target: str, group: str) -> type:
+    """The class of a dotted path, if it comes from a place that the group allows."""
+    prefixes = allowed_prefixes(group)
+    module, _, name = target.rpartition(".")
+    if not target.startswith(prefixes):
+        raise ConfigError(f"{group}._target_ {target} is not allowed", allowed=", ".join(prefixes))
+    if os.environ.get(ALLOW_VARIABLE) and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # a module beside the data, as python -m would find it
+    try:
+        cls = getattr(importlib.import_module(module), name)
     except Exception as error:
         raise ConfigError(
-            f"{group}._target_ {target} can't be imported: {str(error).splitlines()[0]}",
+            f"{group}._target_ {target} can't be imported: {first_line(error)}",
             do="check the dotted path of the class, and that its package can be found",
         ) from error
     # torch.optim.os.system starts with an allowed prefix; the class's own module tells the truth.
-    if not target.startswith(prefixes) or not f"{cls.__module__}.".startswith(prefixes):
+    if not isinstance(cls, type) or not f"{cls.__module__}.".startswith(prefixes):
         raise ConfigError(
-            f"{group}._target_ {target} is not allowed: it comes from {cls.__module__}",
-            allowed=", ".join(f"{prefix}*" for prefix in prefixes),
+            f"{group}._target_ {target} is not a class of {', '.join(f'{p}*' for p in prefixes)}"
         )
-    arguments = {key: value for key, value in node.items() if key != "_target_"}
-    taken = list(inspect.signature(cls).parameters)
-    unknown = [key for key in arguments if key not in taken]
-    if unknown and "kwargs" not in taken:
-        raise ConfigError(f"{group}: {target} does not take {', '.join(unknown)}", allowed=", ".join(taken))
-    try:
-        return instantiate({"_target_": target, **arguments, "_convert_": "all"}, **known)
-    except Exception as error:
-        cause = error.__cause__ or error
-        raise ConfigError(
-            f"{group}: {target} refuses its arguments: {str(cause).splitlines()[0]}",
-            do=f"its arguments are: {', '.join(taken)}",
-        ) from error
+    return cls
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def decide_machine(config: Config) -> Config:

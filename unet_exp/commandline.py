@@ -1,6 +1,5 @@
 """What happens to the command line before Hydra reads it: flags in front, paths quoted, runs looked up."""
 
-import difflib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from unet_exp import runs
-from unet_exp.errors import CheckpointError, ConfigError
+from unet_exp.errors import CheckpointError, ConfigError, did_you_mean
 
 PATH_KEYS = ("data.root", "resume", "from_run", "hydra.run.dir", "hydra.sweep.dir")
 FLAGS_WITH_VALUE = (
@@ -138,7 +137,11 @@ def path_value(overrides: list[str], key: str) -> str | None:
     values = [value for name, _, value in (o.partition("=") for o in overrides) if name == key]
     if values and not values[-1]:
         raise ConfigError(f"{key}= has no value", allowed=f"{key}=RUN_DIR")
-    return values[-1].strip("'\"") if values else None
+    return (values[-1][1:-1] if is_quoted(values[-1]) else values[-1]) if values else None
+
+
+def is_quoted(value: str) -> bool:
+    return len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
 
 
 def quote_path(override: str, multirun: bool) -> str:
@@ -147,7 +150,7 @@ def quote_path(override: str, multirun: bool) -> str:
     With -m a comma separates paths, unless the whole is a path that exists.
     """
     key, equals, value = override.partition("=")
-    if key.lstrip("+") not in PATH_KEYS or not equals or value in ("", "null") or value[0] in "'\"":
+    if key.lstrip("+") not in PATH_KEYS or not equals or value in ("", "null") or is_quoted(value):
         return override
     several = multirun and "," in value and not Path(value).expanduser().exists()
     paths = value.split(",") if several else [value]
@@ -182,19 +185,11 @@ def suggestions(argv: list[str], conf: Path) -> list[str]:
     for override in split_flags(argv)[1]:
         key, _, value = override.partition("=")
         key = key.lstrip("+~")
-        if key in groups:
-            lines += nearest(key, value, groups[key])
-        elif not key.startswith("hydra"):
-            lines += [] if key in known else nearest("", key, [*known, *groups])
-    return lines
-
-
-def nearest(group: str, given: str, known: list[str]) -> list[str]:
-    near = difflib.get_close_matches(given, known, n=1, cutoff=0.6)
-    if not near or given in known:
-        return []
-    prefix = f"{group}=" if group else ""
-    return [f"{prefix}{given}: did you mean {prefix}{near[0]}?"]
+        if key in groups and did_you_mean(value, groups[key]) and value not in groups[key]:
+            lines.append(f"{key}={value}{did_you_mean(value, groups[key])}")
+        elif key not in (*known, *groups) and not key.startswith("hydra"):
+            lines.append(f"{key}{did_you_mean(key, [*known, *groups])}")
+    return [line for line in lines if "did you mean" in line]
 
 
 def flat_keys(node: Any, prefix: str = "") -> list[str]:

@@ -1,9 +1,7 @@
 """The typed configuration: registered with Hydra before composing, checked as a whole after it."""
 
 import dataclasses
-import math
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,23 +9,11 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from unet_exp import runs
-from unet_exp.errors import ConfigError, did_you_mean
-from unet_exp.models.sizes import nearest_sizes, output_size
+from unet_exp.checks import GROUPS, find_problems, typed_config
+from unet_exp.errors import ConfigError
 from unet_exp.schema import TARGETS, Config, UNetConfig
-
-BOUNDS = {"minimum": "at least", "above": "above", "maximum": "at most", "below": "below"}
-GROUPS = ("model", "loss", "optimizer", "scheduler")  # each one node with a _target_
-ALLOW_VARIABLE = "UNET_EXP_ALLOW"
-ALLOWED_TARGETS = {
-    "model": ("unet_exp.models.", "torch.nn."),
-    "loss": ("unet_exp.losses.", "torch.nn."),
-    "optimizer": ("torch.optim.",),
-    "scheduler": ("torch.optim.lr_scheduler.",),
-    "transform": ("unet_exp.data.transforms.",),
-}
 
 
 def register() -> None:
@@ -35,12 +21,6 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="base_schema", node=Config)
     store.store(group="schema", name="unet", node=UNetConfig)
-
-
-def allowed_prefixes(group: str) -> tuple[str, ...]:
-    """Where the targets of a group may come from; one's own packages by the environment variable."""
-    own = os.environ.get(ALLOW_VARIABLE, "").split(",")
-    return ALLOWED_TARGETS[group] + tuple(f"{name.strip()}." for name in own if name.strip())
 
 
 class CheckAtStart(Callback):
@@ -118,8 +98,8 @@ def filled(node: dict[str, Any]) -> dict[str, Any]:
 
 MAY_CHANGE = (
     "epochs", "num_workers", "device", "data.root", "data.cache", "data.cache_limit_mb",
-    "trainer.max_minutes", "trainer.early_stop", "trainer.save_every", "trainer.keep", "trainer.log_every", "trainer.images_every",
-    "trainer.images_max", "trainer.images_each_batch",
+    "trainer.max_minutes", "trainer.early_stop", "trainer.save_every", "trainer.keep", "trainer.log_every",
+    "trainer.images_every", "trainer.images_max", "trainer.images_each_batch",
 )  # fmt: skip
 
 
@@ -155,233 +135,3 @@ def flat(values: Any, prefix: str = "") -> dict[str, Any]:
 def save_resolved(config: Config, path: Path) -> None:
     """Write what really runs, every 'auto' decided."""
     runs.write_text(path, OmegaConf.to_yaml(OmegaConf.structured(config)))
-
-
-def find_problems(cfg: DictConfig) -> list[str]:
-    """Every problem of a composed configuration, each in one sentence with what to do."""
-    try:
-        # Without the types of nodes: what Hydra composed from UNetConfig is a mapping like any other here.
-        cfg = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[assignment]
-        problems = node_problems(cfg, Config, "")
-        for group in GROUPS:
-            problems += target_problems(cfg.get(group), group, group)
-        problems += transform_problems(cfg.get("transform"))
-        # Only a config whose parts are sound can be checked for how they fit together.
-        return problems or fitting_problems(typed_config(cfg))
-    except OmegaConfBaseException as error:
-        return [str(error).splitlines()[0]]
-
-
-def typed_config(values: Any) -> Config:
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values))
-    assert isinstance(config, Config)
-    return config
-
-
-def node_problems(node: DictConfig, schema: type, prefix: str) -> list[str]:
-    """Unknown keys, wrong types and values out of range of a node that has a schema."""
-    fields = {field.name: field for field in dataclasses.fields(schema)}
-    problems = [
-        f"{prefix}{key!s} is not a known key{did_you_mean(str(key), list(fields))}"
-        for key in node
-        if key not in fields
-    ]
-    typed = OmegaConf.structured(schema)
-    for name, field in fields.items():
-        if dataclasses.is_dataclass(field.type):
-            child = node.get(name)
-            if isinstance(child, DictConfig):
-                problems += node_problems(child, field.type, f"{prefix}{name}.")  # type: ignore[arg-type]
-            continue
-        try:
-            if name in node:
-                if OmegaConf.is_missing(node, name):
-                    raise ValueError("has no value; give one")
-                typed[name] = node[name]
-            elif OmegaConf.is_missing(typed, name):
-                raise ValueError("is not there; give it a value")
-            problem = rule_problem(typed[name], field.metadata)
-        except OmegaConfBaseException as error:
-            problem = str(error).splitlines()[0]
-        except ValueError as error:
-            problem = str(error)
-        if problem:
-            problems.append(
-                f"{prefix}{name} {problem}" if not problem[0].isupper() else f"{prefix}{name}: {problem}"
-            )
-    return problems
-
-
-def rule_problem(value: Any, rules: Any) -> str | None:
-    """What a value breaks of its field's rules, or None."""
-    if value is None:
-        return None
-    if "choices" in rules:
-        choices = rules["choices"]
-        if value in choices:
-            return None
-        words = [str(choice) for choice in choices]
-        return f"is {value!r}; allowed: {', '.join(words)}{did_you_mean(str(value), words)}"
-    bounds = {name: rules[name] for name in BOUNDS if name in rules}
-    if not bounds:
-        return None
-    if isinstance(value, str):
-        return None if value == "auto" else f"is {value!r}; allowed: auto or a number"
-    fits = (
-        math.isfinite(value)
-        and value >= bounds.get("minimum", -math.inf)
-        and value > bounds.get("above", -math.inf)
-        and value <= bounds.get("maximum", math.inf)
-        and value < bounds.get("below", math.inf)
-    )
-    allowed = " and ".join(f"{BOUNDS[name]} {bound:g}" for name, bound in bounds.items())
-    return None if fits else f"is {value}; allowed: {allowed}"
-
-
-def target_problems(node: Any, group: str, key: str) -> list[str]:
-    """Problems of one node that names a class: its _target_, and its arguments where they are ours."""
-    if not isinstance(node, DictConfig) or not isinstance(node.get("_target_"), str):
-        return [f"{key} needs a _target_: the dotted path of a class"]
-    target = node["_target_"]
-    prefixes = allowed_prefixes(group)
-    if not target.startswith(prefixes):
-        return [
-            f"{key}._target_ {target!r} is not allowed; allowed: {', '.join(p + '*' for p in prefixes)}; "
-            f"for a package of your own set {ALLOW_VARIABLE}={target.split('.')[0]}"
-        ]
-    for inner, value in node.items():
-        if inner != "_target_" and "'_target_':" in str(value):
-            return [f"{key}.{inner!s} holds a _target_ of its own, which is not allowed here"]
-    if target in TARGETS:
-        return node_problems(node, TARGETS[target], f"{key}.")
-    problems = [
-        f"{key}.{name} {problem}"
-        for name in ("lr", "weight_decay", "momentum")
-        if name in node and (problem := number_problem(node[name]))
-    ]
-    return problems
-
-
-def number_problem(value: Any) -> str | None:
-    """Optimizers differ, but these arguments are numbers of at least zero in all of them."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return f"is {value!r}; allowed: a number of at least 0"
-    return None if math.isfinite(value) and value >= 0 else f"is {value}; allowed: at least 0"
-
-
-def transform_problems(node: Any) -> list[str]:
-    if not isinstance(node, DictConfig) or not {"train", "eval"} <= set(node):
-        return ["transform needs the parts train and eval, each a mapping of named steps"]
-    problems = [
-        f"transform.{key!s} is not a known key{did_you_mean(str(key), ['train', 'eval', 'mean', 'std'])}"
-        for key in node
-        if key not in ("train", "eval", "mean", "std")
-    ]
-    for part in ("train", "eval"):
-        for name, step in (node[part] or {}).items():
-            if step is None:  # a step switched off
-                continue
-            key = f"transform.{part}.{name}"
-            problems += target_problems(step, "transform", key)
-            if part == "eval" and ".Random" in str(step.get("_target_", "")):
-                problems.append(f"{key} is random; validation never augments, so remove it")
-        last = [step for step in (node[part] or {}).values() if step is not None][-1:]
-        if not last or not str(last[0].get("_target_", "")).endswith(".ToTensor"):
-            problems.append(f"transform.{part} has to end with ToTensor")
-    return problems
-
-
-def fitting_problems(config: Config) -> list[str]:
-    """Parts that are sound but do not fit each other, this machine or its files."""
-    problems = size_problems(config)
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device):
-        problems.append(f"device is {config.device!r}; allowed: auto, cpu, cuda, cuda:N, mps")
-    problems += data_problems(config)
-    metrics = metric_names(config.data.classes)
-    monitor, mode = config.trainer.monitor, config.trainer.mode
-    if monitor not in metrics:
-        problems.append(
-            f"trainer.monitor is {monitor!r}; allowed: {', '.join(metrics)}{did_you_mean(monitor, metrics)}"
-        )
-    elif mode not in ("auto", "min" if monitor == "loss" else "max"):
-        problems.append(f"trainer.mode is {mode!r}, but a better {monitor} is the other way; use auto")
-    classes, head = len(config.data.classes), config.model.get("out_channels")
-    if isinstance(head, int) and head not in allowed_heads(config):
-        words = " or ".join(str(number) for number in allowed_heads(config))
-        problems.append(f"model.out_channels is {head}; allowed for {classes} classes and this loss: {words}")
-    return problems
-
-
-def metric_names(classes: list[str]) -> list[str]:
-    """The columns of metrics.csv that trainer.monitor may name."""
-    return ["loss", "dice", "iou"] + [f"{m}_{name}" for m in ("dice", "iou") for name in classes]
-
-
-def allowed_heads(config: Config) -> list[int]:
-    """Logits per pixel that fit the classes and the loss; the first is what 'auto' means."""
-    classes = len(config.data.classes)
-    softmax = str(config.loss["_target_"]).endswith("CrossEntropyLoss")
-    return [classes] if softmax or classes > 2 else [1]
-
-
-def size_problems(config: Config) -> list[str]:
-    """Training sizes that the U-Net would have to pad; unknown for other people's models."""
-    model = OmegaConf.create(config.model)
-    if model["_target_"] != UNetConfig._target_:
-        return []
-    unet = OmegaConf.merge(OmegaConf.structured(UNetConfig), model)
-    depth, padding = unet.depth, unet.padding
-    sizes = {
-        f"transform.train.{name}.size": step["size"]
-        for name, step in config.transform["train"].items()
-        if step and step["_target_"].endswith(".RandomCrop")
-    }
-    if config.data.kind == "membranes":
-        for key, size in sizes.items():
-            if size > config.data.size:
-                return [f"{key} is {size}, but the images are {config.data.size} pixels wide (data.size)"]
-        sizes = sizes or {"data.size": config.data.size}
-    problems = []
-    for key, size in sizes.items():
-        if output_size(size, depth, padding) is None:
-            near = " or ".join(str(s) for s in nearest_sizes(size, depth, padding))
-            what = f"2**{depth} = {2**depth}" if padding == "same" else "the valid convolutions"
-            problems.append(
-                f"{key} is {size}, which model.depth={depth} can't use ({what} must fit); use {near}"
-            )
-    return problems
-
-
-def data_problems(config: Config) -> list[str]:
-    data = config.data
-    problems = []
-    if len(data.classes) != 2 or len(set(data.classes)) != 2:
-        problems.append(
-            f"data.classes is {data.classes}; allowed: two different names, of label 0 and of label 1"
-        )
-    problems += [
-        f"data.classes: {name!r} has characters that a column name can't have; use letters, digits and _"
-        for name in data.classes
-        if not re.fullmatch(r"[\w-]+", name)
-    ]
-    for part in ("train", "val", "test"):
-        value = getattr(data.split, part)
-        if data.split.mode == "listed":
-            good = isinstance(value, list) or value in (0, None)
-            allowed = "a list of names (with * and ?)"
-        else:
-            good = value == "rest" or (isinstance(value, (int, float)) and value >= 0)
-            good = good and not isinstance(value, bool) and not (isinstance(value, float) and value >= 1)
-            allowed = "rest, a count, or a fraction below 1"
-        if not good:
-            problems.append(f"data.split.{part} is {value!r}; allowed with mode {data.split.mode}: {allowed}")
-    if data.kind == "membranes":
-        return problems
-    if data.root is None:
-        problems.append(f"data.root has no value; give the folder of the data: data.root=DIR ({data.kind})")
-    elif not Path(data.root).is_dir():
-        found = "is a file" if Path(data.root).exists() else "is not there"
-        problems.append(
-            f"data.root={data.root} {found} (seen from {Path.cwd()}); give a folder: data.root=DIR"
-        )
-    return problems

@@ -37,6 +37,8 @@ def draw_curves(run_dir: Path, monitor: str, best_epoch: int) -> None:
         axes.set_title({"iou": "IoU", "lr": "learning rate"}.get(metric, metric.capitalize()), fontsize=10)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
+        if metric in ("loss", "lr"):
+            axes.set_ylim(bottom=0)
         if metric == "loss":
             axes.legend(frameon=False)
     figure.supxlabel("epoch", fontsize=9)
@@ -48,7 +50,7 @@ def draw_samples(
     run_dir: Path, results: Sequence[SampleResult], classes: list[str], denorm: tuple[float, float]
 ) -> None:
     """plots/samples.png: input, label, probability of class 1 and errors, worst sample first."""
-    figure = Figure(figsize=(10, 2.75 * len(results) + 0.3), layout="constrained")
+    figure = Figure(figsize=(10, 2.55 * len(results) + 0.3), layout="constrained")
     grid = figure.subplots(len(results), 4, squeeze=False)
     for axes, result in zip(grid, results, strict=True):
         image = np.clip(result.image * denorm[1] + denorm[0], 0, 1)
@@ -63,7 +65,7 @@ def draw_samples(
             panel.spines[:].set_visible(False)
         axes[0].set_ylabel(f"{result.name}\nDice {result.dice:.3f}", fontsize=9)
     titles = ("input", f"label (white: {classes[1]})", f"probability of {classes[1]}",
-              f"errors (red: missed {classes[1]}, blue: false)")  # fmt: skip
+              f"red: missed {classes[1]}, blue: false")  # fmt: skip
     for panel, title in zip(grid[0], titles, strict=True):
         panel.set_title(title, fontsize=9)
     save(figure, run_dir / runs.PLOTS / "samples.png")

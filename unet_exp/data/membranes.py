@@ -33,7 +33,7 @@ def draw_membranes(
     1 = cell interior (organelles included), 0 = membrane. The same arguments give the same bits
     in every process on one machine; another machine's arithmetic may round a few greys otherwise.
     """
-    assert size >= 32 and seed >= 0 and index >= 0
+    assert size >= 32, size
     rng = np.random.default_rng((seed, index))
     cell = _cells(rng, size)
     depth, half, oblique = _membranes(rng, cell)

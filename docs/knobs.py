@@ -1,0 +1,135 @@
+"""The README's table of every knob, from unet_exp/schema.py and conf/: python docs/knobs.py rewrites it."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from unet_exp import schema
+
+ROOT = Path(__file__).resolve().parent.parent
+CONF = ROOT / "conf"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- knobs -->", "<!-- /knobs -->"
+BOUNDS = {"minimum": "at least", "above": "above", "maximum": "at most", "below": "below"}
+WORDS = {"int": "whole number", "float": "number", "str": "word", "bool": "true or false",
+         "None": "null", "list[str]": "list of words", "Any": "see meaning"}  # fmt: skip
+GROUPS = {
+    "model": "the network",
+    "data": "what it learns from: [docs/data.md](docs/data.md)",
+    "transform": "what is done to each sample",
+    "loss": "what is made small",
+    "optimizer": "torch's own; its arguments: `python run.py --cfg job -p optimizer`",
+    "scheduler": "torch's own; `scheduler.interval`: step (after each update) or epoch",
+    "trainer": "how the loop runs",
+    "experiment": "a whole recipe, which wins over the groups above",
+}
+# What is typed before a field's name, the class of the field, the group whose files may set it, a remark.
+SECTIONS: list[tuple[str, type, str, str]] = [
+    ("model.", schema.UNetConfig, "model", ""),
+    ("data.", schema.DataConfig, "data", ""),
+    ("data.split.", schema.SplitConfig, "data", ""),
+    ("trainer.", schema.TrainerConfig, "trainer", ""),
+    ("transform.", schema.NormalizationConfig, "transform", ""),
+    ("transform.train.crop.", schema.RandomCropConfig, "transform", "transform=crop: "),
+    ("loss.", schema.DiceLossConfig, "loss", "loss=dice: "),
+    ("loss.", schema.BCEDiceLossConfig, "loss", "loss=bce_dice: "),
+]
+
+
+def table() -> str:
+    """The markdown table, a row for every knob as it is typed on the command line."""
+    lines = ["| knob | type | default | meaning and range |", "|---|---|---|---|"]
+    lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows()]
+    return "\n".join(lines)
+
+
+def rows() -> Iterator[tuple[str, str, str, str]]:
+    top = load(CONF / "config.yaml")
+    chosen = {group: name for entry in top.defaults if isinstance(entry, DictConfig)
+              for group, name in entry.items()}  # fmt: skip
+    for field in dataclasses.fields(schema.Config):
+        if field.name in top:
+            yield f"`{field.name}`", type_text(field), code(top[field.name]), meaning(field)
+    for group, text in GROUPS.items():
+        options = ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
+        yield f"`{group}`", "option", code(chosen[group]), f"{text}; one of {options}"
+    for prefix, section, group, remark in SECTIONS:
+        for field in dataclasses.fields(section):
+            if not field.name.startswith("_") and not dataclasses.is_dataclass(field.type):
+                name = prefix + field.name
+                yield f"`{name}`", type_text(field), default_text(name, field, group), remark + meaning(field)
+
+
+def type_text(field: "dataclasses.Field[Any]") -> str:
+    """'whole number or auto'; a second type `str` stands for the word auto."""
+    if isinstance(field.type, type) and field.type is not list and "[" not in str(field.type):
+        names = [field.type.__name__]
+    else:
+        names = str(field.type).replace("typing.", "").split(" | ")
+    words = [WORDS[name] for name in names]
+    if "path" in field.metadata:
+        words[0] = "path"
+    if len(words) > 1 and words[-1] == "word":
+        words[-1] = "auto"
+    return " or ".join(words)
+
+
+def default_text(name: str, field: "dataclasses.Field[Any]", group: str) -> str:
+    """The schema's default, then what named options of the group set instead."""
+    factory = field.default_factory
+    default = field.default if factory is dataclasses.MISSING else factory()
+    options = {path.stem: OmegaConf.select(load(path), name.removeprefix(f"{group}."))
+               for path in sorted((CONF / group).glob("*.yaml"))}  # fmt: skip
+    given = {option: value for option, value in options.items() if value is not None and value != default}
+    if default == "???":  # every option that has this knob gives it
+        values = {code(value) for value in given.values()}
+        assert len(values) == 1, (name, values)
+        return values.pop()
+    shown = {value: [o for o in given if code(given[o]) == value] for value in map(code, given.values())}
+    others = [f"{', '.join(names)}: {value}" for value, names in shown.items()]
+    return code(default) + (f" ({'; '.join(others)})" if others else "")
+
+
+def meaning(field: "dataclasses.Field[Any]") -> str:
+    """The field's help and its range."""
+    rules = field.metadata
+    if "choices" in rules:
+        return f"{rules['help']}. One of {', '.join(word(choice) for choice in rules['choices'])}"
+    bounds = " and ".join(f"{text} {word(rules[name])}" for name, text in BOUNDS.items() if name in rules)
+    return f"{rules['help']}. {bounds.capitalize()}" if bounds else str(rules["help"])
+
+
+def code(value: Any) -> str:
+    return f"`{word(value)}`"
+
+
+def word(value: Any) -> str:
+    """A value as it is typed on the command line."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if OmegaConf.is_list(value) or isinstance(value, list):
+        return f"[{','.join(map(word, value))}]"
+    return str(value)
+
+
+def load(path: Path) -> DictConfig:
+    config = OmegaConf.load(path)
+    assert isinstance(config, DictConfig), path
+    return config
+
+
+def main() -> None:
+    """Put the table between the README's two marker lines."""
+    text = README.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    README.write_text(f"{before}{BEGIN}\n{table()}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Tools shared by the tests: real command lines in real processes, and tiny runs."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
+
+from unet_exp.config import check, register
+from unet_exp.schema import Config
+
+ROOT = Path(__file__).resolve().parents[1]
+ISBI = ROOT.parent / "shared" / "data" / "isbi2012"
+
+# A network and images so small that a run takes a second beside the imports.
+TINY = [
+    "data.size=32", "data.split.train=6", "data.split.val=3", "data.split.test=0",
+    "model.depth=2", "model.base_channels=4", "epochs=2", "threads=1",
+]  # fmt: skip
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def command() -> list[str]:
+    return [sys.executable, str(ROOT / "run.py")]
+
+
+@pytest.fixture(scope="session")
+def cli(command: list[str]) -> Cli:
+    """Run `python run.py ARGUMENTS` somewhere and wait; stdout holds both streams."""
+
+    def run(*arguments: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [*command, *arguments],
+            cwd=cwd,
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=240,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished_run(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A tiny run of four epochs and what it printed; read it, do not change it."""
+    start = tmp_path_factory.mktemp("finished")
+    arguments = [
+        "epochs=4",
+        "trainer.save_every=1",
+        "trainer.keep=2",
+        "trainer.images_every=2",
+        "batch_size=4",
+    ]
+    done = cli(*TINY, *arguments, "hydra.run.dir=run", cwd=start)
+    assert done.returncode == 0, done.stdout
+    return start / "run", done.stdout
+
+
+def composed(*overrides: str) -> Config:
+    """A checked config as `python run.py OVERRIDES` would get it."""
+    register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return check(compose("config", overrides=list(overrides)))
+
+
+@pytest.fixture(autouse=True)
+def _torch_settings() -> Iterator[None]:
+    """Runs set torch's global switches; the next test starts as the process did."""
+    threads = torch.get_num_threads()
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(threads)
+
+
+def run_dirs(start: Path) -> list[Path]:
+    """Run directories below outputs/ and whatever else a run left there."""
+    return sorted((start / "outputs").glob("*/*")) if (start / "outputs").exists() else []
+
+
+def write_folder(root: Path, count: int = 6, size: int = 32, seed: int = 0) -> Path:
+    """images/NN.png and labels/NN.png: bright blobs, labelled 0 and 255."""
+    rng = np.random.default_rng(seed)
+    for name in ("images", "labels"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        label = np.kron(rng.random((size // 8, size // 8)) < 0.5, np.ones((8, 8))).astype(np.uint8)
+        image = np.clip(60 + 120 * label + rng.normal(0, 15, label.shape), 0, 255).astype(np.uint8)
+        Image.fromarray(image).save(root / "images" / f"{index:02d}.png")
+        Image.fromarray(label * 255).save(root / "labels" / f"{index:02d}.png")
+    return root

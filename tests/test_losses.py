@@ -1,0 +1,167 @@
+"""Losses on logits, against numbers by hand, numpy and scikit-learn."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy.special import softmax
+from sklearn.metrics import f1_score, log_loss
+from torch import Tensor, nn
+
+from unet_exp.losses import BCEDiceLoss, CrossEntropyLoss, DiceLoss, class_probabilities
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
+def column(*values: float) -> Tensor:
+    """Values as an image of one column: 1 x 1 x H x 1."""
+    return torch.tensor(values).reshape(1, 1, -1, 1)
+
+
+def random_problem(classes: int) -> tuple[Tensor, Tensor]:
+    heads = 1 if classes == 2 else classes
+    return torch.randn(2, heads, 5, 6), torch.randint(classes, (2, 1, 5, 6)).float()
+
+
+def test_dice_by_hand() -> None:
+    # Probabilities of class 1: 3/4, 1/4, 1/2, 1/2. Label: 1, 0, 0, 0.
+    logits = column(math.log(3), -math.log(3), 0, 0)
+    label = column(1, 0, 0, 0)
+    # class 1: overlap 3/4, total 2 + 1; class 0: overlap 7/4, total 2 + 3
+    without = 1 - ((2 * 0.75) / 3 + (2 * 1.75) / 5) / 2
+    smooth = 1 - ((2 * 0.75 + 1) / 4 + (2 * 1.75 + 1) / 6) / 2
+    assert DiceLoss(smooth=0.0)(logits, label).item() == pytest.approx(without)
+    assert DiceLoss()(logits, label).item() == pytest.approx(smooth) == pytest.approx(0.3125)
+
+
+def test_dice_of_several_classes_against_numpy() -> None:
+    logits, label = random_problem(4)
+    probability = softmax(logits.numpy(), axis=1)
+    each = []
+    for index in range(4):
+        p, t = probability[:, index].ravel(), (label.numpy() == index).ravel().astype(float)
+        each.append((2 * (p @ t) + 1) / (p.sum() + t.sum() + 1))
+    assert DiceLoss()(logits, label).item() == pytest.approx(1 - np.mean(each), rel=1e-5)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_hard_dice_is_macro_f1(classes: int) -> None:
+    rng = np.random.default_rng(0)
+    label, prediction = rng.integers(classes, size=(2, 200))
+    if classes == 2:
+        logits = torch.from_numpy(np.where(prediction == 1, 100.0, -100.0)).reshape(2, 1, 10, 10)
+    else:
+        logits = torch.from_numpy(100.0 * np.eye(classes)[prediction])
+        logits = logits.reshape(2, 10, 10, classes).permute(0, 3, 1, 2)
+    truth = torch.from_numpy(label.astype(np.float32)).reshape(2, 1, 10, 10)
+    expected = 1 - f1_score(label, prediction, average="macro")
+    assert DiceLoss(smooth=0.0)(logits, truth).item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_dice_perfect_and_opposite(classes: int) -> None:
+    _, label = random_problem(classes)
+
+    def certain(index: Tensor) -> Tensor:
+        if classes == 2:
+            return 100 * (2 * index - 1)
+        return 100 * F.one_hot(index.squeeze(1).long(), classes).permute(0, 3, 1, 2).float()
+
+    assert abs(DiceLoss()(certain(label), label).item()) < 1e-6
+    assert DiceLoss(smooth=0.0)(certain((label + 1) % classes), label).item() == pytest.approx(1)
+
+
+def test_dice_sums_over_the_whole_batch() -> None:
+    logits, label = random_problem(2)
+    stitched = torch.cat(list(logits), dim=1)[None], torch.cat(list(label), dim=1)[None]
+    assert DiceLoss()(logits, label).item() == pytest.approx(DiceLoss()(*stitched).item())
+
+
+@pytest.mark.parametrize("loss", [DiceLoss(), DiceLoss(smooth=0.0)])
+def test_one_logit_is_two_with_the_first_zero(loss: nn.Module) -> None:
+    logits, label = random_problem(2)
+    two = torch.cat([torch.zeros_like(logits), logits], dim=1)
+    torch.testing.assert_close(loss(logits, label), loss(two, label))
+    torch.testing.assert_close(class_probabilities(logits), class_probabilities(two))
+
+
+def test_bce_dice_is_the_weighted_sum() -> None:
+    logits, label = random_problem(2)
+    bce = log_loss(label.flatten().numpy(), 1 / (1 + np.exp(-logits.flatten().double().numpy())))
+    dice = DiceLoss()(logits, label).item()
+    assert bce != pytest.approx(dice, rel=0.05)
+    for weight in (0.0, 0.25, 1.0):
+        loss = BCEDiceLoss(dice_weight=weight)(logits, label).item()
+        assert loss == pytest.approx((1 - weight) * bce + weight * dice, rel=1e-5)
+    assert BCEDiceLoss()(logits, label).item() == pytest.approx((bce + dice) / 2, rel=1e-5)
+    rough = BCEDiceLoss(1.0, smooth=7.0)(logits, label)
+    torch.testing.assert_close(rough, DiceLoss(smooth=7.0)(logits, label))
+
+
+def test_cross_entropy_by_hand_and_scikit_learn() -> None:
+    # Two pixels, three classes: probabilities 1/2 1/4 1/4 and 1/8 1/8 6/8; labels 1 and 2.
+    odds = torch.tensor([[0.5, 0.25, 0.25], [0.125, 0.125, 0.75]])
+    logits = odds.log().T.reshape(1, 3, 2, 1)
+    loss = CrossEntropyLoss()(logits, column(1, 2)).item()
+    assert loss == pytest.approx((math.log(4) + math.log(4 / 3)) / 2)
+    logits, label = random_problem(4)
+    probability = softmax(logits.double().numpy(), axis=1).transpose(0, 2, 3, 1).reshape(-1, 4)
+    expected = log_loss(label.flatten().numpy(), probability, labels=[0, 1, 2, 3])
+    assert CrossEntropyLoss()(logits, label).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_cross_entropy_of_two_logits_is_bce_of_their_difference() -> None:
+    two = 3 * torch.randn(2, 2, 4, 5)
+    label = torch.randint(2, (2, 1, 4, 5)).float()
+    bce = F.binary_cross_entropy_with_logits(two[:, 1:] - two[:, :1], label)
+    torch.testing.assert_close(CrossEntropyLoss()(two, label), bce)
+
+
+CASES = [
+    (DiceLoss(), 1), (DiceLoss(), 3), (DiceLoss(smooth=0.0), 1), (BCEDiceLoss(), 1), (CrossEntropyLoss(), 3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("loss", "heads"), CASES)
+@pytest.mark.parametrize("extreme", [40.0, 1e4, 1e30])
+def test_extreme_logits_have_finite_gradients(loss: nn.Module, heads: int, extreme: float) -> None:
+    logits = (extreme * torch.randn(2, heads, 4, 4).sign()).requires_grad_()
+    label = torch.randint(max(2, heads), (2, 1, 4, 4)).float()
+    value = loss(logits, label)
+    value.backward()
+    assert torch.isfinite(value)
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("smooth", [0.0, 1.0])
+def test_dice_of_a_class_that_is_nowhere(smooth: float) -> None:
+    """All label 1 and the network certain of it: nothing of class 0 to divide by, and nothing wrong."""
+    logits = torch.full((1, 1, 4, 4), 200.0, requires_grad=True)
+    loss = DiceLoss(smooth)(logits, torch.ones(1, 1, 4, 4))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert smooth == 0 or abs(loss.item()) < 1e-6
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize(("loss", "heads"), CASES)
+def test_gradient_is_the_slope(loss: nn.Module, heads: int) -> None:
+    logits = torch.randn(2, heads, 2, 3, dtype=torch.float64, requires_grad=True)
+    label = torch.randint(max(2, heads), (2, 1, 2, 3)).double()
+    step, slope = 1e-6, torch.zeros_like(logits)
+    for index in np.ndindex(*logits.shape):
+        moved = torch.zeros_like(logits)
+        moved[index] = step
+        with torch.no_grad():
+            slope[index] = (loss(logits + moved, label) - loss(logits - moved, label)) / (2 * step)
+    loss(logits, label).backward()
+    assert logits.grad is not None
+    assert logits.grad.abs().max() > 1e-3
+    torch.testing.assert_close(logits.grad, slope, rtol=1e-5, atol=1e-8)
