@@ -19,7 +19,7 @@ WORDS = {"int": "whole number", "float": "number", "str": "word", "bool": "true 
 GROUPS = {
     "model": "the network",
     "data": "what it learns from: [docs/data.md](docs/data.md)",
-    "transform": "what is done to each sample",
+    "transform": "what is done to each sample; `transform.train.flip=null` leaves a step out",
     "loss": "what is made small",
     "optimizer": "torch's own; its arguments: `python run.py --cfg job -p optimizer`",
     "scheduler": "torch's own; `scheduler.interval`: step (after each update) or epoch",
@@ -42,8 +42,13 @@ SECTIONS: list[tuple[str, type, str, str]] = [
 def table() -> str:
     """The markdown table, a row for every knob as it is typed on the command line."""
     lines = ["| knob | type | default | meaning and range |", "|---|---|---|---|"]
-    lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows()]
+    lines += [f"| {' | '.join(escaped(cell) for cell in row)} |" for row in rows()]
     return "\n".join(lines)
+
+
+def escaped(cell: str) -> str:
+    """Without what markdown would take for the end of a cell or for HTML."""
+    return cell.replace("|", r"\|").replace("<", r"\<")
 
 
 def rows() -> Iterator[tuple[str, str, str, str]]:

@@ -80,7 +80,7 @@ def _torch_settings() -> Iterator[None]:
     """Runs set torch's global switches; the next test starts as the process did."""
     threads = torch.get_num_threads()
     yield
-    torch.use_deterministic_algorithms(False)
+    torch.set_deterministic_debug_mode("default")
     torch.set_num_threads(threads)
 
 

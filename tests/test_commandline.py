@@ -10,9 +10,9 @@ from unet_exp.commandline import prepare, quote_path, split_flags
 from unet_exp.errors import UserError
 
 PATHS = [
-    "plain", "with space", "a=b", "[x]", "{y: 1}", "(z)", "a,b", "a:b", "한글/세포", "it's", 'say "hi"', "back\\slash",
-    "end\\", "\\'both", "$HOME", "${lr}", "tab\there", "#hash", "*?", "a|b&c;d", "-dash", "100%", "!x", "'", "null.d",
-    "1", "true", "@home", "`tick`", "a\\\\'b", "x" * 200,
+    "plain", "with space", "a=b", "[x]", "{y: 1}", "(z)", "a,b", "a:b", "한글/세포", "it's", 'say "hi"',
+    "back\\slash", "end\\", "\\'both", "$HOME", "${lr}", "tab\there", "#hash", "*?", "a|b&c;d", "-dash",
+    "100%", "!x", "'", "null.d", "1", "true", "@home", "`tick`", "a\\\\'b", "x" * 200,
 ]  # fmt: skip
 
 

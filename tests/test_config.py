@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from tests.conftest import ROOT, TINY, Cli, composed, run_dirs, write_folder
+from tests.conftest import ROOT, Cli, composed, run_dirs, write_folder
 from unet_exp import build
 from unet_exp.checks import find_problems
 from unet_exp.config import register
@@ -28,7 +28,7 @@ def problems(*overrides: str) -> list[str]:
 
 
 def test_every_file_is_known_here() -> None:
-    """A new file in conf/ is covered by the next test; this count notices one that the glob would miss."""
+    """A new file in conf/ is covered by the next test; the count notices one the glob would miss."""
     assert len(OPTIONS) == 30
     assert {str(path) for path in FILES if len(path.parts) == 1} == {"config", "settings"}
 
@@ -37,7 +37,7 @@ def test_every_file_is_known_here() -> None:
 def test_every_option_composes_checks_and_builds(option: Path, tmp_path: Path) -> None:
     group, name = option.parts
     root = write_folder(tmp_path)
-    small = ["data.root=" + str(root), "data.kind=image_folder", "data.split.mode=blocks", "data.split.train=4",
+    small = [f"data.root={root}", "data.kind=image_folder", "data.split.mode=blocks", "data.split.train=4",
              "data.split.val=2", "data.split.test=rest", "model.base_channels=2", "threads=1"]  # fmt: skip
     if "crop" in composed(f"{group}={name}", "data.root=" + str(root)).transform["train"]:
         small.append("transform.train.crop.size=16")
@@ -123,8 +123,8 @@ def test_keys_added_since_a_run_was_saved_get_their_defaults() -> None:
     saved = OmegaConf.structured(composed())
     plain = OmegaConf.to_container(saved)
     assert isinstance(plain, dict)
-    del plain["model"]["dropout"]  # type: ignore[attr-defined,index]
-    del plain["trainer"]["keep"]  # type: ignore[attr-defined,index]
+    del plain["model"]["dropout"]
+    del plain["trainer"]["keep"]
     from unet_exp.config import check
 
     assert check(OmegaConf.create(plain)) == composed()
@@ -141,9 +141,11 @@ def test_targets_exist_and_take_their_schema() -> None:
 
 @pytest.mark.parametrize("flag", [["--cfg", "job"], ["--help"], ["--cfg", "job", "--resolve"]], ids=str)
 def test_looking_needs_no_torch(flag: list[str], tmp_path: Path) -> None:
-    code = "import runpy, sys; sys.argv = sys.argv[1:]; sys.path.insert(0, {root!r})\n" \
-           "try: runpy.run_path(sys.argv[0], run_name='__main__')\n" \
-           "finally: print('LOADED', [m for m in ('torch', 'numpy', 'matplotlib') if m in sys.modules])"  # fmt: skip
+    code = (
+        "import runpy, sys; sys.argv = sys.argv[1:]; sys.path.insert(0, {root!r})\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "finally: print('LOADED', [m for m in ('torch', 'numpy', 'matplotlib') if m in sys.modules])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code.format(root=str(ROOT)), str(ROOT / "run.py"), *flag],
         cwd=tmp_path, capture_output=True, text=True,

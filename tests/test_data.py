@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,8 @@ def check_image(root: Path, name: str, array: Array, expected: Array, **options:
 @pytest.mark.parametrize("shape", [(H, W), (H, W, 3)])
 def test_8_bit(tmp_path: Path, name: str, shape: tuple[int, ...]) -> None:
     if name.endswith("tif"):
-        check_image(tmp_path, name, grey(0, shape), grey(0, shape) / 255.0, photometric=None)
+        photometric = "rgb" if len(shape) == 3 else "minisblack"
+        check_image(tmp_path, name, grey(0, shape), grey(0, shape) / 255.0, photometric=photometric)
     else:
         check_image(tmp_path, name, grey(0, shape), grey(0, shape) / 255.0)
 
@@ -138,20 +140,20 @@ def test_palette_image_is_read_by_its_colours(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
 def test_1_bit_image_spans_0_to_1(tmp_path: Path, name: str) -> None:
-    check_image(tmp_path, name, mask().astype(bool), mask().astype(float))
+    options: dict[str, Any] = {"photometric": "minisblack"} if name == "a.tif" else {}
+    check_image(tmp_path, name, mask().astype(bool), mask().astype(float), **options)
 
 
-@pytest.mark.parametrize("name", ["a.tif", "a.png"])
-def test_white_is_what_is_drawn_white(tmp_path: Path, name: str) -> None:
+def test_white_is_what_is_drawn_white(tmp_path: Path) -> None:
     """A TIFF may store white as 0, as ImageJ does with an inverting lookup table."""
-    if name == "a.png":
-        check_image(tmp_path, name, grey(), grey() / 255.0)
-        return
-    check_image(tmp_path, name, 255 - grey(), grey() / 255.0, photometric="miniswhite")
-    label = (1 - mask()) * 255
-    save(tmp_path / "labels" / "a.tif", label, photometric="miniswhite")
-    (tmp_path / "labels" / "a.png").unlink()
-    assert np.array_equal(plain(load_all(config(tmp_path)))[1][..., 0], mask())
+    save(tmp_path / "images" / "a.tif", 255 - grey(), photometric="miniswhite")
+    save(tmp_path / "labels" / "a.tif", (1 - mask()) * 255, photometric="miniswhite")
+    for part, expected in (("images", grey()), ("labels", mask() * 255)):
+        with Image.open(tmp_path / part / "a.tif") as drawn:
+            assert np.array_equal(np.asarray(drawn), expected)  # what a viewer shows
+    image, label = plain(load_all(config(tmp_path)))
+    assert np.array_equal(label[..., 0], mask())
+    np.testing.assert_allclose(image[..., 0], grey() / 255.0, rtol=1e-6)
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits"])
@@ -175,7 +177,8 @@ LABELS: dict[str, Callable[[], Array]] = {
 @pytest.mark.parametrize("form", LABELS)
 def test_labels(tmp_path: Path, form: str, name: str) -> None:
     save(tmp_path / "images" / "a.png", grey())
-    options: dict[str, Any] = {"photometric": None} if name == "a.tif" else {}
+    photometric = "rgb" if form == "grey as RGB" else "minisblack"
+    options: dict[str, Any] = {"photometric": photometric} if name == "a.tif" else {}
     save(tmp_path / "labels" / name, LABELS[form](), **options)
     image, label = plain(load_all(config(tmp_path)))
     assert label.shape == (H, W, 1)
@@ -410,7 +413,7 @@ def test_pickled_npy_is_not_opened(tmp_path: Path) -> None:
         load_samples(items, "train", "none", 0)
 
 
-@pytest.mark.parametrize("shape", [(H,), (2, 3, H, W), (0, W)])
+@pytest.mark.parametrize("shape", [(H,), (2, 3, H, W), (0, W, 1)])
 def test_arrays_that_are_no_image(tmp_path: Path, shape: tuple[int, ...]) -> None:
     for part in ("train", "val"):
         save(tmp_path / part / "input_000.npy", np.zeros(shape, np.float32))
@@ -528,7 +531,7 @@ def test_blocks(tmp_path: Path, train: Any, val: Any, test: Any, expected: tuple
 def test_fractions_of_one_use_every_image_once(
     tmp_path: Path, total: int, fractions: tuple[float, ...]
 ) -> None:
-    parts = dict(zip(("train", "val", "test"), fractions, strict=True))
+    parts: dict[str, Any] = dict(zip(("train", "val", "test"), fractions, strict=True))
     splits = find_splits(config(folder_of(tmp_path, total), mode="random", **parts))
     found = [name for part in names(splits).values() for name in part]
     assert sorted(found) == [f"{i:02d}" for i in range(total)]
@@ -551,7 +554,7 @@ def test_random_split(tmp_path: Path) -> None:
     assert found[0] == found[1] != found[2]
     for split in found:
         assert [len(split[part]) for part in ("train", "val", "test")] == [7, 3, 2]
-        assert sorted(sum(split.values(), [])) == [f"{i:02d}" for i in range(12)]
+        assert sorted(chain.from_iterable(split.values())) == [f"{i:02d}" for i in range(12)]
         assert all(part == sorted(part) for part in split.values())
     assert found[0]["train"] != [f"{i:02d}" for i in range(7)]
 

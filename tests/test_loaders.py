@@ -141,6 +141,6 @@ def test_batch_samples(count: int, batch: int, limit: int | None) -> None:
     batches = EpochBatches(count, batch, seed=0, shuffle=True, limit=limit)
     sizes = [len(chosen) for chosen in batches]
     assert len(sizes) == len(batches)
-    for first in range(len(sizes) + 1):
-        for last in range(first, len(sizes) + 1):
+    for first in range(len(sizes)):
+        for last in range(first + 1, len(sizes) + 1):
             assert batches.batch_samples(first, last) == sum(sizes[first:last]), (first, last)

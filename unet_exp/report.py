@@ -23,7 +23,8 @@ def draw_curves(run_dir: Path, monitor: str, best_epoch: int) -> None:
         rows = list(csv.DictReader(file))
     if not rows:
         return
-    figure = Figure(figsize=(10, 6.4), layout="constrained")
+    figure = Figure(figsize=(10, 6.4))
+    figure.subplots_adjust(left=0.06, right=0.98, top=0.9, bottom=0.09, hspace=0.28, wspace=0.16)
     for axes, metric in zip(figure.subplots(2, 2).flat, ("loss", "dice", "iou", "lr"), strict=True):
         for split, color in COLORS.items():
             of_split = [row for row in rows if row["split"] == split]
@@ -50,7 +51,10 @@ def draw_samples(
     run_dir: Path, results: Sequence[SampleResult], classes: list[str], denorm: tuple[float, float]
 ) -> None:
     """plots/samples.png: input, label, probability of class 1 and errors, worst sample first."""
-    figure = Figure(figsize=(10, 2.55 * len(results) + 0.3), layout="constrained")
+    height = 2.42 * len(results) + 0.35
+    figure = Figure(figsize=(10, height))
+    figure.subplots_adjust(left=0.045, right=0.995, top=1 - 0.3 / height, bottom=0.05 / height,
+                           hspace=0.04, wspace=0.03)  # fmt: skip
     grid = figure.subplots(len(results), 4, squeeze=False)
     for axes, result in zip(grid, results, strict=True):
         image = np.clip(result.image * denorm[1] + denorm[0], 0, 1)

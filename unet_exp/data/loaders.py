@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, Sampler
 
 from unet_exp.data.datasets import SegmentationDataset
@@ -53,6 +54,7 @@ class Loader:
             num_workers=num_workers,
             pin_memory=pin_memory,
             persistent_workers=num_workers > 0,
+            generator=torch.Generator(),  # its draws would otherwise shift dropout's
         )
 
     def __len__(self) -> int:

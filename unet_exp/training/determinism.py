@@ -13,7 +13,8 @@ def set_up(seed: int, deterministic: bool, threads: int) -> None:
     torch.backends.cudnn.deterministic = deterministic
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
-    torch.use_deterministic_algorithms(deterministic)
+    # use_deterministic_algorithms() would do the same and import torch._inductor, which takes two seconds.
+    torch.set_deterministic_debug_mode("error" if deterministic else "default")
 
 
 def seed_epoch(seed: int, epoch: int) -> None:

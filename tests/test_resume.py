@@ -1,0 +1,163 @@
+"""Stopping and going on: the result of a run does not depend on where it was cut."""
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.conftest import TINY, Cli
+from tests.test_run import rows
+
+Run = tuple[Path, str]
+LONG = [*TINY, "batch_size=2", "epochs=40", "model.dropout=0.2", "trainer.ema_decay=0.9", "optimizer=adamw",
+        "scheduler=onecycle", "hydra.run.dir=run"]  # fmt: skip
+
+
+def table(run_dir: Path) -> list[dict[str, str]]:
+    return [{k: v for k, v in r.items() if k not in ("seconds", "images_per_second")} for r in rows(run_dir)]
+
+
+def weights(run_dir: Path) -> dict[str, torch.Tensor]:
+    saved = torch.load(run_dir / "checkpoints" / "last.pt", weights_only=True)
+    return {f"{part}.{name}": tensor for part in ("model", "ema") for name, tensor in saved[part].items()}
+
+
+@pytest.fixture(scope="module")
+def straight(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    start = tmp_path_factory.mktemp("straight")
+    done = cli(*LONG, cwd=start)
+    assert done.returncode == 0, done.stdout
+    return start / "run"
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_continues_to_the_same_bits(
+    sent: signal.Signals, code: int, straight: Path, command: list[str], cli: Cli, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        [*command, *LONG], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "checkpoints" / "last.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(sent)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == code, printed
+    assert "continue: python" in printed
+    assert "Traceback" not in printed
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert status["state"] == "interrupted"
+    assert status["epoch"] < 40
+
+    done = cli("resume=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert table(tmp_path / "run") == table(straight)
+    expected, found = weights(straight), weights(tmp_path / "run")
+    assert all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "finished"
+    accumulator = EventAccumulator(str(tmp_path / "run" / "tensorboard" / "train"))
+    accumulator.Reload()
+    assert [event.step for event in accumulator.Scalars("loss")] == list(range(1, 41))
+
+
+def test_a_killed_run_continues_from_its_last_checkpoint(
+    straight: Path, command: list[str], cli: Cli, tmp_path: Path
+) -> None:
+    process = subprocess.Popen([*command, *LONG], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    while not (tmp_path / "run" / "checkpoints" / "last.pt").exists():
+        time.sleep(0.02)
+    time.sleep(0.3)
+    process.kill()
+    process.wait()
+    done = cli("resume=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert table(tmp_path / "run") == table(straight)
+    assert all(torch.equal(v, weights(tmp_path / "run")[k]) for k, v in weights(straight).items())
+
+
+def test_a_finished_run_has_nothing_to_continue(cli: Cli, finished_run: Run, tmp_path: Path) -> None:
+    before = (finished_run[0] / "metrics.csv").read_bytes()
+    done = cli(f"resume={finished_run[0]}", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "is finished" in done.stdout
+    assert (finished_run[0] / "metrics.csv").read_bytes() == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_epochs_extend_a_finished_run(cli: Cli, finished_run: Run, tmp_path: Path) -> None:
+    shutil.copytree(finished_run[0], tmp_path / "run")
+    done = cli("resume=run", "epochs=6", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert [row["epoch"] for row in rows(tmp_path / "run") if row["split"] == "val"] == list("123456")
+    assert table(tmp_path / "run")[:8] == table(finished_run[0])
+    assert "resume" not in (tmp_path / "run" / ".hydra" / "overrides.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("model.base_channels=8", "model.base_channels was 4 and can't become 8"),
+        ("seed=1", "seed was 0 and can't become 1"),
+        ("data.size=64", "data.size was 32 and can't become 64"),
+    ],
+)
+def test_what_must_stay_is_refused(
+    change: str, expected: str, cli: Cli, finished_run: Run, tmp_path: Path
+) -> None:
+    before = (finished_run[0] / "status.json").read_bytes()
+    done = cli(f"resume={finished_run[0]}", "epochs=9", change, cwd=tmp_path)
+    assert done.returncode == 1
+    assert expected in done.stdout
+    assert "Traceback" not in done.stdout
+    assert (finished_run[0] / "status.json").read_bytes() == before
+
+
+def test_weights_of_another_model_are_listed(cli: Cli, finished_run: Run, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    shutil.copytree(finished_run[0], run_dir)
+    config = run_dir / ".hydra" / "config.yaml"
+    config.write_text(config.read_text().replace("depth: 2", "depth: 3"))
+    done = cli("resume=run", "epochs=5", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "is of another model" in done.stdout
+    assert "missing: down.2.1.0.weight" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize("damage", ["empty", "truncated", "missing"])
+def test_a_damaged_checkpoint_is_named(damage: str, cli: Cli, finished_run: Run, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    shutil.copytree(finished_run[0], run_dir)
+    last = run_dir / "checkpoints" / "last.pt"
+    if damage == "missing":
+        last.unlink()
+    else:
+        last.write_bytes(b"" if damage == "empty" else last.read_bytes()[:1000])
+    done = cli("resume=run", "epochs=5", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "last.pt" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_a_new_run_never_overwrites_checkpoints(cli: Cli, finished_run: Run, tmp_path: Path) -> None:
+    before = (finished_run[0] / "checkpoints" / "last.pt").read_bytes()
+    done = cli(*TINY, f"hydra.run.dir={finished_run[0]}", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "already holds the checkpoints of a run" in done.stdout
+    assert (finished_run[0] / "checkpoints" / "last.pt").read_bytes() == before
+    sweep = cli(
+        "-m",
+        "lr=1e-3",
+        *TINY,
+        f"hydra.sweep.dir={finished_run[0].parent}",
+        "hydra.sweep.subdir=run",
+        cwd=tmp_path,
+    )
+    assert sweep.returncode == 1
+    assert (finished_run[0] / "checkpoints" / "last.pt").read_bytes() == before

@@ -1,0 +1,236 @@
+"""A run from the command line to its directory: files, numbers, TensorBoard, console, sweeps, replays."""
+
+import csv
+import json
+import math
+import re
+import subprocess
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.conftest import TINY, Cli, run_dirs, write_folder
+from unet_exp.data.membranes import draw_membranes
+
+Run = tuple[Path, str]
+
+
+def rows(run_dir: Path) -> list[dict[str, str]]:
+    with open(run_dir / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def events(run_dir: Path, split: str) -> EventAccumulator:
+    accumulator = EventAccumulator(str(run_dir / "tensorboard" / split), size_guidance={"images": 0})
+    accumulator.Reload()
+    return accumulator
+
+
+def test_the_run_directory_is_complete(finished_run: Run) -> None:
+    run_dir, _ = finished_run
+    for name in (
+        ".hydra/config.yaml", ".hydra/overrides.yaml", ".hydra/hydra.yaml", "config_resolved.yaml",
+        "environment.json", "status.json", "metrics.csv", "run.log", "checkpoints/last.pt",
+        "checkpoints/best.pt", "checkpoints/best.safetensors", "checkpoints/epoch_0003.pt",
+        "checkpoints/epoch_0004.pt", "tensorboard/train", "tensorboard/val", "plots/curves.png",
+        "plots/samples.png",
+    ):  # fmt: skip
+        assert (run_dir / name).exists(), name
+    assert not (run_dir / "checkpoints" / "epoch_0002.pt").exists()
+    assert not list(run_dir.rglob("*.tmp"))
+
+
+def test_the_lectures_lines_are_printed_and_logged(finished_run: Run) -> None:
+    run_dir, printed = finished_run
+    log = (run_dir / "run.log").read_text()
+    for pattern in (
+        r"TRAIN: EPOCH 0001 / 0004 \| BATCH 0002 / 0002 \| LOSS \d\.\d{4}$",
+        r"VALID: EPOCH 0004 / 0004 \| BATCH 0001 / 0001 \| LOSS \d\.\d{4}$",
+        r"epoch 4/4 \| train \d\.\d{4} val \d\.\d{4} \| dice \d\.\d{4} iou \d\.\d{4} \| lr 1\.0e-03",
+    ):
+        assert re.search(pattern, printed, re.MULTILINE), pattern
+        assert re.search(pattern, log, re.MULTILINE), pattern
+    assert "\r" not in printed  # no progress bar when piped
+    *_, run, open_, next_ = printed.strip().splitlines()
+    assert (run.split()[0], open_.split()[0], next_.split()[0]) == ("run:", "open:", "next:")
+
+
+def test_the_metrics_file_has_its_columns(finished_run: Run) -> None:
+    run_dir, _ = finished_run
+    header = (run_dir / "metrics.csv").read_text().splitlines()[0]
+    assert header == (
+        "epoch,step,split,loss,dice,iou,dice_membrane,dice_interior,iou_membrane,iou_interior,"
+        "lr,seconds,images_per_second"
+    )
+    for row in rows(run_dir):
+        assert float(row["dice"]) == pytest.approx(
+            np.nanmean([float(row["dice_membrane"]), float(row["dice_interior"])])
+        )
+        dice, iou = float(row["dice_interior"]), float(row["iou_interior"])
+        assert iou == pytest.approx(dice / (2 - dice))
+        assert float(row["seconds"]) > 0
+
+
+def test_tensorboard_agrees_with_the_metrics_file(finished_run: Run) -> None:
+    run_dir, _ = finished_run
+    for split in ("train", "val"):
+        recorded = events(run_dir, split)
+        assert {"loss", "dice", "iou", "lr", "images_per_second"} <= set(recorded.Tags()["scalars"])
+        for tag in ("loss", "dice", "iou", "lr"):
+            expected = [(int(r["epoch"]), float(r[tag])) for r in rows(run_dir) if r["split"] == split]
+            found = [(event.step, event.value) for event in recorded.Scalars(tag)]
+            assert [step for step, _ in found] == [step for step, _ in expected]
+            assert np.allclose([value for _, value in found], [value for _, value in expected], rtol=1e-6)
+
+
+def test_tensorboard_has_pictures_and_settings(finished_run: Run) -> None:
+    run_dir, _ = finished_run
+    for split, samples in (("train", 4), ("val", 3)):
+        recorded = events(run_dir, split)
+        assert set(recorded.Tags()["images"]) == {"input", "label", "output"}
+        pictures = recorded.Images("input")
+        assert [picture.step for picture in pictures] == [1, 2, 4]
+        assert (pictures[0].width, pictures[0].height) == (32 * samples, 32)
+    content = events(run_dir, "val").summary_metadata
+    assert "_hparams_/session_start_info" in content
+
+
+def test_pictures_are_denormalised(finished_run: Run) -> None:
+    """The validation images of TensorBoard are the drawn ones, within the rounding of 8 bits."""
+    recorded = events(finished_run[0], "val")
+    shown, labels = (
+        np.asarray(Image.open(BytesIO(recorded.Images(tag)[0].encoded_image_string)))[:, :32, 0]
+        for tag in ("input", "label")
+    )
+    image, label = draw_membranes(0, 6, 32)  # the first after six training images
+    assert np.abs(shown.astype(int) - image).max() <= 1
+    assert np.array_equal(labels > 127, label == 1)
+
+
+def test_resolved_config_has_no_auto_left(finished_run: Run) -> None:
+    run_dir, _ = finished_run
+    text = (run_dir / "config_resolved.yaml").read_text()
+    assert "auto" not in text.replace("mode: auto", "", 1)  # data.split.mode names how the data lay
+    resolved = OmegaConf.create(text)
+    assert resolved.model.in_channels == resolved.model.out_channels == 1
+    assert resolved.trainer.precision in ("fp32", "bf16")
+    assert resolved.num_workers == 0
+    assert resolved.device in ("cpu", "cuda", "mps")
+
+
+def test_status_and_environment(finished_run: Run) -> None:
+    run_dir, _ = finished_run
+    status = json.loads((run_dir / "status.json").read_text())
+    best = max(float(row["dice"]) for row in rows(run_dir) if row["split"] == "val")
+    assert (status["state"], status["epoch"], status["step"]) == ("finished", 4, 8)
+    assert status["best_metric"] == best
+    environment = json.loads((run_dir / "environment.json").read_text())
+    assert environment["threads"] == 1
+    assert environment["packages"]["torch"] == torch.__version__
+    assert environment["start_dir"] == str(run_dir.parent)
+
+
+def test_checkpoints_hold_plain_containers(finished_run: Run) -> None:
+    run_dir, _ = finished_run
+    saved = torch.load(run_dir / "checkpoints" / "last.pt", weights_only=True)
+    assert {"format", "model", "optimizer", "scheduler", "scaler", "ema", "state", "rng", "config"} <= set(
+        saved
+    )
+    assert saved["state"]["epoch"] == 4
+    best = torch.load(run_dir / "checkpoints" / "best.pt", weights_only=True)
+    weights = load_file(run_dir / "checkpoints" / "best.safetensors")
+    assert all(torch.equal(weights[name], tensor) for name, tensor in best["model"].items())
+
+
+def test_the_same_command_gives_the_same_numbers(cli: Cli, tmp_path: Path) -> None:
+    """Twice alone, and with two workers; with augmentation, dropout and bf16."""
+    arguments = [*TINY, "model.dropout=0.3", "trainer.precision=bf16", "batch_size=4"]
+    tables = []
+    for name, workers in (("a", 0), ("b", 0), ("c", 2)):
+        done = cli(*arguments, f"num_workers={workers}", f"hydra.run.dir={name}", cwd=tmp_path)
+        assert done.returncode == 0, done.stdout
+        timing = ("seconds", "images_per_second")
+        tables.append([{k: v for k, v in row.items() if k not in timing} for row in rows(tmp_path / name)])
+    assert tables[0] == tables[1] == tables[2]
+
+
+def test_two_starts_at_once_have_two_directories(command: list[str], tmp_path: Path) -> None:
+    arguments = [*command, *TINY, "epochs=1"]
+    both = [subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [process.wait(240) for process in both] == [0, 0]
+    found = run_dirs(tmp_path)
+    assert len(found) == 2
+    assert all(re.fullmatch(r"\d\d-\d\d-\d\d-\d{6}", path.name) for path in found)
+
+
+def test_a_sweep_gives_complete_jobs_and_a_failed_one_costs_only_itself(cli: Cli, tmp_path: Path) -> None:
+    done = cli("-m", "lr=1e-3,1e-4", "batch_size=4,99", *TINY, "epochs=1", cwd=tmp_path)
+    jobs = sorted(tmp_path.glob("multirun/*/*/[0-9]"))
+    states = [json.loads((job / "status.json").read_text())["state"] for job in jobs]
+    assert states == ["finished", "failed", "finished", "failed"]
+    assert done.returncode == 1
+    assert "2 jobs failed" in done.stdout
+    assert "batch_size is 99, but the train split has 6 images" in (jobs[1] / "run.log").read_text()
+    for job in (jobs[0], jobs[2]):
+        assert (job / "plots" / "samples.png").exists()
+        assert (job / ".hydra" / "config.yaml").exists()
+    assert "Traceback" not in done.stdout
+
+
+def test_a_saved_config_runs_again(cli: Cli, finished_run: Run, tmp_path: Path) -> None:
+    run_dir, _ = finished_run
+    done = cli(f"from_run={run_dir}", "hydra.run.dir=again", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    timing = ("seconds", "images_per_second")
+    again, before = (
+        [{k: v for k, v in row.items() if k not in timing} for row in rows(path)]
+        for path in (tmp_path / "again", run_dir)
+    )
+    assert again == before
+    assert "from_run" not in (tmp_path / "again" / ".hydra" / "overrides.yaml").read_text()
+
+
+def test_a_saved_config_runs_with_changes_and_the_schema(cli: Cli, finished_run: Run, tmp_path: Path) -> None:
+    run_dir, _ = finished_run
+    refused = cli("-cp", str(run_dir / ".hydra"), "-cn", "config", "batch_size=abc", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "could not be converted to Integer" in refused.stdout
+    done = cli("lr=0.5", "-cp", str(run_dir / ".hydra"), "-cn", "config", "epochs=1", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    (new,) = run_dirs(tmp_path)
+    resolved = OmegaConf.load(new / "config_resolved.yaml")
+    assert (resolved.optimizer.lr, resolved.epochs) == (0.5, 1)
+
+
+@pytest.mark.parametrize("folder", ["a b=[1],2", "한글 'quoted'"])
+def test_data_below_any_path(folder: str, cli: Cli, tmp_path: Path) -> None:
+    write_folder(tmp_path / folder)
+    arguments = ["data=image_folder", f"data.root={folder}", "data.split.val=2", "model.base_channels=4"]
+    done = cli(*arguments, "epochs=1", "threads=1", f"hydra.run.dir={folder}/run", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    resolved = OmegaConf.load(tmp_path / folder / "run" / "config_resolved.yaml")
+    assert resolved.data.root == folder
+    # A replay from elsewhere finds the data where the first run found it.
+    (tmp_path / "elsewhere").mkdir()
+    again = cli(f"from_run=../{folder}/run", cwd=tmp_path / "elsewhere")
+    assert again.returncode == 0, again.stdout
+
+
+def test_metrics_of_an_absent_class_are_nan_not_zero(cli: Cli, tmp_path: Path) -> None:
+    write_folder(tmp_path / "data")
+    for path in (tmp_path / "data" / "labels").iterdir():
+        Image.fromarray(np.full((32, 32), 255, np.uint8)).save(path)
+    arguments = ["data=image_folder", "data.root=data", "model.base_channels=4", "threads=1"]
+    done = cli(*arguments, "epochs=30", "lr=0.01", "model.norm=none", "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    last = rows(tmp_path / "run")[-1]
+    assert float(last["dice_foreground"]) == 1.0
+    assert math.isnan(float(last["dice_background"]))
+    assert float(last["dice"]) == 1.0
