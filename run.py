@@ -8,6 +8,7 @@ import math
 import os
 import shlex
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from unet_exp.training.loop import Parts
     from unet_exp.training.state import State
 
-CONF = Path(__file__).resolve().parent / "conf"
 log = logging.getLogger("unet_exp")
 command = CommandLine([])  # set once, before Hydra starts
 failures: list[Path] = []  # jobs of a sweep that failed while the others went on
@@ -48,6 +48,8 @@ def train(config: Config, run_dir: Path, saved: DictConfig | None) -> float:
         check_resume(saved, config)
         contents = checkpoint.load(last)
         state = State.from_dict(contents["state"])
+        if state.epoch > config.epochs:
+            raise ConfigError(f"epochs is {config.epochs}, but this run has {state.epoch} behind it")
         if is_finished(state, config):
             log.info("%s is finished (epoch %d of %d): nothing to do", run_dir, state.epoch, config.epochs)
             return best_metric(state.best_metric)
@@ -57,6 +59,7 @@ def train(config: Config, run_dir: Path, saved: DictConfig | None) -> float:
     data = build.read_data(config)
     config = build.decide_from_data(config, data)
     parts = build.build_parts(config, data)
+    build.check_model(parts)
     if contents is not None:
         state = restore(parts, contents, last)
 
@@ -80,9 +83,8 @@ def train(config: Config, run_dir: Path, saved: DictConfig | None) -> float:
     checkpoints = checkpoint.Checkpoints(run_dir / runs.CHECKPOINTS, yaml, trainer.keep)
     say_what_runs(config, parts, state.epoch)
     tracker.hparams(build.hparams(config))
-    with stop_on_signals() as stop:
+    with closing(tracker), stop_on_signals() as stop:
         fit(parts, config, state, tracker, checkpoints, stop)
-    tracker.close()
 
     facts = {"epoch": state.epoch, "step": state.step, "best_metric": state.best_metric,
              "monitor": trainer.monitor, "best_epoch": state.best_epoch,
@@ -117,8 +119,8 @@ def say_what_runs(config: Config, parts: "Parts", done: int) -> None:
     number = sum(weight.numel() for weight in parts.model.parameters())
     name = str(config.model["_target_"]).rpartition(".")[2]
     log.info(
-        "%s, %.1f M parameters, on %s (%s, %d threads)",
-        name, number / 1e6, config.device, config.trainer.precision, config.threads,
+        "%s, %s parameters, on %s (%s, %d threads)",
+        name, f"{number:,}", config.device, config.trainer.precision, config.threads,
     )  # fmt: skip
     samples = [len(loader.dataset) for loader in (parts.train, parts.val)]
     log.info("%s: %d training and %d validation images", config.data.kind, *samples)
@@ -142,7 +144,7 @@ def say_where(run_dir: Path, config: Config, state: "State") -> None:
         f"{shown}/{runs.PLOTS}/samples.png",
         shown_path(run_dir.parent),
     )
-    log.info("next: python run.py from_run=%s lr=%g", shown, config.lr / 2)
+    log.info("next: %s from_run=%s lr=%g", program(), shown, config.lr / 2)
 
 
 def shown_path(path: Path) -> str:
@@ -152,7 +154,11 @@ def shown_path(path: Path) -> str:
 
 
 def resume_command(run_dir: Path) -> str:
-    return f"python {shown_path(Path(__file__))} resume={shown_path(run_dir)}"
+    return f"{program()} resume={shown_path(run_dir)}"
+
+
+def program() -> str:
+    return f"python {shown_path(Path(__file__))}"
 
 
 def best_metric(value: float | None) -> float:
@@ -215,6 +221,7 @@ def report_failure(run_dir: Path, message: str, alone: bool) -> None:
 def start() -> None:
     """Prepare the command line, let Hydra compose and run, and turn failures into exit codes."""
     global command
+    runs.remember_command(sys.argv)
     register()
     try:
         command = commandline.prepare(sys.argv[1:])
@@ -227,10 +234,11 @@ def start() -> None:
         main()
     except SystemExit as stop:
         if stop.code == 1 and not runs.is_composed():
-            print("\n".join(commandline.suggestions(command.argv, CONF)), file=sys.stderr)
+            print("\n".join(commandline.suggestions(command.argv)), file=sys.stderr)
         raise
     if failures:
-        sys.exit(f"error: {len(failures)} jobs failed: " + ", ".join(map(str, failures)))
+        count = f"{len(failures)} job{'s' * (len(failures) > 1)}"
+        sys.exit(f"error: {count} failed: " + ", ".join(map(shown_path, failures)))
 
 
 if __name__ == "__main__":

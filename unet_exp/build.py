@@ -17,7 +17,8 @@ from unet_exp.data.datasets import Samples, SegmentationDataset, check_batches, 
 from unet_exp.data.loaders import EpochBatches, Loader
 from unet_exp.data.splits import find_splits
 from unet_exp.data.transforms import Compose
-from unet_exp.errors import ConfigError, DataError, UserError
+from unet_exp.errors import ConfigError, DataError, ModelError, UserError
+from unet_exp.models.unet import UNet
 from unet_exp.schema import Config
 from unet_exp.training import precision
 from unet_exp.training.loop import Parts
@@ -103,7 +104,7 @@ def read_data(config: Config) -> dict[str, Samples]:
     }
     if data["train"].channels != data["val"].channels:
         raise DataError(
-            f"train images have {data['train'].channels} channels, val images {data['val'].channels}",
+            f"train images have {data['train'].channels} channels, val images have {data['val'].channels}",
             do="save all of them as grey or all as RGB",
         )
     crop = config.transform["train"].get("crop", {}).get("size") if overfit is None else None
@@ -120,8 +121,7 @@ def decide_from_data(config: Config, data: dict[str, Samples]) -> Config:
             model[key] = value
     if model.get("in_channels", channels["in_channels"]) != channels["in_channels"]:
         raise ConfigError(
-            f"model.in_channels is {model['in_channels']}, but the images have "
-            f"{channels['in_channels']} channels",
+            f"model.in_channels is {model['in_channels']}, but the images have {channels['in_channels']}",
             do="model.in_channels=auto",
         )
     workers = config.num_workers
@@ -170,7 +170,36 @@ def build_parts(config: Config, data: dict[str, Samples]) -> Parts:
         train=train,
         val=val,
         classes=config.data.classes,
+        logits_per_pixel=allowed_heads(config)[0],
     )
+
+
+def check_model(parts: Parts) -> None:
+    """Refuse, before anything is written, a network that can't take the samples or gives other logits.
+
+    Raises ModelError. One training and one validation sample pass through; all sizes are checked for a UNet.
+    """
+    for loader in (parts.train, parts.val):
+        image = parts.precision.to_device(loader.dataset[(0, 0)]["input"][None])
+        try:
+            with torch.inference_mode(), parts.precision.autocast():
+                logits = parts.model.eval()(image)
+        except UserError:
+            raise
+        except Exception as error:  # somebody's own network
+            raise ModelError(
+                f"the model can't take an image of shape {tuple(image.shape)}: {first_line(error)}",
+                do="check its settings, or the size of the images",
+            ) from error
+        wanted = parts.logits_per_pixel
+        if logits.ndim != 4 or logits.shape[1] != wanted:
+            raise ModelError(
+                f"the model gives logits of shape {tuple(logits.shape)}",
+                allowed=f"batch x {wanted} x height x width for {len(parts.classes)} classes and this loss",
+            )
+    if isinstance(parts.model, UNet):
+        for height, width in set(parts.val.dataset.samples.sizes):
+            parts.model.fit_size(torch.empty(1, parts.model.in_channels, height, width))
 
 
 def build_loaders(config: Config, data: dict[str, Samples]) -> tuple[Loader, Loader]:

@@ -271,13 +271,17 @@ def data_problems(config: Config) -> Iterator[Problem]:
 
 
 def split_problems(config: Config) -> Iterator[Problem]:
-    split = config.data.split
+    split, kind = config.data.split, config.data.kind
+    modes = {"npy_folder": ("auto", "folders"), "image_folder": (split.mode,)}
+    modes = {"tiff_stack": ("auto", "blocks", "random", "listed"), "membranes": ("auto", "blocks")} | modes
+    if split.mode not in modes[kind]:
+        yield Problem("data.split.mode", f"is {split.mode!r}; allowed for {kind}: {', '.join(modes[kind])}")
     for part in ("train", "val", "test"):
         value = getattr(split, part)
         number = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
         if split.mode == "listed":
             good, allowed = isinstance(value, list) or value == 0, "a list of names (with * and ?)"
-        elif config.data.kind == "membranes":
+        elif kind == "membranes":
             good, allowed = number and isinstance(value, int), "the number of images to draw"
         else:
             good = value == "rest" or (number and (isinstance(value, int) or value < 1))

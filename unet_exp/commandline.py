@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from unet_exp import runs
 from unet_exp.errors import CheckpointError, ConfigError, did_you_mean
 
+CONF = Path(__file__).resolve().parents[1] / "conf"
 PATH_KEYS = ("data.root", "resume", "from_run", "hydra.run.dir", "hydra.sweep.dir")
 FLAGS_WITH_VALUE = (
     "--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--cfg", "-c", "--package", "-p",
@@ -47,6 +48,13 @@ def prepare(argv: list[str]) -> CommandLine:
         raise ConfigError(
             "resume= continues one run, from_run= starts a new one like it",
             allowed="one of the two; -m only with from_run=",
+        )
+    chosen = [override for override in overrides if override.partition("=")[0] in groups()]
+    if chosen:
+        raise ConfigError(
+            f"{chosen[0]} chooses a group, and a saved config has its groups already",
+            allowed="single keys, such as model.depth=3 or optimizer.lr=1e-4",
+            do="to change a whole group start from the groups: python run.py " + chosen[0],
         )
     run_dir = Path(given["resume"] or given["from_run"] or "").expanduser()
     saved = load_saved(run_dir)
@@ -168,27 +176,33 @@ def quoted(value: str) -> str:
     return "'" + value + "\\" * tail + "'"
 
 
-def suggestions(argv: list[str], conf: Path) -> list[str]:
-    """'did you mean' lines for overrides that Hydra refused to compose. argv: as given to Hydra."""
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(conf), version_base="1.3"):
-            known = flat_keys(compose(config_name="config"))
-    except Exception:  # conf/ itself does not compose, which Hydra has said already
-        return []
-    groups = {
-        str(folder.relative_to(conf)): sorted(file.stem for file in folder.glob("*.yaml"))
-        for folder in conf.rglob("*")
+def groups() -> dict[str, list[str]]:
+    """The config groups and their options, from the folders of conf/."""
+    return {
+        folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
+        for folder in CONF.iterdir()
         if folder.is_dir()
     }
+
+
+def suggestions(argv: list[str]) -> list[str]:
+    """'did you mean' lines for overrides that Hydra refused to compose. argv: as given to Hydra."""
+    options = groups()
+    pairs = [override.partition("=")[::2] for override in split_flags(argv)[1]]
+    chosen = [f"{key}={value}" for key, value in pairs if value in options.get(key, [])]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            known = flat_keys(compose("config", overrides=chosen))
+    except Exception:  # conf/ itself does not compose, which Hydra has said already
+        return []
     lines = []
-    for override in split_flags(argv)[1]:
-        key, _, value = override.partition("=")
+    for key, value in pairs:
         key = key.lstrip("+~")
-        if key in groups and did_you_mean(value, groups[key]) and value not in groups[key]:
-            lines.append(f"{key}={value}{did_you_mean(value, groups[key])}")
-        elif key not in (*known, *groups) and not key.startswith("hydra"):
-            lines.append(f"{key}{did_you_mean(key, [*known, *groups])}")
+        if key in options and value not in options[key]:
+            lines.append(f"{key}={value}{did_you_mean(value, options[key])}")
+        elif key not in (*known, *options) and not key.startswith("hydra"):
+            lines.append(f"{key}{did_you_mean(key, [*known, *options])}")
     return [line for line in lines if "did you mean" in line]
 
 

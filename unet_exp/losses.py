@@ -26,7 +26,9 @@ class DiceLoss(nn.Module):
         truth = truth.to(probability.dtype)
         both = (probability * truth).sum(dim=(0, 2, 3))
         total = (probability + truth).sum(dim=(0, 2, 3))
-        dice = (2 * both + self.smooth) / (total + self.smooth)
+        # Without smoothing a class that is nowhere would be 0 / 0.
+        tiny = torch.finfo(total.dtype).tiny
+        dice = (2 * both + self.smooth) / (total + self.smooth).clamp(min=tiny)
         return 1 - dice.mean()
 
 

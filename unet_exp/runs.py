@@ -5,12 +5,12 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
 
+from unet_exp import __version__
 from unet_exp.errors import CheckpointError
 
 SAVED_CONFIG = ".hydra/config.yaml"
@@ -32,6 +32,12 @@ class _ThisProcess:
     new_dirs: ClassVar[list[Path]] = []
     resuming: ClassVar[bool] = False
     composed: ClassVar[bool] = False
+    command: ClassVar[list[str]] = []
+
+
+def remember_command(argv: list[str]) -> None:
+    """The command line as the user typed it, before it is made ready for Hydra."""
+    _ThisProcess.command = list(argv)
 
 
 def composed() -> None:
@@ -157,7 +163,7 @@ def describe_environment(device: str, threads: int) -> dict[str, Any]:
     """What a run depends on outside its config: program versions, code, machine and start directory."""
     return {
         "start_dir": os.getcwd(),
-        "command": sys.argv,
+        "command": _ThisProcess.command,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -172,7 +178,7 @@ def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return None
+        return __version__ if package == "unet_exp" else None
 
 
 def _cpu_name() -> str:

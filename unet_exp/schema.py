@@ -84,7 +84,7 @@ class DataConfig:
         "ram: decode once, keep as stored; none: read every time; auto: ram up to cache_limit_mb",
         choices=["auto", "ram", "none"],
     )
-    cache_limit_mb: int = knob(2000, "largest set that cache=auto keeps in RAM, in MB", minimum=0)
+    cache_limit_mb: int = knob(2000, "largest split that cache=auto keeps in RAM, in MB", minimum=0)
 
 
 @dataclass

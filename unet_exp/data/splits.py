@@ -41,9 +41,13 @@ Splits = dict[str, list[Any]]  # part -> Items or DrawnItems, in the order of th
 
 def find_splits(data: DataConfig) -> Splits:
     """Every part's samples. Raises DataError naming files that are missing or left over."""
-    folder = Path(data.root or "")
     if data.kind == "membranes":
         return split_items(drawn_items(data), data.split)
+    folder = Path(data.root or "")
+    if not folder.is_dir():
+        raise DataError(
+            f"data.root={data.root} is no folder", do="give the folder of the data: data.root=DIR"
+        )
     if data.kind == "tiff_stack":
         return split_items(stack_items(folder, data), data.split)
     in_parts = data.split.mode == "folders" or data.kind == "npy_folder"
@@ -55,7 +59,7 @@ def find_splits(data: DataConfig) -> Splits:
     if not parts["train"].is_dir() or not parts["val"].is_dir():
         raise DataError(
             f"{folder} has no folders train and val", allowed=f"found there: {listing(folder)}",
-            do="make train/ and val/ (and test/), or choose data.split.mode=blocks",
+            do="make train/ and val/ (and test/), or read the folder with data=image_folder",
         )  # fmt: skip
     read = npy_items if data.kind == "npy_folder" else image_items
     return {part: read(path, data) if path.is_dir() else [] for part, path in parts.items()}
@@ -128,9 +132,9 @@ def paired(images: dict[str, Path], labels: dict[str, Path], folder: Path) -> li
     """Images with the labels of the same name. Raises DataError listing those without a partner."""
     if not images and not labels:
         raise DataError(
-            f"no images in {folder}", allowed=f"{', '.join(IMAGE_SUFFIXES)}, or input_*.npy for npy_folder",
-            do=f"found there: {listing(folder)}",
-        )  # fmt: skip
+            f"no images in {folder} (found there: {listing(folder)})",
+            allowed=f"{', '.join(IMAGE_SUFFIXES)}, or input_*.npy for npy_folder",
+        )
     lone_images = [path.name for stem, path in images.items() if stem not in labels]
     lone_labels = [path.name for stem, path in labels.items() if stem not in images]
     if lone_images or lone_labels:
@@ -164,7 +168,7 @@ def split_items(items: list[Any], split: SplitConfig) -> Splits:
     order = list(range(len(items)))
     if split.mode == "random":
         order = np.random.default_rng(split.seed).permutation(len(items)).tolist()
-    counts = {part: part_count(getattr(split, part), len(items)) for part in PARTS}
+    counts = part_counts(split, len(items))
     rest = [part for part, count in counts.items() if count is None]
     taken = sum(count for count in counts.values() if count is not None)
     if len(rest) > 1 or taken > len(items):
@@ -183,13 +187,19 @@ def split_items(items: list[Any], split: SplitConfig) -> Splits:
     return parts
 
 
-def part_count(value: Any, total: int) -> int | None:
-    """Samples of one part; None for 'rest'. A fraction is rounded and gives at least one."""
-    if value == "rest":
-        return None
-    if isinstance(value, float):
-        return max(1, round(value * total)) if value > 0 else 0
-    return int(value)
+def part_counts(split: SplitConfig, total: int) -> dict[str, int | None]:
+    """Samples of each part; None for 'rest'. Fractions are rounded at their common borders, so that
+    fractions that sum to 1 use every sample once."""
+    counts: dict[str, int | None] = {}
+    border = 0.0
+    for part in PARTS:
+        value = getattr(split, part)
+        if isinstance(value, float):
+            counts[part] = round((border + value) * total) - round(border * total)
+            border += value
+        else:
+            counts[part] = None if value == "rest" else int(value)
+    return counts
 
 
 def listed_split(items: list[Any], split: SplitConfig) -> Splits:

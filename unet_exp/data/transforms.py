@@ -86,7 +86,7 @@ class ToTensor:
 
 
 def to_tensor(array: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1), dtype=np.float32))
+    return torch.from_numpy(np.array(array.transpose(2, 0, 1), dtype=np.float32, order="C"))
 
 
 def _both(sample: Sample, change: Callable[..., Any]) -> Sample:

@@ -37,6 +37,13 @@ class UNet(nn.Module):
         padding: str = "same",
     ) -> None:
         super().__init__()
+        for name, value, allowed in (
+            ("norm", norm, ("batch", "instance", "group", "none")),
+            ("upsample", upsample, ("transpose", "bilinear")),
+            ("padding", padding, ("same", "valid")),
+        ):
+            if value not in allowed:
+                raise ModelError(f"{name} is {value!r}", allowed=", ".join(allowed))
         self.in_channels, self.depth, self.padding = in_channels, depth, padding
         widths = [base_channels * 2**level for level in range(depth + 1)]
         self.first = DoubleConv(in_channels, widths[0], norm, padding)
@@ -72,9 +79,10 @@ class UNet(nn.Module):
         height, width = image.shape[-2:]
         if self.padding == "same":
             multiple = 2**self.depth
-            if height % multiple or width % multiple:
-                image = F.pad(image, (0, -width % multiple, 0, -height % multiple), mode="replicate")
-            return image
+            right, bottom = -width % multiple, -height % multiple
+            if max(height + bottom, width + right) == multiple:
+                right += multiple  # one pixel at the lowest level has no variance to normalise by
+            return F.pad(image, (0, right, 0, bottom), mode="replicate") if right or bottom else image
         for size in (height, width):
             if output_size(size, self.depth, "valid") is None:
                 near = " or ".join(map(str, nearest_sizes(size, self.depth, "valid")))

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
 from unet_exp.data.loaders import Loader
-from unet_exp.errors import DataError, TrainingError
+from unet_exp.errors import TrainingError
 from unet_exp.metrics.confusion import confusion, predict_classes
 from unet_exp.models.unet import center_crop
 from unet_exp.schema import Config, TrainerConfig
@@ -38,6 +38,7 @@ class Parts:
     train: Loader
     val: Loader
     classes: list[str]
+    logits_per_pixel: int
 
     @property
     def evaluated(self) -> nn.Module:
@@ -230,18 +231,3 @@ def restore(parts: Parts, saved: dict[str, Any], path: Any) -> State:
     parts.scaler.load_state_dict(saved["scaler"])
     determinism.set_rng_state(saved["rng"], parts.precision.device)
     return State.from_dict(saved["state"])
-
-
-def check_first_batch(parts: Parts) -> None:
-    """One forward pass before anything is written, so that a model that can't take the data says so."""
-    batch = next(parts.val.epoch(0))
-    with torch.inference_mode():
-        parts.model.eval()
-        logits = parts.model(parts.precision.to_device(batch["input"]))
-    head = 1 if logits.shape[1] == 1 and len(parts.classes) == 2 else len(parts.classes)
-    if logits.ndim != 4 or logits.shape[1] != head:
-        raise DataError(
-            f"the model gives logits of shape {tuple(logits.shape)}",
-            allowed=f"batch x {head} x height x width",
-            do="set the model's output channels",
-        )

@@ -1,0 +1,78 @@
+"""The documentation says what the code does: the table of knobs, and every command that it shows."""
+
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from unet_exp.commandline import groups
+from unet_exp.schema import Config, DataConfig, SplitConfig, TrainerConfig
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+KNOWN_KEYS = {
+    *Config.__dataclass_fields__,
+    *(f"data.{name}" for name in DataConfig.__dataclass_fields__),
+    *(f"data.split.{name}" for name in SplitConfig.__dataclass_fields__),
+    *(f"trainer.{name}" for name in TrainerConfig.__dataclass_fields__),
+}
+
+
+def test_the_table_of_knobs_is_that_of_the_schema() -> None:
+    table = runpy.run_path(str(ROOT / "docs" / "knobs.py"))["table"]()
+    assert table.strip() in (ROOT / "README.md").read_text(encoding="utf-8")
+    for key in KNOWN_KEYS - {
+        "data",
+        "trainer",
+        "data.split",
+        "model",
+        "transform",
+        "loss",
+        "optimizer",
+        "scheduler",
+    }:
+        assert f"`{key}`" in table, key
+
+
+def commands() -> list[tuple[str, str]]:
+    """(page, command) of every `python run.py ...` in the pages and in the headers of conf/."""
+    found = []
+    for path in [*PAGES, *sorted((ROOT / "conf").rglob("*.yaml"))]:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            for match in re.finditer(r"python run\.py((?: (?:'[^']*'|[^\s`#')|,;])+)*)", line):
+                found.append((path.name, match[1].strip()))
+    return found
+
+
+@pytest.mark.parametrize(("page", "command"), commands())
+def test_every_command_names_what_exists(page: str, command: str) -> None:
+    """Groups, options and top-level, data and trainer keys; other keys belong to the chosen option."""
+    for word in shlex.split(command):
+        key, equals, value = word.lstrip("+~").partition("=")
+        if not equals or key in ("resume", "from_run") or key.startswith(("hydra", "-")):
+            continue
+        if key in groups():
+            for option in value.split(","):
+                assert option in groups()[key] or option in ("mine", "tinynet"), f"{page}: {word}"
+        elif "." not in key or key.split(".")[0] in ("data", "trainer"):
+            assert key in KNOWN_KEYS, f"{page}: {word}"
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_no_placeholder_is_left() -> None:
+    for page in PAGES:
+        assert "{{" not in page.read_text(encoding="utf-8"), page.name
+
+
+def test_every_dependency_is_explained() -> None:
+    text = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    project = Path(ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for name in re.findall(r'^    "([\w-]+)[><=]', project, re.MULTILINE):
+        assert name in text, name
