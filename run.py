@@ -5,12 +5,9 @@ Reads top to bottom as what a run is. torch is imported inside train(), so that 
 
 import logging
 import math
-import os
-import shlex
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -20,12 +17,9 @@ from omegaconf import DictConfig
 from unet_exp import commandline, runs
 from unet_exp.commandline import CommandLine
 from unet_exp.config import check, check_resume, output_problem, register, save_resolved
+from unet_exp.console import report_failure, resume_command, say_what_runs, say_where, shown_path
 from unet_exp.errors import ConfigError, UserError
 from unet_exp.schema import Config
-
-if TYPE_CHECKING:
-    from unet_exp.training.loop import Parts
-    from unet_exp.training.state import State
 
 log = logging.getLogger("unet_exp")
 command = CommandLine([])  # set once, before Hydra starts
@@ -52,7 +46,7 @@ def train(config: Config, run_dir: Path, saved: DictConfig | None) -> float:
             raise ConfigError(f"epochs is {config.epochs}, but this run has {state.epoch} behind it")
         if is_finished(state, config):
             log.info("%s is finished (epoch %d of %d): nothing to do", run_dir, state.epoch, config.epochs)
-            return best_metric(state.best_metric)
+            return math.nan if state.best_metric is None else state.best_metric
 
     config = build.decide_machine(config)
     determinism.set_up(config.seed, config.trainer.deterministic, int(config.threads))
@@ -68,6 +62,7 @@ def train(config: Config, run_dir: Path, saved: DictConfig | None) -> float:
     runs.write_environment(run_dir, environment)
     save_resolved(config, run_dir / runs.RESOLVED_CONFIG)
     trainer = config.trainer
+    denorm = build.build_normalization(config)
     tracker = Tracker(
         run_dir,
         classes=config.data.classes,
@@ -76,7 +71,7 @@ def train(config: Config, run_dir: Path, saved: DictConfig | None) -> float:
         images_every=trainer.images_every,
         images_max=trainer.images_max,
         images_each_batch=trainer.images_each_batch,
-        denorm=build.build_normalization(config),
+        denorm=denorm,
         first_epoch=state.epoch,
     )
     yaml = (run_dir / runs.RESOLVED_CONFIG).read_text(encoding="utf-8")
@@ -94,75 +89,12 @@ def train(config: Config, run_dir: Path, saved: DictConfig | None) -> float:
         log.info("stopped in epoch %d after update %d; everything is saved", state.epoch + 1, state.step)
         log.info("continue: %s", resume_command(run_dir))
         sys.exit(128 + stop.signal)
-    draw(run_dir, config, parts, state)
+    from unet_exp import report  # matplotlib takes half a second, so only now
+
+    report.draw_run(run_dir, config, parts, state.best_epoch, denorm)
     runs.write_status(run_dir, "finished", **facts)
     say_where(run_dir, config, state)
-    return best_metric(state.best_metric)
-
-
-def draw(run_dir: Path, config: Config, parts: "Parts", state: "State") -> None:
-    """plots/curves.png, and plots/samples.png with the best weights."""
-    from unet_exp import build, report
-    from unet_exp.inference.predictor import extreme_samples
-    from unet_exp.training import checkpoint
-
-    report.draw_curves(run_dir, config.trainer.monitor, state.best_epoch)
-    best = run_dir / runs.CHECKPOINTS / checkpoint.BEST
-    if not best.exists():  # no validation gave a number
-        return
-    checkpoint.load_weights(parts.evaluated, checkpoint.weights_of(checkpoint.load(best)), best)
-    results = extreme_samples(parts.evaluated, parts.val.dataset, parts.classes, parts.precision, each=2)
-    report.draw_samples(run_dir, results, parts.classes, build.build_normalization(config))
-
-
-def say_what_runs(config: Config, parts: "Parts", done: int) -> None:
-    number = sum(weight.numel() for weight in parts.model.parameters())
-    name = str(config.model["_target_"]).rpartition(".")[2]
-    log.info(
-        "%s, %s parameters, on %s (%s, %d threads)",
-        name, f"{number:,}", config.device, config.trainer.precision, config.threads,
-    )  # fmt: skip
-    samples = [len(loader.dataset) for loader in (parts.train, parts.val)]
-    log.info("%s: %d training and %d validation images", config.data.kind, *samples)
-    if done:
-        log.info("continuing after epoch %d", done)
-
-
-def say_where(run_dir: Path, config: Config, state: "State") -> None:
-    if state.best_metric is not None:
-        log.info(
-            "best %s %.4f in epoch %d, %.0f s",
-            config.trainer.monitor,
-            state.best_metric,
-            state.best_epoch,
-            state.seconds,
-        )
-    shown = shown_path(run_dir)
-    log.info("run:  %s", shown)
-    log.info(
-        "open: %s, or tensorboard --logdir %s",
-        f"{shown}/{runs.PLOTS}/samples.png",
-        shown_path(run_dir.parent),
-    )
-    log.info("next: %s from_run=%s lr=%g", program(), shown, config.lr / 2)
-
-
-def shown_path(path: Path) -> str:
-    """As short as it can be typed from here."""
-    relative = os.path.relpath(path)
-    return shlex.quote(relative if not relative.startswith("../..") else str(path))
-
-
-def resume_command(run_dir: Path) -> str:
-    return f"{program()} resume={shown_path(run_dir)}"
-
-
-def program() -> str:
-    return f"python {shown_path(Path(__file__))}"
-
-
-def best_metric(value: float | None) -> float:
-    return math.nan if value is None else value
+    return math.nan if state.best_metric is None else state.best_metric
 
 
 @hydra.main(config_path="conf", config_name="config", version_base="1.3")
@@ -182,12 +114,10 @@ def main(cfg: DictConfig) -> float:
         failures.append(run_dir)
         return math.nan
     except KeyboardInterrupt:
-        has_checkpoint = runs.has_checkpoints(run_dir)
-        print(
-            "stopped; continue: " + resume_command(run_dir)
-            if has_checkpoint
-            else "stopped before training began"
-        )
+        began = runs.has_checkpoints(run_dir)
+        print(f"stopped; continue: {resume_command(run_dir)}" if began else "stopped before training began")
+        if began:
+            runs.set_state(run_dir, "interrupted")
         runs.remove_unstarted(run_dir)
         sys.exit(130)
     except Exception as error:
@@ -200,22 +130,6 @@ def main(cfg: DictConfig) -> float:
             raise
         failures.append(run_dir)
         return math.nan
-
-
-def report_failure(run_dir: Path, message: str, alone: bool) -> None:
-    """Say why on stderr and in run.log; remove a single run that never began, else note it in status.json."""
-    print(f"error: {message}", file=sys.stderr)
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.FileHandler):
-            handler.emit(log.makeRecord(log.name, logging.ERROR, __file__, 0, f"error: {message}", (), None))
-    status = runs.read_status(run_dir)
-    if alone and not status and command.resume is None:
-        runs.remove_unstarted(run_dir)
-    elif command.resume is None or status.get("state") == "running":
-        try:
-            runs.write_status(run_dir, "failed", error=message)
-        except UserError as error:  # a full disk, most likely what failed before
-            print(f"error: {error}", file=sys.stderr)
 
 
 def start() -> None:

@@ -9,9 +9,10 @@ from tests.conftest import ROOT
 
 # Rooms from the top down; a room may import those that stand below it (and itself).
 ORDER = [
-    "run", "unet_exp.build", "unet_exp.config", "unet_exp.commandline", "unet_exp.checks", "unet_exp.report",
-    "unet_exp.inference", "unet_exp.training", "unet_exp.data", "unet_exp.metrics", "unet_exp.losses",
-    "unet_exp.models", "unet_exp.runs", "unet_exp.schema", "unet_exp.errors",
+    "run", "unet_exp.console", "unet_exp.build", "unet_exp.config", "unet_exp.commandline",
+    "unet_exp.checks", "unet_exp.report", "unet_exp.inference", "unet_exp.training", "unet_exp.data",
+    "unet_exp.metrics", "unet_exp.losses", "unet_exp.models", "unet_exp.runs", "unet_exp.schema",
+    "unet_exp.errors",
 ]  # fmt: skip
 ONLY_IN = {
     "hydra": {"run", "unet_exp.config", "unet_exp.commandline"},

@@ -12,9 +12,25 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from unet_exp import runs
-from unet_exp.inference.predictor import SampleResult
+from unet_exp.inference.predictor import SampleResult, extreme_samples
+from unet_exp.schema import Config
+from unet_exp.training import checkpoint
+from unet_exp.training.loop import Parts
 
 COLORS = {"train": "#1f77b4", "val": "#d95f02"}
+
+
+def draw_run(
+    run_dir: Path, config: Config, parts: Parts, best_epoch: int, denorm: tuple[float, float]
+) -> None:
+    """plots/curves.png, and plots/samples.png with the best weights."""
+    draw_curves(run_dir, config.trainer.monitor, best_epoch)
+    best = run_dir / runs.CHECKPOINTS / checkpoint.BEST
+    if not best.exists():  # no validation gave a number
+        return
+    checkpoint.load_weights(parts.evaluated, checkpoint.weights_of(checkpoint.load(best)), best)
+    results = extreme_samples(parts.evaluated, parts.val.dataset, parts.classes, parts.precision, each=2)
+    draw_samples(run_dir, results, parts.classes, denorm)
 
 
 def draw_curves(run_dir: Path, monitor: str, best_epoch: int) -> None:

@@ -150,6 +150,12 @@ def read_status(run_dir: Path) -> dict[str, Any]:
     return dict(read_json(run_dir / STATUS)) if (run_dir / STATUS).exists() else {}
 
 
+def set_state(run_dir: Path, state: str) -> None:
+    """Change the state of status.json and keep its facts."""
+    facts = {key: value for key, value in read_status(run_dir).items() if key not in ("state", "time")}
+    write_status(run_dir, state, **facts)
+
+
 def write_environment(run_dir: Path, environment: dict[str, Any]) -> None:
     """environment.json of the first start; later starts of the same run are added as "restarts"."""
     path = run_dir / ENVIRONMENT

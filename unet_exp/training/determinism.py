@@ -3,6 +3,7 @@
 import os
 
 import torch
+import torch.utils.deterministic
 
 
 def set_up(seed: int, deterministic: bool, threads: int) -> None:
@@ -14,6 +15,7 @@ def set_up(seed: int, deterministic: bool, threads: int) -> None:
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
     # use_deterministic_algorithms() would do the same and import torch._inductor, which takes two seconds.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, and nothing here reads it
     torch.set_deterministic_debug_mode("error" if deterministic else "default")
 
 

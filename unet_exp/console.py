@@ -1,0 +1,81 @@
+"""What a run says in words: what starts, where it lies, how to go on, and why it failed."""
+
+import logging
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unet_exp import runs
+from unet_exp.errors import UserError
+from unet_exp.schema import Config
+
+if TYPE_CHECKING:
+    from unet_exp.training.loop import Parts
+    from unet_exp.training.state import State
+
+log = logging.getLogger("unet_exp")
+RUN_PY = Path(__file__).resolve().parents[1] / "run.py"
+
+
+def say_what_runs(config: Config, parts: "Parts", done: int) -> None:
+    number = sum(weight.numel() for weight in parts.model.parameters())
+    name = str(config.model["_target_"]).rpartition(".")[2]
+    log.info(
+        "%s, %s parameters, on %s (%s, %d threads)",
+        name, f"{number:,}", config.device, config.trainer.precision, config.threads,
+    )  # fmt: skip
+    samples = [len(loader.dataset) for loader in (parts.train, parts.val)]
+    log.info("%s: %d training and %d validation images", config.data.kind, *samples)
+    if done:
+        log.info("continuing after epoch %d", done)
+
+
+def say_where(run_dir: Path, config: Config, state: "State") -> None:
+    if state.best_metric is not None:
+        log.info(
+            "best %s %.4f in epoch %d, %.0f s",
+            config.trainer.monitor,
+            state.best_metric,
+            state.best_epoch,
+            state.seconds,
+        )
+    shown = shown_path(run_dir)
+    log.info("run:  %s", shown)
+    log.info(
+        "open: %s, or tensorboard --logdir %s",
+        f"{shown}/{runs.PLOTS}/samples.png",
+        shown_path(run_dir.parent),
+    )
+    log.info("next: %s from_run=%s lr=%g", program(), shown, config.lr / 2)
+
+
+def shown_path(path: Path) -> str:
+    """As short as it can be typed from here."""
+    relative = os.path.relpath(path)
+    return shlex.quote(relative if not relative.startswith("../..") else str(path))
+
+
+def resume_command(run_dir: Path) -> str:
+    return f"{program()} resume={shown_path(run_dir)}"
+
+
+def program() -> str:
+    return f"python {shown_path(RUN_PY)}"
+
+
+def report_failure(run_dir: Path, message: str, alone: bool) -> None:
+    """Say why on stderr and in run.log; remove a single run that never began, else note it in status.json."""
+    print(f"error: {message}", file=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.emit(log.makeRecord(log.name, logging.ERROR, __file__, 0, f"error: {message}", (), None))
+    status = runs.read_status(run_dir)
+    if alone and not status and not runs.is_resuming():
+        runs.remove_unstarted(run_dir)
+    elif not runs.is_resuming() or status.get("state") == "running":
+        try:
+            runs.write_status(run_dir, "failed", error=message)
+        except UserError as error:  # a full disk, most likely what failed before
+            print(f"error: {error}", file=sys.stderr)
