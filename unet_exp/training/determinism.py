@@ -14,8 +14,9 @@ def set_up(seed: int, deterministic: bool, threads: int) -> None:
     torch.backends.cudnn.deterministic = deterministic
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+    # Filling fresh memory with nan would only cost time: nothing here reads it before writing.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # use_deterministic_algorithms() would do the same and import torch._inductor, which takes two seconds.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, and nothing here reads it
     torch.set_deterministic_debug_mode("error" if deterministic else "default")
 
 
