@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from unet_exp import commandline, runs
 from unet_exp.commandline import CommandLine
-from unet_exp.config import check, check_resume, output_problem, register, save_resolved
+from unet_exp.config import check, check_resume, register, save_resolved
 from unet_exp.console import report_failure, resume_command, say_what_runs, say_where, shown_path
 from unet_exp.errors import ConfigError, UserError
 from unet_exp.schema import Config
@@ -103,9 +103,6 @@ def main(cfg: DictConfig) -> float:
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     alone = HydraConfig.get().mode == RunMode.RUN
     try:
-        problem = None if alone else output_problem(run_dir)
-        if problem:
-            raise ConfigError(problem)
         return train(check(cfg), run_dir, command.saved)
     except UserError as error:
         report_failure(run_dir, str(error), alone)

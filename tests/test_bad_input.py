@@ -145,7 +145,7 @@ def test_a_full_disk_is_said_and_costs_no_checkpoint(command: list[str], tmp_pat
 
 def test_stopping_before_training_leaves_nothing(command: list[str], tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [*command, "data.size=2048", "data.split.train=500"], cwd=tmp_path, stdout=subprocess.PIPE,
+        [*command, "data.split.train=5000"], cwd=tmp_path, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     while not run_dirs(tmp_path):

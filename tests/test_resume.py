@@ -146,18 +146,12 @@ def test_a_damaged_checkpoint_is_named(damage: str, cli: Cli, finished_run: Run,
 
 
 def test_a_new_run_never_overwrites_checkpoints(cli: Cli, finished_run: Run, tmp_path: Path) -> None:
-    before = (finished_run[0] / "checkpoints" / "last.pt").read_bytes()
-    done = cli(*TINY, f"hydra.run.dir={finished_run[0]}", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "already holds the checkpoints of a run" in done.stdout
-    assert (finished_run[0] / "checkpoints" / "last.pt").read_bytes() == before
-    sweep = cli(
-        "-m",
-        "lr=1e-3",
-        *TINY,
-        f"hydra.sweep.dir={finished_run[0].parent}",
-        "hydra.sweep.subdir=run",
-        cwd=tmp_path,
-    )
-    assert sweep.returncode == 1
-    assert (finished_run[0] / "checkpoints" / "last.pt").read_bytes() == before
+    shutil.copytree(finished_run[0], tmp_path / "sweep" / "0")
+    content = {path: path.read_bytes() for path in (tmp_path / "sweep").rglob("*") if path.is_file()}
+    for arguments in (["hydra.run.dir=sweep/0"], ["-m", "lr=1e-3", "hydra.sweep.dir=sweep"]):
+        done = cli(*TINY, *arguments, cwd=tmp_path)
+        assert done.returncode == 1
+        assert "already holds the" in done.stdout
+        assert content == {
+            path: path.read_bytes() for path in (tmp_path / "sweep").rglob("*") if path.is_file()
+        }

@@ -241,4 +241,5 @@ def hparams(config: Config) -> dict[str, Any]:
     knobs = {key: getattr(config, key) for key in ("lr", "batch_size", "epochs", "seed", "device")}
     network = {f"model.{k}": v for k, v in config.model.items() if isinstance(v, (int, float, str, bool))}
     network.pop("model._target_", None)
+    chosen["loss_function"] = chosen.pop("loss")  # "loss" is the metric's name there
     return {**knobs, **chosen, "data": config.data.kind, "precision": config.trainer.precision, **network}

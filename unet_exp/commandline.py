@@ -49,6 +49,8 @@ def prepare(argv: list[str]) -> CommandLine:
             "resume= continues one run, from_run= starts a new one like it",
             allowed="one of the two; -m only with from_run=",
         )
+    run_dir = Path(given["resume"] or given["from_run"] or "").expanduser()
+    saved = load_saved(run_dir)
     chosen = [override for override in overrides if override.partition("=")[0] in groups()]
     if chosen:
         raise ConfigError(
@@ -56,8 +58,6 @@ def prepare(argv: list[str]) -> CommandLine:
             allowed="single keys, such as model.depth=3 or optimizer.lr=1e-4",
             do="to change a whole group start from the groups: python run.py " + chosen[0],
         )
-    run_dir = Path(given["resume"] or given["from_run"] or "").expanduser()
-    saved = load_saved(run_dir)
     node = {"defaults": ["base_schema", "settings", "_self_"]}
     ConfigStore.instance().store(name=SAVED, node={**node, **OmegaConf.to_container(saved)})  # type: ignore[dict-item]
     argv = ["--config-name", SAVED, *flags]

@@ -39,6 +39,15 @@ class CheckAtStart(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         runs.composed()
+        # Hydra writes a job's .hydra/ before the job could object, so the sweep has to be refused as a whole.
+        sweep_dir = Path(str(config.hydra.sweep.dir))
+        if any(runs.has_checkpoints(job) for job in sweep_dir.glob("*")):
+            print(
+                f"error: {sweep_dir} already holds the jobs of a sweep\n"
+                "  to do:   choose another hydra.sweep.dir=DIR",
+                file=sys.stderr,
+            )
+            sys.exit(1)
 
 
 def job_config(config: DictConfig) -> DictConfig:

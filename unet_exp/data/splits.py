@@ -189,13 +189,15 @@ def split_items(items: list[Any], split: SplitConfig) -> Splits:
 
 def part_counts(split: SplitConfig, total: int) -> dict[str, int | None]:
     """Samples of each part; None for 'rest'. Fractions are rounded at their common borders, so that
-    fractions that sum to 1 use every sample once."""
+    fractions that sum to 1 use every sample once; beside a 'rest' a fraction gives at least one."""
+    least = 1 if "rest" in (split.train, split.val, split.test) else 0
     counts: dict[str, int | None] = {}
     border = 0.0
     for part in PARTS:
         value = getattr(split, part)
         if isinstance(value, float):
-            counts[part] = round((border + value) * total) - round(border * total)
+            count = round((border + value) * total) - round(border * total)
+            counts[part] = max(count, least if value > 0 else 0)
             border += value
         else:
             counts[part] = None if value == "rest" else int(value)
