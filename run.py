@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from unet_exp import commandline, runs
+from unet_exp import commandline, runs, signals
 from unet_exp.commandline import CommandLine
 from unet_exp.config import check, check_resume, register, save_resolved
 from unet_exp.console import report_failure, resume_command, say_what_runs, say_where, shown_path
@@ -31,7 +31,6 @@ def train(config: Config, run_dir: Path, saved: DictConfig | None) -> float:
     from unet_exp import build
     from unet_exp.training import checkpoint, determinism
     from unet_exp.training.loop import fit, is_finished, restore
-    from unet_exp.training.signals import stop_on_signals
     from unet_exp.training.state import State, Sums
     from unet_exp.training.tracking import Tracker
 
@@ -44,8 +43,10 @@ def train(config: Config, run_dir: Path, saved: DictConfig | None) -> float:
         state = State.from_dict(contents["state"])
         if state.epoch > config.epochs:
             raise ConfigError(f"epochs is {config.epochs}, but this run has {state.epoch} behind it")
-        if is_finished(state, config):
-            log.info("%s is finished (epoch %d of %d): nothing to do", run_dir, state.epoch, config.epochs)
+        if is_finished(state, config) and runs.read_status(run_dir).get("state") == "finished":
+            limit = "" if state.epoch == config.epochs else ", by trainer.early_stop or trainer.max_minutes"
+            done = f"epoch {state.epoch} of {config.epochs}{limit}"
+            log.info("%s is finished (%s): nothing to do", shown_path(run_dir), done)
             return math.nan if state.best_metric is None else state.best_metric
 
     config = build.decide_machine(config)
@@ -58,6 +59,9 @@ def train(config: Config, run_dir: Path, saved: DictConfig | None) -> float:
         state = restore(parts, contents, last)
 
     environment = runs.describe_environment(config.device, int(config.threads))
+    environment["data"] = {
+        part: {"images": len(samples.items), "sha256": samples.sha256} for part, samples in data.items()
+    }
     runs.write_status(run_dir, "running", epoch=state.epoch)
     runs.write_environment(run_dir, environment)
     save_resolved(config, run_dir / runs.RESOLVED_CONFIG)
@@ -72,19 +76,21 @@ def train(config: Config, run_dir: Path, saved: DictConfig | None) -> float:
         images_max=trainer.images_max,
         images_each_batch=trainer.images_each_batch,
         denorm=denorm,
+        validate_every=trainer.validate_every,
         first_epoch=state.epoch,
+        within_epoch=state.batch_in_epoch > 0,
     )
     yaml = (run_dir / runs.RESOLVED_CONFIG).read_text(encoding="utf-8")
     checkpoints = checkpoint.Checkpoints(run_dir / runs.CHECKPOINTS, yaml, trainer.keep)
     say_what_runs(config, parts, state.epoch)
     tracker.hparams(build.hparams(config))
-    with closing(tracker), stop_on_signals() as stop:
+    with closing(tracker), parts.precision.memory_errors(), signals.stop_on_signals() as stop:
         fit(parts, config, state, tracker, checkpoints, stop)
 
     facts = {"epoch": state.epoch, "step": state.step, "best_metric": state.best_metric,
              "monitor": trainer.monitor, "best_epoch": state.best_epoch,
              "seconds": state.seconds}  # fmt: skip
-    if stop.requested:
+    if stop.requested and not is_finished(state, config):
         runs.write_status(run_dir, "interrupted", **facts)
         log.info("stopped in epoch %d after update %d; everything is saved", state.epoch + 1, state.step)
         log.info("continue: %s", resume_command(run_dir))
@@ -116,7 +122,7 @@ def main(cfg: DictConfig) -> float:
         if began:
             runs.set_state(run_dir, "interrupted")
         runs.remove_unstarted(run_dir)
-        sys.exit(130)
+        sys.exit(128 + signals.received)
     except Exception as error:
         if alone and not runs.read_status(run_dir):
             runs.remove_unstarted(run_dir)
@@ -132,6 +138,7 @@ def main(cfg: DictConfig) -> float:
 def start() -> None:
     """Prepare the command line, let Hydra compose and run, and turn failures into exit codes."""
     global command
+    signals.interrupt_on_term()
     runs.remember_command(sys.argv)
     register()
     try:
@@ -143,6 +150,8 @@ def start() -> None:
     sys.argv[1:] = command.argv
     try:
         main()
+    except KeyboardInterrupt:
+        sys.exit(128 + signals.received)
     except SystemExit as stop:
         if stop.code == 1 and not runs.is_composed():
             print("\n".join(commandline.suggestions(command.argv)), file=sys.stderr)

@@ -25,6 +25,8 @@ TINY = [
     "model.depth=2", "model.base_channels=4", "epochs=2", "threads=1",
 ]  # fmt: skip
 
+torch.set_num_threads(1)  # the tests themselves run two at a time
+
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

@@ -11,8 +11,8 @@ from tests.conftest import ROOT
 ORDER = [
     "run", "unet_exp.console", "unet_exp.build", "unet_exp.config", "unet_exp.commandline",
     "unet_exp.checks", "unet_exp.report", "unet_exp.inference", "unet_exp.training", "unet_exp.data",
-    "unet_exp.metrics", "unet_exp.losses", "unet_exp.models", "unet_exp.runs", "unet_exp.schema",
-    "unet_exp.errors",
+    "unet_exp.metrics", "unet_exp.losses", "unet_exp.models", "unet_exp.runs", "unet_exp.signals",
+    "unet_exp.schema", "unet_exp.errors",
 ]  # fmt: skip
 ONLY_IN = {
     "hydra": {"run", "unet_exp.config", "unet_exp.commandline"},

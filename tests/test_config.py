@@ -39,7 +39,7 @@ def test_every_option_composes_checks_and_builds(option: Path, tmp_path: Path) -
     root = write_folder(tmp_path)
     small = [f"data.root={root}", "data.kind=image_folder", "data.split.mode=blocks", "data.split.train=4",
              "data.split.val=2", "data.split.test=rest", "model.base_channels=2", "threads=1"]  # fmt: skip
-    if "crop" in composed(f"{group}={name}", "data.root=" + str(root)).transform["train"]:
+    if "crop" in composed(f"{group}={name}", *small).transform["train"]:
         small.append("transform.train.crop.size=16")
     config = build.decide_machine(composed(f"{group}={name}", *small))
     data = build.read_data(config)
@@ -81,6 +81,7 @@ def test_problems_are_reported_together() -> None:
         ("~lr", "lr is not there"),
         ("~model", "model._target_ is missing"),
         ("data.kind=image_folder", "data.root has no value"),
+        ("data.root=/tmp", "data=membranes is drawn"),
         ("data.classes=[a]", "two names"),
         ("data.classes=[a,b,c]", "two names"),
         ("data.classes=[a,'b,c']", "'b,c'"),

@@ -678,7 +678,7 @@ def test_cache_auto_over_the_limit_reads_from_disk(
 
 def sized(*sizes: tuple[int, int]) -> Samples:
     items = find_splits(DataConfig(kind="membranes", split=SplitConfig("blocks", len(sizes), 0, 0)))["train"]
-    return Samples(items, None, list(sizes), 1)
+    return Samples(items, None, list(sizes), 1, "")
 
 
 def test_batches_that_fit() -> None:

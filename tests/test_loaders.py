@@ -24,6 +24,7 @@ def make(
         pairs=[(one, (one > 127).astype(np.uint8)) for one in image],
         sizes=[(12, 12)] * count,
         channels=1,
+        sha256="",
     )
     dataset = SegmentationDataset(samples, AUGMENT, seed)
     return Loader(dataset, EpochBatches(count, batch, seed, shuffle, **more), workers, pin_memory=False)

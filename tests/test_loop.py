@@ -14,12 +14,12 @@ from torch import nn
 from tests.conftest import composed
 from unet_exp import build
 from unet_exp.data.transforms import Compose
-from unet_exp.errors import TrainingError
+from unet_exp.errors import TrainingError, UserError
 from unet_exp.schema import Config
+from unet_exp.signals import Stop
 from unet_exp.training import loop
 from unet_exp.training.checkpoint import Checkpoints
 from unet_exp.training.loop import Parts, fit
-from unet_exp.training.signals import Stop
 from unet_exp.training.state import State, Sums
 from unet_exp.training.tracking import Tracker
 
@@ -246,3 +246,44 @@ def test_evaluation_draws_nothing_from_the_random_stream(tmp_path: Path) -> None
     a, _ = trained(tmp_path / "a", "model.dropout=0.5", "trainer.validate_every=1", "epochs=3")
     b, _ = trained(tmp_path / "b", "model.dropout=0.5", "trainer.validate_every=3", "epochs=3")
     assert torch.equal(weights(a), weights(b))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["loss._target_=torch.nn.CrossEntropyLoss", "model.out_channels=2"], "one finite number|can't take"),
+        (["+loss.reduction=none"], "one finite number"),
+        (["loss._target_=torch.nn.L1Loss", "+loss.reduction=none"], "one finite number"),
+        (["optimizer._target_=torch.optim.LBFGS", "~optimizer.betas", "~optimizer.weight_decay"], "closure"),
+        (["loss._target_=torch.nn.BCELoss"], "can't take|finite"),
+    ],
+)
+def test_parts_that_do_not_fit_the_loop_are_refused(overrides: list[str], expected: str) -> None:
+    with pytest.raises(UserError, match=expected):
+        build.check_model(prepared(*overrides)[1])
+
+
+def test_class_weights_may_be_numbers() -> None:
+    _, parts = prepared("+loss.pos_weight=2.0")
+    build.check_model(parts)
+    assert isinstance(parts.loss, nn.BCEWithLogitsLoss)
+    assert parts.loss.pos_weight == torch.tensor(2.0)
+
+
+def test_total_steps_are_epochs_for_a_schedule_of_epochs() -> None:
+    for interval, steps in (("epoch", 5), ("step", 15)):
+        overrides = ["scheduler=cosine", f"scheduler.interval={interval}", "epochs=5", "batch_size=2"]
+        assert prepared(*overrides)[0].scheduler["T_max"] == steps
+
+
+def test_pictures_come_when_they_are_due(tmp_path: Path) -> None:
+    config, _ = prepared()
+    with_validation = Tracker(
+        tmp_path, config.data.classes, 20, log_every=0, images_every=5, images_max=1, images_each_batch=False,
+        denorm=(0.5, 0.5), validate_every=2,
+    )  # fmt: skip
+    train = [epoch for epoch in range(1, 13) if with_validation.wants_images("train", epoch, 1)]
+    val = [epoch for epoch in range(2, 13, 2) if with_validation.wants_images("val", epoch, 1)]
+    with_validation.close()
+    assert train == [1, 5, 10]
+    assert val == [2, 6, 10]

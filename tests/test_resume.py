@@ -151,7 +151,38 @@ def test_a_new_run_never_overwrites_checkpoints(cli: Cli, finished_run: Run, tmp
     for arguments in (["hydra.run.dir=sweep/0"], ["-m", "lr=1e-3", "hydra.sweep.dir=sweep"]):
         done = cli(*TINY, *arguments, cwd=tmp_path)
         assert done.returncode == 1
-        assert "already holds the" in done.stdout
+        assert "already holds" in done.stdout
         assert content == {
             path: path.read_bytes() for path in (tmp_path / "sweep").rglob("*") if path.is_file()
         }
+
+
+def test_an_extended_run_that_is_interrupted_continues_to_its_new_end(
+    command: list[str], cli: Cli, finished_run: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(finished_run[0], tmp_path / "run")
+    process = subprocess.Popen(
+        [*command, "resume=run", "epochs=60"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True,
+    )  # fmt: skip
+    while len(rows(tmp_path / "run")) < 12:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60)[0]
+    assert process.returncode == 130
+    done = cli("resume=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert len(rows(tmp_path / "run")) == 120
+
+
+def test_a_run_cut_while_drawing_is_finished_by_resume(cli: Cli, finished_run: Run, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    shutil.copytree(finished_run[0], run_dir)
+    shutil.rmtree(run_dir / "plots")
+    status = json.loads((run_dir / "status.json").read_text())
+    (run_dir / "status.json").write_text(json.dumps({**status, "state": "interrupted"}))
+    done = cli("resume=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert (run_dir / "plots" / "samples.png").exists()
+    assert json.loads((run_dir / "status.json").read_text())["state"] == "finished"
+    assert table(run_dir) == table(finished_run[0])

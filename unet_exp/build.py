@@ -5,20 +5,22 @@ import importlib
 import inspect
 import math
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from unet_exp.checks import ALLOW_VARIABLE, allowed_heads, allowed_prefixes
 from unet_exp.data.datasets import Samples, SegmentationDataset, check_batches, load_samples
 from unet_exp.data.loaders import EpochBatches, Loader
-from unet_exp.data.splits import find_splits
+from unet_exp.data.splits import decide_mode, find_splits
 from unet_exp.data.transforms import Compose
 from unet_exp.errors import ConfigError, DataError, ModelError, UserError
-from unet_exp.models.unet import UNet
+from unet_exp.models.unet import UNet, center_crop
 from unet_exp.schema import Config
 from unet_exp.training import precision
 from unet_exp.training.loop import Parts
@@ -39,6 +41,10 @@ def build(node: dict[str, Any], group: str, **known: Any) -> Any:
         unknown = [key for key in arguments if key not in parameters]
         if unknown:
             raise ConfigError(f"{group}: {target} does not take {', '.join(unknown)}", allowed=taken)
+    if group == "loss":  # class weights are numbers in YAML, and tensors to torch
+        tensors = {key: torch.tensor(arguments[key]) for key in ("weight", "pos_weight")
+                   if arguments.get(key) is not None}  # fmt: skip
+        arguments |= tensors
     try:
         return cls(**known, **arguments)
     except UserError:
@@ -113,7 +119,7 @@ def read_data(config: Config) -> dict[str, Samples]:
 
 
 def decide_from_data(config: Config, data: dict[str, Samples]) -> Config:
-    """Replace the 'auto' that the data answers: channels of the network and workers."""
+    """Replace what the data answers: channels, workers, cache, split, and the schedule's total_steps."""
     model = dict(config.model)
     channels = {"in_channels": data["train"].channels, "out_channels": allowed_heads(config)[0]}
     for key, value in channels.items():
@@ -128,9 +134,25 @@ def decide_from_data(config: Config, data: dict[str, Samples]) -> Config:
     if workers == "auto":
         in_ram = all(samples.pairs is not None for samples in data.values())
         workers = 0 if in_ram else min(2, precision.decide_threads("auto"))
+    batches = EpochBatches(
+        len(data["train"].items), config.batch_size, 0, False, config.trainer.limit_train_batches
+    )
+    steps = config.epochs
+    if config.scheduler["interval"] == "step":
+        steps *= math.ceil(len(batches) / config.trainer.accumulate)
+    words = {"total_steps": steps, "monitor_mode": config.trainer.mode}
+    scheduler = {
+        key: words.get(value, value) if isinstance(value, str) else value
+        for key, value in config.scheduler.items()
+    }
     cache = "ram" if data["train"].pairs is not None else "none"
+    split = dataclasses.replace(config.data.split, mode=decide_mode(config.data))
     return dataclasses.replace(
-        config, model=model, num_workers=workers, data=dataclasses.replace(config.data, cache=cache)
+        config,
+        model=model,
+        num_workers=workers,
+        scheduler=scheduler,
+        data=dataclasses.replace(config.data, cache=cache, split=split),
     )
 
 
@@ -148,15 +170,20 @@ def build_parts(config: Config, data: dict[str, Samples]) -> Parts:
         average = get_ema_multi_avg_fn(config.trainer.ema_decay)  # type: ignore[no-untyped-call]
         ema = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
     if config.trainer.compile:
+        if place.device.type == "cpu" and not any(
+            map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))
+        ):
+            raise ConfigError(
+                "trainer.compile needs a C++ compiler", do="install g++, or trainer.compile=false"
+            )
         model.compile()
     optimizer = build(config.optimizer, "optimizer", params=model.parameters())
-    updates = math.ceil(len(train) / config.trainer.accumulate) * config.epochs
-    scheduler = {
-        key: {"total_steps": updates, "monitor_mode": config.trainer.mode}.get(value, value)
-        if isinstance(value, str)
-        else value
-        for key, value in config.scheduler.items()
-    }
+    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        raise ConfigError(
+            f"optimizer: {config.optimizer['_target_']} needs a closure, which the loop has not"
+        )
+    scheduler = dict(config.scheduler)
     interval = str(scheduler.pop("interval"))
     return Parts(
         model=model,
@@ -180,10 +207,11 @@ def check_model(parts: Parts) -> None:
     Raises ModelError. One training and one validation sample pass through; all sizes are checked for a UNet.
     """
     for loader in (parts.train, parts.val):
-        image = parts.precision.to_device(loader.dataset[(0, 0)]["input"][None])
+        sample = loader.dataset[(0, 0)]
+        image, label = (parts.precision.to_device(sample[key][None]) for key in ("input", "label"))
         try:
             with torch.inference_mode(), parts.precision.autocast():
-                logits = parts.model.eval()(image)
+                logits = parts.model.eval().forward(image).float()  # not compiled, which would take long
         except UserError:
             raise
         except Exception as error:  # somebody's own network
@@ -197,9 +225,24 @@ def check_model(parts: Parts) -> None:
                 f"the model gives logits of shape {tuple(logits.shape)}",
                 allowed=f"batch x {wanted} x height x width for {len(parts.classes)} classes and this loss",
             )
-    if isinstance(parts.model, UNet):
-        for height, width in set(parts.val.dataset.samples.sizes):
-            parts.model.fit_size(torch.empty(1, parts.model.in_channels, height, width))
+        check_loss(parts.loss, logits, center_crop(label, *logits.shape[-2:]))
+        sizes = loader.dataset.samples.sizes
+        if isinstance(parts.model, UNet) and image.shape[-2:] == sizes[0]:  # not cropped
+            for height, width in set(sizes):
+                parts.model.fit_size(torch.empty(1, parts.model.in_channels, height, width))
+
+
+def check_loss(loss: nn.Module, logits: torch.Tensor, label: torch.Tensor) -> None:
+    name = type(loss).__name__
+    do = "loss=bce for one logit, loss=cross_entropy for one per class; loss.reduction must be a mean"
+    try:
+        value = loss(logits, label)
+    except Exception as error:
+        shapes = f"{tuple(logits.shape)} and labels {tuple(label.shape)}"
+        raise ModelError(f"{name} can't take logits {shapes}: {first_line(error)}", do=do) from error
+    if value.ndim or not value.isfinite():
+        raise ModelError(f"{name} gives {value.tolist() if value.ndim == 0 else tuple(value.shape)}",
+                         allowed="one finite number", do=do)  # fmt: skip
 
 
 def build_loaders(config: Config, data: dict[str, Samples]) -> tuple[Loader, Loader]:
@@ -239,7 +282,15 @@ def hparams(config: Config) -> dict[str, Any]:
         for group in ("model", "loss", "optimizer", "scheduler")
     }
     knobs = {key: getattr(config, key) for key in ("lr", "batch_size", "epochs", "seed", "device")}
-    network = {f"model.{k}": v for k, v in config.model.items() if isinstance(v, (int, float, str, bool))}
-    network.pop("model._target_", None)
     chosen["loss_function"] = chosen.pop("loss")  # "loss" is the metric's name there
-    return {**knobs, **chosen, "data": config.data.kind, "precision": config.trainer.precision, **network}
+    trainer = dataclasses.asdict(config.trainer)
+    nodes = {group: getattr(config, group) for group in ("model", "loss", "optimizer", "scheduler")}
+    nodes["trainer"] = {key: trainer[key] for key in ("precision", "accumulate", "clip_norm", "ema_decay")}
+    details = {
+        f"{group}.{key}": value if isinstance(value, (int, float, str, bool)) else str(value)
+        for group, node in nodes.items()
+        for key, value in node.items()
+        if key != "_target_"
+    }
+    steps = ",".join(config.transform["train"])
+    return {**knobs, **chosen, "data": config.data.kind, "transform": steps, **details}

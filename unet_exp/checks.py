@@ -166,8 +166,11 @@ def target_problems(node: Any, group: str, key: str) -> Iterator[Problem]:
     for name in ("lr", "weight_decay", "momentum"):
         if name in node and (text := number_problem(node[name])):
             yield Problem(f"{key}.{name}", text)
-    if group == "scheduler" and node.get("interval") not in ("step", "epoch"):
-        yield Problem(f"{key}.interval", f"is {node.get('interval')!r}; allowed: step (each update) or epoch")
+    if group == "scheduler":
+        # The plateau one waits for a validation.
+        allowed = ("epoch",) if target.endswith(".ReduceLROnPlateau") else ("step", "epoch")
+        if node.get("interval") not in allowed:
+            yield Problem(f"{key}.interval", f"is {node.get('interval')!r}; allowed: {' or '.join(allowed)}")
 
 
 def number_problem(value: Any) -> str | None:
@@ -262,11 +265,14 @@ def data_problems(config: Config) -> Iterator[Problem]:
             yield Problem("data.classes", f"has the name {name!r}; allowed: letters, digits, _ and -")
     yield from split_problems(config)
     if data.kind == "membranes":
+        if data.root is not None:
+            yield Problem("data.root", f"{data.root} is given, but data=membranes is drawn; say how it lies: "
+                          "data=image_folder, npy_folder, tiff_stack or isbi2012")  # fmt: skip
         return
     if data.root is None:
         yield Problem("data.root", f"has no value; {data.kind} needs the folder of the data: data.root=DIR")
-    elif not Path(data.root).is_dir():
-        found = "is a file" if Path(data.root).exists() else "is not there"
+    elif not os.path.isdir(data.root):
+        found = "is a file" if os.path.exists(data.root) else "is not there"
         yield Problem("data.root", f"{data.root} {found} (from {Path.cwd()}); give a folder: data.root=DIR")
 
 

@@ -14,7 +14,16 @@ from unet_exp import runs
 from unet_exp.errors import CheckpointError, ConfigError, did_you_mean
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-PATH_KEYS = ("data.root", "resume", "from_run", "hydra.run.dir", "hydra.sweep.dir")
+PATH_KEYS = (
+    "data.root", "data.images", "data.labels", "data.image_stack", "data.label_stack", "resume", "from_run",
+    "hydra.run.dir", "hydra.sweep.dir",
+)  # fmt: skip
+# What a continued run takes from its last start: what may have been changed by then, and what was decided.
+CARRIED = (
+    "epochs", "threads", "trainer.precision", "trainer.channels_last", "trainer.max_minutes",
+    "trainer.early_stop", "trainer.save_every", "trainer.keep", "trainer.log_every", "trainer.images_every",
+    "trainer.images_max", "trainer.images_each_batch",
+)  # fmt: skip
 FLAGS_WITH_VALUE = (
     "--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--cfg", "-c", "--package", "-p",
     "--shell-completion", "-sc", "--experimental-rerun",
@@ -51,6 +60,10 @@ def prepare(argv: list[str]) -> CommandLine:
         )
     run_dir = Path(given["resume"] or given["from_run"] or "").expanduser()
     saved = load_saved(run_dir)
+    if given["resume"] and (run_dir / runs.RESOLVED_CONFIG).exists():
+        newest = OmegaConf.load(run_dir / runs.RESOLVED_CONFIG)
+        for key in CARRIED:
+            OmegaConf.update(saved, key, OmegaConf.select(newest, key))
     chosen = [override for override in overrides if override.partition("=")[0] in groups()]
     if chosen:
         raise ConfigError(

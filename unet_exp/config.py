@@ -41,7 +41,7 @@ class CheckAtStart(Callback):
         runs.composed()
         # Hydra writes a job's .hydra/ before the job could object, so the sweep has to be refused as a whole.
         sweep_dir = Path(str(config.hydra.sweep.dir))
-        if any(runs.has_checkpoints(job) for job in sweep_dir.glob("*")):
+        if any(runs.has_started(job) for job in sweep_dir.glob("*")):
             print(
                 f"error: {sweep_dir} already holds the jobs of a sweep\n"
                 "  to do:   choose another hydra.sweep.dir=DIR",
@@ -65,17 +65,20 @@ def config_error(problems: list[str]) -> ConfigError:
 def output_problem(run_dir: Path) -> str | None:
     """Why a run can't be written to this directory, or None."""
     parent = run_dir.absolute()
-    while not parent.exists() and parent != parent.parent:
+    while not os.path.exists(parent) and parent != parent.parent:
         parent = parent.parent
     if not parent.is_dir():
         return f"{run_dir} can't be made: {parent} is a file; choose another hydra.run.dir=DIR"
     if not os.access(parent, os.W_OK):
         return f"{run_dir} can't be written: no permission in {parent}; choose hydra.run.dir=DIR"
-    if runs.has_checkpoints(run_dir) and not runs.is_resuming():
+    if runs.has_started(run_dir) and not runs.is_resuming():
         return (
-            f"{run_dir} already holds the checkpoints of a run; continue it with resume={run_dir} "
-            "or choose another hydra.run.dir=DIR"
+            f"{run_dir} already holds a run; resume={run_dir} continues it, hydra.run.dir=DIR goes elsewhere"
         )
+    try:
+        runs.try_directory(run_dir)
+    except OSError as error:
+        return f"{run_dir} can't be made: {error.strerror}; choose another hydra.run.dir=DIR"
     return None
 
 

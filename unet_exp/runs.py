@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from unet_exp import __version__
 from unet_exp.errors import CheckpointError
 
+MOST_DIFF = 100_000  # characters of the uncommitted change that are kept
 SAVED_CONFIG = ".hydra/config.yaml"
 RESOLVED_CONFIG = "config_resolved.yaml"
 ENVIRONMENT = "environment.json"
@@ -60,11 +61,28 @@ def is_resuming() -> bool:
 
 def remember_start(run_dir: Path) -> None:
     """Note which directories do not exist yet, so that a run that never began can remove them."""
-    path, missing = run_dir.absolute(), []
-    while not path.exists():
+    _ThisProcess.new_dirs = missing_directories(run_dir)
+
+
+def missing_directories(path: Path) -> list[Path]:
+    """What mkdir would have to make, outermost first."""
+    path, missing = path.absolute(), []
+    while not os.path.exists(path):
         missing.append(path)
         path = path.parent
-    _ThisProcess.new_dirs = missing[::-1]
+    return missing[::-1]
+
+
+def try_directory(path: Path) -> None:
+    """Make a directory and take it away again. Raises OSError if that can't be done."""
+    made: list[Path] = []
+    try:
+        for directory in missing_directories(path):
+            directory.mkdir()
+            made.append(directory)
+    finally:
+        for directory in made[::-1]:
+            directory.rmdir()
 
 
 def remove_unstarted(run_dir: Path) -> None:
@@ -89,6 +107,11 @@ def is_run(path: Path) -> bool:
 
 def has_checkpoints(path: Path) -> bool:
     return any((path / CHECKPOINTS).glob("*.pt"))
+
+
+def has_started(path: Path) -> bool:
+    """Whether a run trained here, however it ended."""
+    return (path / STATUS).exists() or has_checkpoints(path)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -196,11 +219,12 @@ def _cpu_name() -> str:
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit of the code and whether it was changed since; None outside a git checkout."""
+    """Commit of the code and what was changed since; None outside a git checkout."""
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None
-    return {"commit": commit, "changed": bool(_git(folder, "status", "--porcelain", "-uno"))}
+    diff = _git(folder, "diff", "HEAD") or ""
+    return {"commit": commit, "diff": diff[:MOST_DIFF], "diff_cut": len(diff) > MOST_DIFF}
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

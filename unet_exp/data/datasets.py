@@ -1,5 +1,6 @@
 """Samples from files or memory, all read and checked once before training starts."""
 
+import hashlib
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ class Samples:
     pairs: list[Pair] | None
     sizes: list[tuple[int, int]]
     channels: int
+    sha256: str  # of names and decoded content
 
 
 class SegmentationDataset(Dataset[Sample]):
@@ -83,7 +85,7 @@ def load_samples(items: list[Any], part: str, cache: str, cache_limit_mb: int) -
     sizes: list[tuple[int, int]] = []
     channels: dict[int, str] = {}  # number of channels -> the first image that has it
     problems: list[DataError] = []
-    stored = 0
+    stored, digest = 0, hashlib.sha256()
     keep = cache != "none"
     for item in tqdm(items, desc=f"reading {part}", delay=1.0, leave=False, disable=None):
         try:
@@ -94,6 +96,8 @@ def load_samples(items: list[Any], part: str, cache: str, cache_limit_mb: int) -
         sizes.append(image.shape[:2])
         channels.setdefault(image.shape[2], item.name)
         stored += image.nbytes + label.nbytes
+        for part_of_it in (item.name.encode(), image.tobytes(), label.tobytes()):
+            digest.update(part_of_it)
         if keep and cache == "auto" and stored > cache_limit_mb * 1_000_000:
             log.info("%s is larger than %d MB, so it is read from disk each time", part, cache_limit_mb)
             keep = False
@@ -108,7 +112,7 @@ def load_samples(items: list[Any], part: str, cache: str, cache_limit_mb: int) -
             f"images of the {part} split differ in their number of channels: {found}",
             do="save all of them as grey or all as RGB",
         )
-    return Samples(items, pairs if keep else None, sizes, next(iter(channels)))
+    return Samples(items, pairs if keep else None, sizes, next(iter(channels)), digest.hexdigest())
 
 
 def all_problems(problems: list[DataError], total: int) -> DataError:

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from unet_exp.data.datasets import SegmentationDataset
 from unet_exp.data.transforms import Sample
+from unet_exp.signals import leave_signals_to_the_parent
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
@@ -54,6 +55,7 @@ class Loader:
             num_workers=num_workers,
             pin_memory=pin_memory,
             persistent_workers=num_workers > 0,
+            worker_init_fn=leave_signals_to_the_parent,
             generator=torch.Generator(),  # its draws would otherwise shift dropout's
         )
 

@@ -50,10 +50,7 @@ def find_splits(data: DataConfig) -> Splits:
         )
     if data.kind == "tiff_stack":
         return split_items(stack_items(folder, data), data.split)
-    in_parts = data.split.mode == "folders" or data.kind == "npy_folder"
-    if data.split.mode == "auto" and (folder / "train").is_dir():
-        in_parts = True
-    if not in_parts:
+    if decide_mode(data) != "folders":
         return split_items(image_items(folder, data), data.split)
     parts = {part: folder / part for part in PARTS}
     if not parts["train"].is_dir() or not parts["val"].is_dir():
@@ -63,6 +60,14 @@ def find_splits(data: DataConfig) -> Splits:
         )  # fmt: skip
     read = npy_items if data.kind == "npy_folder" else image_items
     return {part: read(path, data) if path.is_dir() else [] for part, path in parts.items()}
+
+
+def decide_mode(data: DataConfig) -> str:
+    """What data.split.mode=auto means: folders where there is a train/, else contiguous blocks."""
+    if data.split.mode != "auto":
+        return data.split.mode
+    parted = data.kind == "image_folder" and (Path(data.root or "") / "train").is_dir()
+    return "folders" if parted or data.kind == "npy_folder" else "blocks"
 
 
 def drawn_items(data: DataConfig) -> list[DrawnItem]:
@@ -121,11 +126,17 @@ def stack_items(folder: Path, data: DataConfig) -> list[Item]:
 
 def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     """Files of these kinds by their name without ending, sorted. Raises DataError for two of one name."""
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
+    found = (p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
+    files = sorted(found, key=natural)
     twice = [stem for stem, count in Counter(path.stem for path in files).items() if count > 1]
     if twice:
         raise DataError(f"{folder} holds more than one file named {twice[0]}.*", do="keep one of them")
     return {path.stem: path for path in files}
+
+
+def natural(path: Path) -> list[tuple[int, str]]:
+    """A sort key by which slice 2 comes before slice 10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def paired(images: dict[str, Path], labels: dict[str, Path], folder: Path) -> list[Item]:

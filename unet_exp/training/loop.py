@@ -15,10 +15,10 @@ from unet_exp.errors import TrainingError
 from unet_exp.metrics.confusion import confusion, predict_classes
 from unet_exp.models.unet import center_crop
 from unet_exp.schema import Config, TrainerConfig
+from unet_exp.signals import Stop
 from unet_exp.training import checkpoint, determinism
 from unet_exp.training.checkpoint import Checkpoints
 from unet_exp.training.precision import Precision
-from unet_exp.training.signals import Stop
 from unet_exp.training.state import State, Sums
 from unet_exp.training.tracking import Tracker
 
@@ -91,20 +91,20 @@ def train_one_epoch(parts: Parts, config: Config, state: State, tracker: Tracker
     with tracker.progress(batches, "train", epoch, total, state.batch_in_epoch) as bar:
         for number, batch in enumerate(bar, start=state.batch_in_epoch + 1):
             image, label, logits, loss = forward(parts.model, parts, batch)
-            stop_if_not_finite(loss, epoch, state.step, batch, parts.train)
+            stop_if_not_finite(loss, f"in epoch {epoch}, before update {state.step + 1}", batch, parts.train)
             first = (number - 1) // accumulate * accumulate
             group = parts.train.batches.batch_samples(first, min(first + accumulate, total))
             parts.scaler.scale(loss * (len(image) / group)).backward()  # type: ignore[no-untyped-call]
             state.sums.add(loss.item(), len(image), counts(logits, label, parts))
+            tracker.batch("train", epoch, number, total, state.sums.mean_loss())
+            if tracker.wants_images("train", epoch, number):
+                tracker.images("train", epoch, number, total, image, label, logits)
             if number % accumulate and number != total:
                 continue
             state.lr = parts.optimizer.param_groups[0]["lr"]
             update(parts, config.trainer)
             state.step, state.batch_in_epoch = state.step + 1, number
             state.sums.seconds = seconds + time.perf_counter() - started
-            tracker.batch("train", epoch, number, total, state.sums.mean_loss())
-            if tracker.wants_images(epoch, number):
-                tracker.images("train", epoch, number, total, image, label, logits)
             if stop.requested:
                 return
 
@@ -116,9 +116,10 @@ def evaluate(model: nn.Module, parts: Parts, epoch: int, tracker: Tracker, stop:
     with torch.inference_mode(), tracker.progress(parts.val.epoch(0), "val", epoch, total) as bar:
         for number, batch in enumerate(bar, start=1):
             image, label, logits, loss = forward(model, parts, batch)
+            stop_if_not_finite(loss, f"in the validation of epoch {epoch}", batch, parts.val)
             sums.add(loss.item(), len(image), counts(logits, label, parts))
             tracker.batch("val", epoch, number, total, sums.mean_loss())
-            if tracker.wants_images(epoch, number):
+            if tracker.wants_images("val", epoch, number):
                 tracker.images("val", epoch, number, total, image, label, logits)
             if stop.requested:
                 return None
@@ -163,13 +164,13 @@ def counts(logits: Tensor, label: Tensor, parts: Parts) -> Tensor:
     return confusion(predict_classes(logits.detach()), label, len(parts.classes))
 
 
-def stop_if_not_finite(loss: Tensor, epoch: int, step: int, batch: dict[str, Any], loader: Loader) -> None:
-    """Raises TrainingError before a loss that is not a number reaches the weights."""
+def stop_if_not_finite(loss: Tensor, where: str, batch: dict[str, Any], loader: Loader) -> None:
+    """Raises TrainingError before a loss that is not a number reaches the weights or the scores."""
     if math.isfinite(loss.item()):
         return
     names = ", ".join(loader.dataset.samples.items[i].name for i in batch["index"].tolist())
     raise TrainingError(
-        f"the loss is {loss.item()} in epoch {epoch}, before update {step + 1}, on the images {names}",
+        f"the loss is {loss.item()} {where}, on the images {names}",
         do="a smaller lr, trainer.clip_norm=1, or trainer.precision=fp32; and look at these images",
     )
 

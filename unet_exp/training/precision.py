@@ -1,7 +1,8 @@
 """Device, number format, memory format and threads: what 'auto' means on this machine."""
 
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,17 @@ class Precision:
         dtype = DTYPES.get(self.name, torch.float32)
         # The cache of cast weights would outlive an update inside one context; ours are one forward long.
         return torch.autocast(self.device.type, dtype=dtype, enabled=self.name in DTYPES)
+
+    @contextmanager
+    def memory_errors(self) -> Iterator[None]:
+        """Inside, a full device is a TrainingError that says what helps."""
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"the memory of {self.device} is full",
+                do="a smaller batch_size (with trainer.accumulate), crop or model.base_channels",
+            ) from error
 
     def scaler(self) -> torch.amp.GradScaler:
         """Scales the loss of fp16, whose small gradients would vanish; does nothing otherwise."""

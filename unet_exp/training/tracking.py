@@ -48,7 +48,8 @@ def fn_class(logits: Tensor) -> Tensor:
 class Tracker:
     """Writers of one run. Counts of epochs and batches start at 1 in everything shown.
 
-    first_epoch: epochs finished before this start; later rows and events of an earlier start are dropped.
+    first_epoch: epochs finished before this start, and within_epoch: whether one had begun; later rows and
+    events of an earlier start are dropped.
     """
 
     def __init__(
@@ -61,18 +62,21 @@ class Tracker:
         images_max: int,
         images_each_batch: bool,
         denorm: tuple[float, float],
+        validate_every: int = 1,
         first_epoch: int = 0,
+        within_epoch: bool = False,
     ) -> None:
         self.metrics_path = run_dir / runs.METRICS
         self.classes, self.epochs, self.denorm = classes, epochs, denorm
         self.log_every, self.images_every = log_every, images_every
         self.images_max, self.images_each_batch = images_max, images_each_batch
         self.rows = read_rows(self.metrics_path, first_epoch)
+        self.every = {"train": 1, "val": validate_every}
+        # Pictures of every batch count batches, not epochs, and would be purged too.
+        resumed = (first_epoch or within_epoch) and not images_each_batch
+        purge = first_epoch + 1 + within_epoch if resumed else None
         self.writers = {
-            split: SummaryWriter(
-                str(run_dir / runs.TENSORBOARD / split), purge_step=first_epoch + 1 if first_epoch else None
-            )
-            for split in TAGS
+            split: SummaryWriter(str(run_dir / runs.TENSORBOARD / split), purge_step=purge) for split in TAGS
         }
 
     def columns(self) -> list[str]:
@@ -104,12 +108,13 @@ class Tracker:
                 TAGS[split], epoch, self.epochs, batch, total, loss,
             )  # fmt: skip
 
-    def wants_images(self, epoch: int, batch: int) -> bool:
-        """Every batch as in the lecture, or the first of every images_every-th epoch and of epoch 1."""
-        if self.images_each_batch:
-            return True
-        due = self.images_every and (epoch % self.images_every == 0 or epoch == 1)
-        return bool(due and batch == 1)
+    def wants_images(self, split: str, epoch: int, batch: int) -> bool:
+        """Every batch as in the lecture, or the first batch of the first pass and of a pass in which
+        another images_every epochs are full (validation may come less often than that)."""
+        if self.images_each_batch or not self.images_every:
+            return self.images_each_batch
+        before = epoch - self.every[split]
+        return batch == 1 and (before <= 0 or epoch // self.images_every > before // self.images_every)
 
     def images(
         self, split: str, epoch: int, batch: int, total: int, image: Tensor, label: Tensor, logits: Tensor
@@ -146,9 +151,9 @@ class Tracker:
         runs.write_text(self.metrics_path, text.getvalue())
         for events in self.writers.values():
             events.flush()
-        shown = "" if val is None else f" val {val['loss']:.4f} | dice {val['dice']:.4f} iou {val['iou']:.4f}"
-        log.info(
-            "epoch %d/%d | train %.4f%s | lr %.1e | %.1f img/s%s",
+        shown = "" if val is None else f" val {val['loss']:.4f} dice {val['dice']:.4f} iou {val['iou']:.4f}"
+        log.info(  # within 80 columns
+            "epoch %d/%d train %.4f%s lr %.1e %.0f img/s%s",
             epoch, self.epochs, train["loss"], shown, lr, train["images_per_second"], " *" if best else "",
         )  # fmt: skip
 

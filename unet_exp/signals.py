@@ -1,0 +1,62 @@
+"""Signals. While training, the first Ctrl-C or SIGTERM is noted and obeyed after the step, a second at once;
+before training either ends the program like Ctrl-C. Imports no torch: it is set up before anything else."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+received: int = signal.SIGINT  # the signal behind a KeyboardInterrupt
+
+
+@dataclass
+class Stop:
+    """signal: the number of the signal that asked to stop, 0 while none did."""
+
+    signal: int = 0
+
+    @property
+    def requested(self) -> bool:
+        return self.signal != 0
+
+
+def interrupt_on_term() -> None:
+    """Let SIGTERM raise KeyboardInterrupt, so that a batch system's stop is as clean as Ctrl-C."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        global received
+        received = number
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Stop]:
+    """Inside, SIGINT and SIGTERM set the flag; a second one has its usual effect."""
+    stop = Stop()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        stop.signal = number
+        restore()
+        os.write(2, b"\nstopping after this step; once more stops at once\n")  # print could be interrupted
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield stop
+    finally:
+        restore()
+
+
+def leave_signals_to_the_parent(worker: int) -> None:
+    """For processes that load samples: a Ctrl-C in the terminal reaches them too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
