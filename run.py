@@ -28,11 +28,12 @@ failures: list[Path] = []  # jobs of a sweep that failed while the others went o
 
 def train(config: Config, run_dir: Path, saved: DictConfig | None) -> float:
     """One run: data, parts, fit, pictures; returns the best metric. saved: config of a run to continue."""
-    from unet_exp import build
-    from unet_exp.training import checkpoint, determinism
-    from unet_exp.training.loop import fit, is_finished, restore
-    from unet_exp.training.state import State, Sums
-    from unet_exp.training.tracking import Tracker
+    with signals.deferred():
+        from unet_exp import build
+        from unet_exp.training import checkpoint, determinism
+        from unet_exp.training.loop import fit, is_finished, restore
+        from unet_exp.training.state import State, Sums
+        from unet_exp.training.tracking import Tracker
 
     last = run_dir / runs.CHECKPOINTS / checkpoint.LAST
     state = State(Sums(len(config.data.classes)))

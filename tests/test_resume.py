@@ -15,7 +15,7 @@ from tests.conftest import TINY, Cli
 from tests.test_run import rows
 
 Run = tuple[Path, str]
-LONG = [*TINY, "batch_size=2", "epochs=40", "model.dropout=0.2", "trainer.ema_decay=0.9", "optimizer=adamw",
+LONG = [*TINY, "batch_size=2", "epochs=24", "model.dropout=0.2", "trainer.ema_decay=0.9", "optimizer=adamw",
         "scheduler=onecycle", "hydra.run.dir=run"]  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def test_a_stopped_run_continues_to_the_same_bits(
     assert "Traceback" not in printed
     status = json.loads((tmp_path / "run" / "status.json").read_text())
     assert status["state"] == "interrupted"
-    assert status["epoch"] < 40
+    assert status["epoch"] < 24
 
     done = cli("resume=run", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
@@ -63,7 +63,7 @@ def test_a_stopped_run_continues_to_the_same_bits(
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "finished"
     accumulator = EventAccumulator(str(tmp_path / "run" / "tensorboard" / "train"))
     accumulator.Reload()
-    assert [event.step for event in accumulator.Scalars("loss")] == list(range(1, 41))
+    assert [event.step for event in accumulator.Scalars("loss")] == list(range(1, 25))
 
 
 def test_a_killed_run_continues_from_its_last_checkpoint(
@@ -162,7 +162,7 @@ def test_an_extended_run_that_is_interrupted_continues_to_its_new_end(
 ) -> None:
     shutil.copytree(finished_run[0], tmp_path / "run")
     process = subprocess.Popen(
-        [*command, "resume=run", "epochs=60"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        [*command, "resume=run", "epochs=40"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True,
     )  # fmt: skip
     while len(rows(tmp_path / "run")) < 12:
@@ -172,7 +172,7 @@ def test_an_extended_run_that_is_interrupted_continues_to_its_new_end(
     assert process.returncode == 130
     done = cli("resume=run", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
-    assert len(rows(tmp_path / "run")) == 120
+    assert len(rows(tmp_path / "run")) == 80
 
 
 def test_a_run_cut_while_drawing_is_finished_by_resume(cli: Cli, finished_run: Run, tmp_path: Path) -> None:

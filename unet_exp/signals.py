@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 received: int = signal.SIGINT  # the signal behind a KeyboardInterrupt
 
 
@@ -34,10 +35,24 @@ def interrupt_on_term() -> None:
 
 
 @contextmanager
+def deferred() -> Iterator[None]:
+    """Inside, Ctrl-C and SIGTERM wait for the end: an import cut in its middle leaves a broken module."""
+    noted: list[int] = []
+    before = {number: signal.signal(number, lambda n, _: noted.append(n)) for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if noted:
+        signal.raise_signal(noted[0])
+
+
+@contextmanager
 def stop_on_signals() -> Iterator[Stop]:
     """Inside, SIGINT and SIGTERM set the flag; a second one has its usual effect."""
     stop = Stop()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in STOPPING}
 
     def note(number: int, frame: FrameType | None) -> None:
         stop.signal = number
