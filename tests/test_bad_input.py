@@ -152,7 +152,10 @@ def test_stopping_before_training_leaves_nothing(command: list[str], tmp_path: P
         time.sleep(0.05)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    printed, _ = process.communicate(timeout=60)
+    try:
+        printed, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130, printed
     assert "stopped before training began" in printed
     assert "Traceback" not in printed
