@@ -139,7 +139,7 @@ def main(cfg: DictConfig) -> float:
 def start() -> None:
     """Prepare the command line, let Hydra compose and run, and turn failures into exit codes."""
     global command
-    signals.interrupt_on_term()
+    signals.interrupt_on_signals()
     runs.remember_command(sys.argv)
     register()
     try:

@@ -23,15 +23,16 @@ class Stop:
         return self.signal != 0
 
 
-def interrupt_on_term() -> None:
-    """Let SIGTERM raise KeyboardInterrupt, so that a batch system's stop is as clean as Ctrl-C."""
+def interrupt_on_signals() -> None:
+    """Let SIGTERM raise KeyboardInterrupt as Ctrl-C does, also where a shell started us with SIGINT ignored."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         global received
         received = number
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in STOPPING:
+        signal.signal(number, interrupt)
 
 
 @contextmanager
