@@ -24,7 +24,7 @@ class Stop:
 
 
 def interrupt_on_signals() -> None:
-    """Let SIGTERM raise KeyboardInterrupt as Ctrl-C does, also where a shell started us with SIGINT ignored."""
+    """Let SIGTERM raise KeyboardInterrupt like Ctrl-C, also where a shell started us with SIGINT ignored."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         global received
