@@ -8,40 +8,62 @@ import math
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from unet_exp import commandline, runs, signals
+from unet_exp import commandline, compare, provenance, runs, signals
 from unet_exp.commandline import CommandLine
-from unet_exp.config import check, check_resume, register, save_resolved
-from unet_exp.console import report_failure, resume_command, say_what_runs, say_where, shown_path
+from unet_exp.config import check, check_resume, check_task, register, save_resolved
+from unet_exp.console import (
+    quiet_threads,
+    report_failure,
+    resume_command,
+    say_from_the_start,
+    say_what_changed,
+    say_what_runs,
+    say_where,
+    shown_path,
+)
 from unet_exp.errors import ConfigError, UserError
-from unet_exp.schema import Config
+from unet_exp.schema import Config, ReproduceConfig
+
+if TYPE_CHECKING:
+    from unet_exp.training.tables import Recorded
 
 log = logging.getLogger("unet_exp")
 command = CommandLine([])  # set once, before Hydra starts
 failures: list[Path] = []  # jobs of a sweep that failed while the others went on
 
 
-def train(config: Config, run_dir: Path, saved: DictConfig | None) -> float:
-    """One run: data, parts, fit, pictures; returns the best metric. saved: config of a run to continue."""
+def train(
+    config: Config, run_dir: Path, origin: Path | None = None, replay: "Recorded | None" = None,
+    until_epoch: int | None = None,
+) -> float:  # fmt: skip
+    """One run: data, parts, fit, pictures; returns the best metric.
+
+    origin: the run that is continued (run_dir itself), or that this one starts again. replay: the rows that
+    every update has to meet, until_epoch: how far; without pictures, for proofs.
+    """
     with signals.deferred():
         from unet_exp import build
+        from unet_exp.data import fingerprint
         from unet_exp.training import checkpoint, determinism
-        from unet_exp.training.loop import fit, is_finished, restore
+        from unet_exp.training.loop import fit, is_finished
+        from unet_exp.training.resume import restore
         from unet_exp.training.state import State, Sums
         from unet_exp.training.tracking import Tracker
 
-    last = run_dir / runs.CHECKPOINTS / checkpoint.LAST
-    state = State(Sums(len(config.data.classes)))
-    contents = None
-    if saved is not None:
-        check_resume(saved, config)
-        contents = checkpoint.load(last)
-        state = State.from_dict(contents["state"])
+    resuming, folder = origin == run_dir, run_dir / runs.CHECKPOINTS
+    state = State(Sums(len(config.data.classes)), config.epochs)
+    runs.lock(run_dir)
+    runs.remove_leftovers(run_dir)
+    found = checkpoint.load_newest(folder) if resuming else None
+    if found is not None:
+        state = State.from_dict(found[0]["state"])
         if state.epoch > config.epochs:
             raise ConfigError(f"epochs is {config.epochs}, but this run has {state.epoch} behind it")
         if is_finished(state, config) and runs.read_status(run_dir).get("state") == "finished":
@@ -49,68 +71,83 @@ def train(config: Config, run_dir: Path, saved: DictConfig | None) -> float:
             done = f"epoch {state.epoch} of {config.epochs}{limit}"
             log.info("%s is finished (%s): nothing to do", shown_path(run_dir), done)
             return math.nan if state.best_metric is None else state.best_metric
+    elif resuming:
+        say_from_the_start(run_dir)
 
     config = build.decide_machine(config)
     determinism.set_up(config.seed, config.trainer.deterministic, int(config.threads))
-    data = build.read_data(config)
+    items = build.find_items(config)
+    known = compare.known_files(origin)
+    paths = build.data_files(config, items)
+    files = fingerprint.fingerprint(paths, config.data.fingerprint_limit_mb, known)
+    changed = [] if known is None else fingerprint.changes(known, files)
+    if resuming or replay is not None:
+        fingerprint.refuse_changes(changed, shown_path(origin or run_dir))
+    data = build.read_data(config, items)
     config = build.decide_from_data(config, data)
     parts = build.build_parts(config, data)
     build.check_model(parts)
-    if contents is not None:
-        state = restore(parts, contents, last)
+    if found is not None:
+        state = restore(parts, *found, config.epochs)
+        checkpoint.set_damaged_best_aside(folder, state.best_epoch)
 
-    environment = runs.describe_environment(config.device, int(config.threads))
-    environment["data"] = {
+    environment = provenance.describe(
+        run_dir, config.device, int(config.threads), **determinism.flags(config.device)
+    )
+    environment |= {"epochs": config.epochs, "from_epoch": state.epoch, "from_step": state.step}
+    environment["data"] = {"files": fingerprint.summary(files)} | {
         part: {"images": len(samples.items), "sha256": samples.sha256} for part, samples in data.items()
     }
-    runs.write_status(run_dir, "running", epoch=state.epoch)
-    runs.write_environment(run_dir, environment)
+    if origin is not None and replay is None:
+        say_what_changed(origin, resuming, config, environment, changed)
+    runs.make_directory(folder)
+    runs.write_status(run_dir, "running", epoch=state.epoch, step=state.step)
+    provenance.write_environment(run_dir, environment)
+    runs.write_json(run_dir / runs.FINGERPRINT, files)
     save_resolved(config, run_dir / runs.RESOLVED_CONFIG)
     trainer = config.trainer
     denorm = build.build_normalization(config)
-    tracker = Tracker(
-        run_dir,
-        classes=config.data.classes,
-        epochs=config.epochs,
-        log_every=trainer.log_every,
-        images_every=trainer.images_every,
-        images_max=trainer.images_max,
-        images_each_batch=trainer.images_each_batch,
-        denorm=denorm,
-        validate_every=trainer.validate_every,
-        first_epoch=state.epoch,
-        within_epoch=state.batch_in_epoch > 0,
-    )
+    tracker = Tracker(run_dir, config, state, denorm, replay)
     yaml = (run_dir / runs.RESOLVED_CONFIG).read_text(encoding="utf-8")
-    checkpoints = checkpoint.Checkpoints(run_dir / runs.CHECKPOINTS, yaml, trainer.keep)
-    say_what_runs(config, parts, state.epoch)
-    tracker.hparams(build.hparams(config))
+    checkpoints = checkpoint.Checkpoints(folder, yaml, trainer.keep)
+    say_what_runs(config, parts, state.step)
+    tracker.hparams(config)
     with closing(tracker), parts.precision.memory_errors(), signals.stop_on_signals() as stop:
+        stop.after_epoch = until_epoch
         fit(parts, config, state, tracker, checkpoints, stop)
 
     facts = {"epoch": state.epoch, "step": state.step, "best_metric": state.best_metric,
              "monitor": trainer.monitor, "best_epoch": state.best_epoch,
              "seconds": state.seconds}  # fmt: skip
+    if stop.requested and replay is not None:
+        print("stopped; nothing is proven")
+        sys.exit(128 + stop.signal)
     if stop.requested and not is_finished(state, config):
         runs.write_status(run_dir, "interrupted", **facts)
         log.info("stopped in epoch %d after update %d; everything is saved", state.epoch + 1, state.step)
         log.info("continue: %s", resume_command(run_dir))
         sys.exit(128 + stop.signal)
-    from unet_exp import report  # matplotlib takes half a second, so only now
+    if replay is None:
+        from unet_exp import report  # matplotlib takes half a second, so only now
 
-    report.draw_run(run_dir, config, parts, state.best_epoch, denorm)
+        report.draw_run(run_dir, config, parts, state.best_epoch, denorm)
+        say_where(run_dir, config, state)
     runs.write_status(run_dir, "finished", **facts)
-    say_where(run_dir, config, state)
     return math.nan if state.best_metric is None else state.best_metric
 
 
 @hydra.main(config_path="conf", config_name="config", version_base="1.3")
 def main(cfg: DictConfig) -> float:
     """One job; returns the best metric for sweeps. A failed job of a sweep leaves the others running."""
+    if command.task is not None:
+        return run_task(cfg)
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     alone = HydraConfig.get().mode == RunMode.RUN
     try:
-        return train(check(cfg), run_dir, command.saved)
+        config = check(cfg)
+        if command.saved is not None:
+            check_resume(command.saved, config)
+        return train(config, run_dir, run_dir if command.resume else command.origin)
     except UserError as error:
         report_failure(run_dir, str(error), alone)
         if alone:
@@ -134,6 +171,21 @@ def main(cfg: DictConfig) -> float:
             raise
         failures.append(run_dir)
         return math.nan
+    finally:
+        runs.unlock(run_dir)
+
+
+def run_task(cfg: DictConfig) -> float:
+    """The verb of task=VERB, on its own small config."""
+    runs.composed()
+    try:
+        options = check_task(cfg, ReproduceConfig)
+        with signals.deferred():
+            from unet_exp.tasks.reproduce import reproduce
+        reproduce(options, train)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    return math.nan
 
 
 def start() -> None:
@@ -141,12 +193,13 @@ def start() -> None:
     global command
     signals.interrupt_on_signals()
     runs.remember_command(sys.argv)
+    quiet_threads()
     register()
     try:
         command = commandline.prepare(sys.argv[1:])
     except UserError as error:
         sys.exit(f"error: {error}")
-    if command.resume is not None:
+    if command.resume:
         runs.resume_here()
     sys.argv[1:] = command.argv
     try:
@@ -155,7 +208,7 @@ def start() -> None:
         sys.exit(128 + signals.received)
     except SystemExit as stop:
         if stop.code == 1 and not runs.is_composed():
-            print("\n".join(commandline.suggestions(command.argv)), file=sys.stderr)
+            print("\n".join(commandline.suggestions(command.argv, command.task or "config")), file=sys.stderr)
         raise
     if failures:
         count = f"{len(failures)} job{'s' * (len(failures) > 1)}"

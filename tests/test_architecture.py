@@ -9,14 +9,16 @@ from tests.conftest import ROOT
 
 # Rooms from the top down; a room may import those that stand below it (and itself).
 ORDER = [
-    "run", "unet_exp.console", "unet_exp.build", "unet_exp.config", "unet_exp.commandline",
-    "unet_exp.checks", "unet_exp.report", "unet_exp.inference", "unet_exp.training", "unet_exp.data",
-    "unet_exp.metrics", "unet_exp.losses", "unet_exp.models", "unet_exp.runs", "unet_exp.signals",
+    "run", "unet_exp.tasks", "unet_exp.console", "unet_exp.build", "unet_exp.config", "unet_exp.compare",
+    "unet_exp.commandline", "unet_exp.saved", "unet_exp.checks", "unet_exp.report", "unet_exp.inference",
+    "unet_exp.training", "unet_exp.data", "unet_exp.metrics", "unet_exp.losses", "unet_exp.models",
+    "unet_exp.provenance", "unet_exp.runs", "unet_exp.signals",
     "unet_exp.schema", "unet_exp.errors",
 ]  # fmt: skip
 ONLY_IN = {
-    "hydra": {"run", "unet_exp.config", "unet_exp.commandline"},
-    "omegaconf": {"run", "unet_exp.config", "unet_exp.commandline", "unet_exp.checks"},
+    "hydra": {"run", "unet_exp.config", "unet_exp.commandline", "unet_exp.saved"},
+    "omegaconf": {"run", "unet_exp.config", "unet_exp.commandline", "unet_exp.saved", "unet_exp.compare",
+                  "unet_exp.checks"},
     "torch.utils.tensorboard": {"unet_exp.training.tracking"},
     "matplotlib": {"unet_exp.report"},
     "torch": {"unet_exp.build", "unet_exp.losses", "unet_exp.models", "unet_exp.metrics", "unet_exp.data",

@@ -51,7 +51,11 @@ def test_every_command_names_what_exists(page: str, command: str) -> None:
     """Groups, options and top-level, data and trainer keys; other keys belong to the chosen option."""
     for word in shlex.split(command):
         key, equals, value = word.lstrip("+~").partition("=")
-        if not equals or key in ("resume", "from_run") or key.startswith(("hydra", "-")):
+        if (
+            not equals
+            or key in ("resume", "from_run", "task", "run", "until_epoch")
+            or key.startswith(("hydra", "-"))
+        ):
             continue
         if key in groups():
             for option in value.split(","):

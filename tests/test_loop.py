@@ -3,6 +3,7 @@
 import csv
 import math
 import signal
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +32,7 @@ SMALL = ["data.size=32", "data.split.train=6", "data.split.val=3", "data.split.t
 def prepared(*overrides: str) -> tuple[Config, Parts]:
     config = build.decide_machine(composed(*SMALL, *overrides))
     torch.manual_seed(config.seed)
-    data = build.read_data(config)
+    data = build.read_data(config, build.find_items(config))
     config = build.decide_from_data(config, data)
     return config, build.build_parts(config, data)
 
@@ -42,18 +43,18 @@ def trained(
     config, built = prepared(*overrides)
     parts = parts or built
     state = State(Sums(2))
-    fit(parts, config, state, tracker_in(run_dir, config), checkpoints_in(run_dir, config), stop or Stop())
+    with closing(tracker_in(run_dir, config)) as tracker:
+        fit(parts, config, state, tracker, checkpoints_in(run_dir, config), stop or Stop())
     return parts, state
 
 
 def tracker_in(run_dir: Path, config: Config) -> Tracker:
-    return Tracker(
-        run_dir, config.data.classes, config.epochs, log_every=0, images_every=0, images_max=1,
-        images_each_batch=False, denorm=(0.5, 0.5),
-    )  # fmt: skip
+    run_dir.mkdir(exist_ok=True)
+    return Tracker(run_dir, config, State(Sums(2)), (0.5, 0.5))
 
 
 def checkpoints_in(run_dir: Path, config: Config) -> Checkpoints:
+    (run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
     return Checkpoints(run_dir / "checkpoints", "", config.trainer.keep)
 
 
@@ -277,11 +278,8 @@ def test_total_steps_are_epochs_for_a_schedule_of_epochs() -> None:
 
 
 def test_pictures_come_when_they_are_due(tmp_path: Path) -> None:
-    config, _ = prepared()
-    with_validation = Tracker(
-        tmp_path, config.data.classes, 20, log_every=0, images_every=5, images_max=1, images_each_batch=False,
-        denorm=(0.5, 0.5), validate_every=2,
-    )  # fmt: skip
+    config, _ = prepared("epochs=20", "trainer.images_every=5", "trainer.validate_every=2")
+    with_validation = tracker_in(tmp_path, config)
     train = [epoch for epoch in range(1, 13) if with_validation.wants_images("train", epoch, 1)]
     val = [epoch for epoch in range(2, 13, 2) if with_validation.wants_images("val", epoch, 1)]
     with_validation.close()

@@ -1,6 +1,7 @@
 """Stopping and going on: the result of a run does not depend on where it was cut."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -19,8 +20,8 @@ LONG = [*TINY, "batch_size=2", "epochs=24", "model.dropout=0.2", "trainer.ema_de
         "scheduler=onecycle", "hydra.run.dir=run"]  # fmt: skip
 
 
-def table(run_dir: Path) -> list[dict[str, str]]:
-    return [{k: v for k, v in r.items() if k not in ("seconds", "images_per_second")} for r in rows(run_dir)]
+def table(run_dir: Path) -> tuple[bytes, bytes]:
+    return (run_dir / "metrics.csv").read_bytes(), (run_dir / "steps.csv").read_bytes()
 
 
 def weights(run_dir: Path) -> dict[str, torch.Tensor]:
@@ -95,7 +96,7 @@ def test_more_epochs_extend_a_finished_run(cli: Cli, finished_run: Run, tmp_path
     done = cli("resume=run", "epochs=6", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     assert [row["epoch"] for row in rows(tmp_path / "run") if row["split"] == "val"] == list("123456")
-    assert table(tmp_path / "run")[:8] == table(finished_run[0])
+    assert rows(tmp_path / "run")[:8] == rows(finished_run[0])
     assert "resume" not in (tmp_path / "run" / ".hydra" / "overrides.yaml").read_text()
 
 
@@ -130,19 +131,87 @@ def test_weights_of_another_model_are_listed(cli: Cli, finished_run: Run, tmp_pa
     assert "Traceback" not in done.stdout
 
 
-@pytest.mark.parametrize("damage", ["empty", "truncated", "missing"])
-def test_a_damaged_checkpoint_is_named(damage: str, cli: Cli, finished_run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["empty", "truncated", "flipped", "missing"])
+def test_a_damaged_checkpoint_is_named_and_the_newest_whole_one_used(
+    damage: str, cli: Cli, finished_run: Run, tmp_path: Path
+) -> None:
+    """epoch_0003.pt and epoch_0004.pt are there; without the latter the run goes on from the third epoch."""
     run_dir = tmp_path / "run"
     shutil.copytree(finished_run[0], run_dir)
-    last = run_dir / "checkpoints" / "last.pt"
+    checkpoints = run_dir / "checkpoints"
+    (checkpoints / "epoch_0004.pt").unlink()
+    last = checkpoints / "last.pt"
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1
+    written: dict[str, bytes] = {"empty": b"", "truncated": bytes(content[:1000]), "flipped": bytes(content)}
     if damage == "missing":
         last.unlink()
     else:
-        last.write_bytes(b"" if damage == "empty" else last.read_bytes()[:1000])
+        last.write_bytes(written[damage])
+    status = json.loads((run_dir / "status.json").read_text())
+    (run_dir / "status.json").write_text(json.dumps({**status, "state": "running"}))
+    before = torch.load(finished_run[0] / "checkpoints" / "last.pt", weights_only=True)["model"]
+    best = torch.load(checkpoints / "best.pt", weights_only=True)["state"]["epoch"]
+    done = cli("resume=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    [line] = [line for line in done.stdout.splitlines() if "skipped" in line]
+    assert "last.pt" in line
+    newest = "best.pt" if best == 4 else "epoch_0003.pt"
+    assert f"going on from {newest}, after update {8 if best == 4 else 6}" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert table(run_dir) == table(finished_run[0])
+    after = torch.load(last, weights_only=True)["model"]
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_lists_them(
+    cli: Cli, finished_run: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(finished_run[0], tmp_path / "run")
+    paths = list((tmp_path / "run" / "checkpoints").glob("*.pt"))
+    for path in paths:
+        path.write_bytes(path.read_bytes()[:-200])
     done = cli("resume=run", "epochs=5", cwd=tmp_path)
     assert done.returncode == 1
-    assert "last.pt" in done.stdout
+    assert all(path.name in done.stdout for path in paths)
+    assert "from_run=" in done.stdout
     assert "Traceback" not in done.stdout
+
+
+def test_a_lost_best_checkpoint_is_said_and_the_run_goes_on(
+    cli: Cli, finished_run: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(finished_run[0], tmp_path / "run")
+    (tmp_path / "run" / "checkpoints" / "best.pt").unlink()
+    done = cli("resume=run", "epochs=5", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"best.pt is not there; the weights of epoch \d are lost", done.stdout)
+
+
+def test_checkpoints_that_were_taken_away_are_missed(cli: Cli, finished_run: Run, tmp_path: Path) -> None:
+    shutil.copytree(finished_run[0], tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    before = (tmp_path / "run" / "metrics.csv").read_bytes()
+    done = cli("resume=run", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "holds no checkpoint, but metrics.csv has epochs" in done.stdout
+    assert (tmp_path / "run" / "metrics.csv").read_bytes() == before
+
+
+def test_a_run_cut_off_before_its_first_checkpoint_starts_again_in_place(
+    straight: Path, command: list[str], cli: Cli, tmp_path: Path
+) -> None:
+    process = subprocess.Popen([*command, *LONG], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    while not (tmp_path / "run" / "status.json").exists():
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    (tmp_path / "run" / "metrics.csv").unlink(missing_ok=True)
+    done = cli("resume=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "no checkpoint was written yet" in done.stdout
+    assert table(tmp_path / "run") == table(straight)
 
 
 def test_a_new_run_never_overwrites_checkpoints(cli: Cli, finished_run: Run, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from unet_exp.checks import ALLOW_VARIABLE, allowed_heads, allowed_prefixes
 from unet_exp.data.datasets import Samples, SegmentationDataset, check_batches, load_samples
 from unet_exp.data.loaders import EpochBatches, Loader
-from unet_exp.data.splits import decide_mode, find_splits
+from unet_exp.data.splits import Item, Splits, decide_mode, find_splits
 from unet_exp.data.transforms import Compose
 from unet_exp.errors import ConfigError, DataError, ModelError, UserError
 from unet_exp.models.unet import UNet, center_crop
@@ -98,12 +99,29 @@ def decide_machine(config: Config) -> Config:
     )
 
 
-def read_data(config: Config) -> dict[str, Samples]:
-    """The samples of train and val, every file read and checked. Raises DataError."""
+def find_items(config: Config) -> Splits:
+    """Which samples train and validate, nothing of them read yet. Raises DataError."""
     splits = find_splits(config.data)
     overfit = config.trainer.overfit_samples
     if overfit is not None:
         splits["train"] = splits["val"] = splits["train"][:overfit]
+    return splits
+
+
+def data_files(config: Config, splits: Splits) -> dict[str, Path]:
+    """The files of the train and val items, named PART/PATH relative to data.root; drawn items have none."""
+    return {
+        f"{part}/{Path(os.path.relpath(path, config.data.root or '')).as_posix()}": path
+        for part in ("train", "val")
+        for item in splits[part]
+        if isinstance(item, Item)
+        for path in (item.image, item.label)
+    }
+
+
+def read_data(config: Config, splits: Splits) -> dict[str, Samples]:
+    """The samples of train and val, every file read and checked. Raises DataError."""
+    overfit = config.trainer.overfit_samples
     data = {
         part: load_samples(splits[part], part, config.data.cache, config.data.cache_limit_mb)
         for part in ("train", "val")
@@ -273,24 +291,3 @@ def build_normalization(config: Config) -> tuple[float, float]:
         if step["_target_"].endswith(".Normalization"):
             return float(step["mean"]), float(step["std"])
     return 0.0, 1.0
-
-
-def hparams(config: Config) -> dict[str, Any]:
-    """The knobs people compare in TensorBoard: the typed ones and what was chosen of each group."""
-    chosen = {
-        group: str(getattr(config, group)["_target_"]).rpartition(".")[2]
-        for group in ("model", "loss", "optimizer", "scheduler")
-    }
-    knobs = {key: getattr(config, key) for key in ("lr", "batch_size", "epochs", "seed", "device")}
-    chosen["loss_function"] = chosen.pop("loss")  # "loss" is the metric's name there
-    trainer = dataclasses.asdict(config.trainer)
-    nodes = {group: getattr(config, group) for group in ("model", "loss", "optimizer", "scheduler")}
-    nodes["trainer"] = {key: trainer[key] for key in ("precision", "accumulate", "clip_norm", "ema_decay")}
-    details = {
-        f"{group}.{key}": value if isinstance(value, (int, float, str, bool)) else str(value)
-        for group, node in nodes.items()
-        for key, value in node.items()
-        if key != "_target_"
-    }
-    steps = ",".join(config.transform["train"])
-    return {**knobs, **chosen, "data": config.data.kind, "transform": steps, **details}

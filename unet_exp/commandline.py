@@ -6,64 +6,58 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from unet_exp import runs
-from unet_exp.errors import CheckpointError, ConfigError, did_you_mean
+from unet_exp.errors import ConfigError, did_you_mean
+from unet_exp.saved import CARRIED, DECIDED, load_saved, make_primary
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 PATH_KEYS = (
     "data.root", "data.images", "data.labels", "data.image_stack", "data.label_stack", "resume", "from_run",
-    "hydra.run.dir", "hydra.sweep.dir",
+    "run", "hydra.run.dir", "hydra.sweep.dir",
 )  # fmt: skip
-# What a continued run takes from its last start: what may have been changed by then, and what was decided.
-CARRIED = (
-    "epochs", "threads", "trainer.precision", "trainer.channels_last", "trainer.max_minutes",
-    "trainer.early_stop", "trainer.save_every", "trainer.keep", "trainer.log_every", "trainer.images_every",
-    "trainer.images_max", "trainer.images_each_batch",
-)  # fmt: skip
+TASKS = ("reproduce",)  # each with conf/VERB.yaml and unet_exp/tasks/VERB.py
 FLAGS_WITH_VALUE = (
     "--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--cfg", "-c", "--package", "-p",
     "--shell-completion", "-sc", "--experimental-rerun",
 )  # fmt: skip
-SAVED = "_saved"  # the primary config of resume= and from_run=
 
 
 @dataclass
 class CommandLine:
-    """What Hydra gets to read, and the run to continue or to start again."""
+    """What Hydra gets to read; the run that this one continues (resume) or starts again; the verb, if any."""
 
     argv: list[str]
-    resume: Path | None = None
+    origin: Path | None = None
+    resume: bool = False
     saved: DictConfig | None = field(default=None, repr=False)
+    task: str | None = None
 
 
 def prepare(argv: list[str]) -> CommandLine:
     """The command line as Hydra understands it. argv: without the program's name.
 
-    Raises CheckpointError for a resume= or from_run= that is no run, ConfigError where both are given.
+    Raises CheckpointError for a resume= or from_run= that is no run, ConfigError where both are given and for
+    a task= that there is not.
     """
     flags, overrides = split_flags(argv)
     flags, overrides = replay_of_config_path(flags, overrides)
     multirun = bool({"-m", "--multirun"} & set(flags))
-    given = {key: path_value(overrides, key) for key in ("resume", "from_run")}
+    given = {key: path_value(overrides, key) for key in ("task", "resume", "from_run")}
     overrides = [o for o in overrides if o.partition("=")[0] not in given]
     overrides = [quote_path(override, multirun) for override in overrides]
+    if given["task"] is not None:
+        return task_command(given["task"], flags, overrides, [key for key in given if given[key]], multirun)
     if not any(given.values()):
         return CommandLine([*flags, *overrides])
-    if all(given.values()) or (given["resume"] and multirun):
+    if all((given["resume"], given["from_run"])) or (given["resume"] and multirun):
         raise ConfigError(
             "resume= continues one run, from_run= starts a new one like it",
             allowed="one of the two; -m only with from_run=",
         )
     run_dir = Path(given["resume"] or given["from_run"] or "").expanduser()
-    saved = load_saved(run_dir)
-    if given["resume"] and (run_dir / runs.RESOLVED_CONFIG).exists():
-        newest = OmegaConf.load(run_dir / runs.RESOLVED_CONFIG)
-        for key in CARRIED:
-            OmegaConf.update(saved, key, OmegaConf.select(newest, key))
+    saved = load_saved(run_dir, CARRIED if given["resume"] else DECIDED)
     chosen = [override for override in overrides if override.partition("=")[0] in groups()]
     if chosen:
         raise ConfigError(
@@ -71,13 +65,25 @@ def prepare(argv: list[str]) -> CommandLine:
             allowed="single keys, such as model.depth=3 or optimizer.lr=1e-4",
             do="to change a whole group start from the groups: python run.py " + chosen[0],
         )
-    node = {"defaults": ["base_schema", "settings", "_self_"]}
-    ConfigStore.instance().store(name=SAVED, node={**node, **OmegaConf.to_container(saved)})  # type: ignore[dict-item]
-    argv = ["--config-name", SAVED, *flags]
+    argv = ["--config-name", make_primary(saved), *flags]
     if not given["resume"]:
-        return CommandLine([*argv, *overrides])
+        return CommandLine([*argv, *overrides], run_dir)
     own = [f"hydra.run.dir={quoted(str(run_dir))}", "hydra.output_subdir=null"]
-    return CommandLine([*argv, *overrides, *own], run_dir, saved)
+    return CommandLine([*argv, *overrides, *own], run_dir, True, saved)
+
+
+def task_command(
+    task: str, flags: list[str], overrides: list[str], given: list[str], multirun: bool
+) -> CommandLine:
+    """task=VERB: the verb's own primary config, which holds nothing but its keys."""
+    if task not in TASKS:
+        raise ConfigError(
+            f"task={task} is not known{did_you_mean(task, list(TASKS))}",
+            allowed=f"task={', task='.join(TASKS)}; training needs none",
+        )
+    if len(given) > 1 or multirun:
+        raise ConfigError(f"task={task} goes with run=RUN_DIR, not with -m, resume= or from_run=")
+    return CommandLine(["--config-name", task, *flags, *overrides], task=task)
 
 
 def split_flags(argv: list[str]) -> tuple[list[str], list[str]]:
@@ -121,36 +127,6 @@ def replay_of_config_path(flags: list[str], overrides: list[str]) -> tuple[list[
         index = kept.index("config")
         kept = kept[: index - 1] + kept[index + 1 :]
     return kept, [*overrides, f"from_run={run_dir}"]
-
-
-def load_saved(run_dir: Path) -> DictConfig:
-    """The config of a run as it was composed, read as data: nothing in it can choose what Hydra does.
-
-    Relative paths in it are taken from where that run was started.
-    """
-    if not runs.is_run(run_dir):
-        found = "is there" if run_dir.is_dir() else "is not there"
-        raise CheckpointError(
-            f"{run_dir} is no run directory: {run_dir / runs.SAVED_CONFIG} is missing (the folder {found})",
-            allowed="a directory that a run made, such as outputs/DATE/TIME",
-            do="ls outputs/*/ shows them",
-        )
-    text = (run_dir / runs.SAVED_CONFIG).read_text(encoding="utf-8")
-    if re.search(r"\$\{\s*oc\.", text):
-        raise CheckpointError(
-            f"{run_dir / runs.SAVED_CONFIG} reads the environment (${{oc...}}), which a saved config may not",
-            do="replace it by the value itself",
-        )
-    saved = OmegaConf.create(text)
-    if not isinstance(saved, DictConfig):
-        raise CheckpointError(f"{run_dir / runs.SAVED_CONFIG} is not a configuration")
-    for key in ("hydra", "defaults"):
-        saved.pop(key, None)
-    root = OmegaConf.select(saved, "data.root")
-    if isinstance(root, str) and (run_dir / runs.ENVIRONMENT).exists():
-        start_dir = runs.read_json(run_dir / runs.ENVIRONMENT)["start_dir"]
-        saved.data.root = str(Path(start_dir) / root)
-    return saved
 
 
 def path_value(overrides: list[str], key: str) -> str | None:
@@ -198,15 +174,15 @@ def groups() -> dict[str, list[str]]:
     }
 
 
-def suggestions(argv: list[str]) -> list[str]:
+def suggestions(argv: list[str], primary: str = "config") -> list[str]:
     """'did you mean' lines for overrides that Hydra refused to compose. argv: as given to Hydra."""
-    options = groups()
+    options = groups() if primary == "config" else {}
     pairs = [override.partition("=")[::2] for override in split_flags(argv)[1]]
     chosen = [f"{key}={value}" for key, value in pairs if value in options.get(key, [])]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            known = flat_keys(compose("config", overrides=chosen))
+            known = flat_keys(compose(primary, overrides=chosen))
     except Exception:  # conf/ itself does not compose, which Hydra has said already
         return []
     lines = []

@@ -11,9 +11,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from unet_exp import runs
-from unet_exp.checks import GROUPS, find_problems, typed_config
-from unet_exp.errors import ConfigError
-from unet_exp.schema import TARGETS, Config, UNetConfig
+from unet_exp.checks import GROUPS, find_problems, node_problems, typed_config
+from unet_exp.compare import flat
+from unet_exp.errors import ConfigError, UserError
+from unet_exp.schema import TARGETS, Config, ReproduceConfig, UNetConfig
 
 
 def register() -> None:
@@ -21,6 +22,7 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="base_schema", node=Config)
     store.store(group="schema", name="unet", node=UNetConfig)
+    store.store(name="reproduce_schema", node=ReproduceConfig)
 
 
 class CheckAtStart(Callback):
@@ -36,6 +38,7 @@ class CheckAtStart(Callback):
             print(f"error: {config_error(problems)}", file=sys.stderr)
             sys.exit(1)
         runs.remember_start(run_dir)
+        take(run_dir)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         runs.composed()
@@ -48,6 +51,17 @@ class CheckAtStart(Callback):
                 file=sys.stderr,
             )
             sys.exit(1)
+        take(sweep_dir)
+
+
+def take(directory: Path) -> None:
+    """Make a directory and lock it before Hydra writes into it, or exit with 1."""
+    try:
+        runs.make_directory(directory)
+        runs.lock(directory)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
 
 
 def job_config(config: DictConfig) -> DictConfig:
@@ -110,25 +124,20 @@ def filled(node: dict[str, Any]) -> dict[str, Any]:
 
 MAY_CHANGE = (
     "epochs", "num_workers", "device", "data.root", "data.cache", "data.cache_limit_mb",
-    "trainer.max_minutes", "trainer.early_stop", "trainer.save_every", "trainer.keep", "trainer.log_every",
-    "trainer.images_every", "trainer.images_max", "trainer.images_each_batch",
+    "data.fingerprint_limit_mb", "trainer.max_minutes", "trainer.early_stop", "trainer.save_every",
+    "trainer.keep", "trainer.log_every", "trainer.images_every", "trainer.images_max",
+    "trainer.images_each_batch", "trainer.checkpoint_every_steps", "trainer.checkpoint_every_minutes",
 )  # fmt: skip
 
 
 def check_resume(saved: DictConfig, config: Config) -> None:
     """Raises ConfigError naming what a run that is continued can't change, with both values."""
     old, new = (flat(dataclasses.asdict(part)) for part in (check(saved), config))
-    changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     problems = [
         f"{key} was {old.get(key)!r} and can't become {new.get(key)!r} on resume"
-        for key in changed
-        if key not in MAY_CHANGE
+        for key in {**old, **new}
+        if old.get(key) != new.get(key) and key not in MAY_CHANGE
     ]
-    if "epochs" in changed and "total_steps" in config.scheduler.values():
-        problems.append(
-            f"epochs was {old['epochs']} and the schedule was laid out for it; more epochs on resume need "
-            "a scheduler that does not count them (constant, plateau)"
-        )
     if problems:
         lines = [f"  {number}. {problem}" for number, problem in enumerate(problems, start=1)]
         raise ConfigError(
@@ -137,11 +146,12 @@ def check_resume(saved: DictConfig, config: Config) -> None:
         )
 
 
-def flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    """{'a': {'b': 1}} as {'a.b': 1}."""
-    if not isinstance(values, dict):
-        return {prefix[:-1]: values}
-    return {k: v for key, value in values.items() for k, v in flat(value, f"{prefix}{key}.").items()}
+def check_task(cfg: DictConfig, schema: type) -> Any:
+    """The typed keys of a verb. Raises ConfigError naming all problems at once."""
+    problems = [str(problem) for problem in node_problems(cfg, schema, "")]
+    if problems:
+        raise config_error(problems)
+    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), cfg))
 
 
 def save_resolved(config: Config, path: Path) -> None:

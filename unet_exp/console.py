@@ -1,14 +1,16 @@
 """What a run says in words: what starts, where it lies, how to go on, and why it failed."""
 
+import dataclasses
 import logging
 import os
 import shlex
 import sys
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from unet_exp import runs
-from unet_exp.errors import UserError
+from unet_exp import compare, runs
+from unet_exp.errors import CheckpointError, UserError
 from unet_exp.schema import Config
 
 if TYPE_CHECKING:
@@ -29,7 +31,35 @@ def say_what_runs(config: Config, parts: "Parts", done: int) -> None:
     samples = [len(loader.dataset) for loader in (parts.train, parts.val)]
     log.info("%s: %d training and %d validation images", config.data.kind, *samples)
     if done:
-        log.info("continuing after epoch %d", done)
+        log.info("continuing after update %d", done)
+
+
+def say_from_the_start(run_dir: Path) -> None:
+    """A run that was cut off before its first checkpoint begins again.
+
+    Raises CheckpointError if it has scores of later epochs: then its checkpoints were taken away.
+    """
+    metrics = run_dir / runs.METRICS
+    if metrics.exists() and metrics.read_text(encoding="utf-8").count("\n") > 3:  # a header and one epoch
+        raise CheckpointError(
+            f"{run_dir / runs.CHECKPOINTS} holds no checkpoint, but {runs.METRICS} has epochs",
+            do="put last.pt back, or start anew with from_run=RUN_DIR",
+        )
+    log.info("no checkpoint was written yet: starting from the first step")
+
+
+def say_what_changed(
+    origin: Path, resuming: bool, config: Config, environment: dict[str, Any], files: list[str]
+) -> None:
+    """Against the run that is continued or started again; a run that is continued should find nothing new."""
+    changed = compare.config_changes(origin, dataclasses.asdict(config))
+    other = files + compare.environment_changes(origin, environment)
+    if not resuming:
+        log.info(compare.as_lines(f"against {shown_path(origin)}:", changed or ["the same configuration"]))
+    elif changed:
+        log.info(compare.as_lines("changed since the last start:", changed))
+    if other:
+        log.warning(compare.as_lines("also other than there, so equal bits are not promised:", other))
 
 
 def say_where(run_dir: Path, config: Config, state: "State") -> None:
@@ -63,6 +93,17 @@ def resume_command(run_dir: Path) -> str:
 
 def program() -> str:
     return f"python {shown_path(RUN_PY)}"
+
+
+def quiet_threads() -> None:
+    """A thread that can't write (TensorBoard's) says nothing itself: its next caller gets the error."""
+    usual = threading.excepthook
+
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        if not isinstance(arguments.exc_value, OSError):
+            usual(arguments)
+
+    threading.excepthook = hook
 
 
 def report_failure(run_dir: Path, message: str, alone: bool) -> None:

@@ -1,30 +1,32 @@
-"""A run directory: its file names, status and provenance. Standard library only."""
+"""A run directory: file names, lock, status, and writing files whole. Standard library only."""
 
+import contextlib
 import json
+import logging
 import os
 import platform
 import shutil
-import subprocess
+import sys
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
 
-from unet_exp import __version__
 from unet_exp.errors import CheckpointError
 
-MOST_DIFF = 100_000  # characters of the uncommitted change that are kept
+log = logging.getLogger(__name__)
 SAVED_CONFIG = ".hydra/config.yaml"
 RESOLVED_CONFIG = "config_resolved.yaml"
 ENVIRONMENT = "environment.json"
 STATUS = "status.json"
 METRICS = "metrics.csv"
+TIMING = "timing.csv"
+STEPS = "steps.csv"
+FINGERPRINT = "data_fingerprint.json"
+LOCK = ".lock"
 LOG = "run.log"
 CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
 PLOTS = "plots"
-PACKAGES = ("unet_exp", "torch", "numpy", "hydra-core", "omegaconf", "tensorboard", "scikit-image",
-            "scipy", "pillow", "tifffile", "matplotlib", "safetensors", "tqdm")  # fmt: skip
 
 
 class _ThisProcess:
@@ -34,11 +36,16 @@ class _ThisProcess:
     resuming: ClassVar[bool] = False
     composed: ClassVar[bool] = False
     command: ClassVar[list[str]] = []
+    locks: ClassVar[dict[Path, int]] = {}
 
 
 def remember_command(argv: list[str]) -> None:
     """The command line as the user typed it, before it is made ready for Hydra."""
     _ThisProcess.command = list(argv)
+
+
+def command() -> list[str]:
+    return _ThisProcess.command
 
 
 def composed() -> None:
@@ -101,6 +108,64 @@ def remove_unstarted(run_dir: Path) -> None:
             return
 
 
+def lock(run_dir: Path) -> None:
+    """Let no other process write this directory until unlock() or the end of this one.
+
+    The lock is the operating system's (POSIX record lock on .lock): it is gone with a dead process,
+    is not inherited by the processes that load samples, and holds across machines on NFS.
+    Raises CheckpointError naming the process that has it.
+    """
+    path = run_dir.absolute() / LOCK
+    if path in _ThisProcess.locks:
+        return
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    try:
+        _lock_file(handle)
+    except (BlockingIOError, PermissionError) as error:
+        holder = os.read(handle, 500).decode(errors="replace").strip() or "another process"
+        os.close(handle)
+        raise CheckpointError(
+            f"{run_dir} is being written by {holder}",
+            do="wait until it ends, or stop it; another run needs another directory: hydra.run.dir=DIR",
+        ) from error
+    except OSError as error:
+        log.warning("%s can't be locked (%s): start no second process in it", run_dir, error.strerror)
+    with contextlib.suppress(OSError):  # a full disk; who holds the lock is only for the message
+        os.truncate(handle, 0)
+        os.write(handle, f"process {os.getpid()} on {platform.node()}\n".encode())
+    _ThisProcess.locks[path] = handle
+
+
+def unlock(run_dir: Path) -> None:
+    """Let others write again. The file stays: taking it away would let two processes lock two files."""
+    handle = _ThisProcess.locks.pop(run_dir.absolute() / LOCK, None)
+    if handle is not None:
+        os.close(handle)
+
+
+def _lock_file(handle: int) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        os.lseek(handle, 1 << 30, os.SEEK_SET)  # a byte far behind the text, which others may read
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        os.lseek(handle, 0, os.SEEK_SET)
+    else:
+        import fcntl
+
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def remove_leftovers(run_dir: Path) -> None:
+    """Temporary files of writes that were cut off. Call while holding the lock."""
+    for folder in (run_dir, run_dir / CHECKPOINTS):
+        for path in folder.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
+
+
 def is_run(path: Path) -> bool:
     return (path / SAVED_CONFIG).is_file()
 
@@ -133,8 +198,10 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
         sync_directory(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise cannot_write(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def cannot_write(path: Path, error: OSError) -> CheckpointError:
@@ -160,7 +227,13 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Raises CheckpointError for a file that is no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} can't be read: {error}", do="remove it; it is written again"
+        ) from error
 
 
 def write_status(run_dir: Path, state: str, **facts: Any) -> None:
@@ -169,72 +242,19 @@ def write_status(run_dir: Path, state: str, **facts: Any) -> None:
 
 
 def read_status(run_dir: Path) -> dict[str, Any]:
-    """The last status.json, empty where training never began."""
-    return dict(read_json(run_dir / STATUS)) if (run_dir / STATUS).exists() else {}
+    """The last status.json, empty where training never began; {"state": "unknown"} for a damaged one."""
+    if not (run_dir / STATUS).exists():
+        return {}
+    try:
+        return dict(read_json(run_dir / STATUS))
+    except (CheckpointError, TypeError, ValueError):
+        return {"state": "unknown"}
 
 
 def set_state(run_dir: Path, state: str) -> None:
     """Change the state of status.json and keep its facts."""
     facts = {key: value for key, value in read_status(run_dir).items() if key not in ("state", "time")}
     write_status(run_dir, state, **facts)
-
-
-def write_environment(run_dir: Path, environment: dict[str, Any]) -> None:
-    """environment.json of the first start; later starts of the same run are added as "restarts"."""
-    path = run_dir / ENVIRONMENT
-    if path.exists():
-        first = read_json(path)
-        environment = {**first, "restarts": [*first.get("restarts", []), environment]}
-    write_json(path, environment)
-
-
-def describe_environment(device: str, threads: int) -> dict[str, Any]:
-    """What a run depends on outside its config: program versions, code, machine and start directory."""
-    return {
-        "start_dir": os.getcwd(),
-        "command": _ThisProcess.command,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": {name: _version(name) for name in PACKAGES},
-        "git": git_state(Path(__file__).resolve().parent),
-        "device": device,
-        "cpu": _cpu_name(),
-        "threads": threads,
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return __version__ if package == "unet_exp" else None
-
-
-def _cpu_name() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next((line.split(":", 1)[1].strip() for line in file if "model name" in line), "")
-    except OSError:
-        return platform.processor()
-
-
-def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit of the code and what was changed since; None outside a git checkout."""
-    commit = _git(folder, "rev-parse", "HEAD")
-    if commit is None:
-        return None
-    diff = _git(folder, "diff", "HEAD") or ""
-    return {"commit": commit, "diff": diff[:MOST_DIFF], "diff_cut": len(diff) > MOST_DIFF}
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def make_directory(path: Path) -> None:

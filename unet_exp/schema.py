@@ -85,6 +85,9 @@ class DataConfig:
         choices=["auto", "ram", "none"],
     )
     cache_limit_mb: int = knob(2000, "largest split that cache=auto keeps in RAM, in MB", minimum=0)
+    fingerprint_limit_mb: int = knob(
+        2000, "files larger than this together are fingerprinted by three blocks each, in MB", minimum=0
+    )
 
 
 @dataclass
@@ -119,6 +122,14 @@ class TrainerConfig:
     validate_every: int = knob(1, "epochs between validations (the last epoch always)", minimum=1)
     save_every: int = knob(10, "epochs between epoch_NNNN.pt; 0: none", minimum=0)
     keep: int = knob(3, "how many epoch_NNNN.pt are kept; 0: all", minimum=0)
+    checkpoint_every_steps: int | None = knob(
+        None,
+        "updates between writing last.pt within an epoch (it is written after each epoch anyway)",
+        minimum=1,
+    )
+    checkpoint_every_minutes: float | None = knob(
+        10.0, "the same by time; null: only after each epoch", above=0.0
+    )
     log_every: int = knob(10, "batches between lines on the console; 0: none", minimum=0)
     images_every: int = knob(5, "epochs between images in TensorBoard; 0: none", minimum=0)
     images_max: int = knob(4, "images per epoch in TensorBoard", minimum=1)
@@ -150,6 +161,14 @@ class Config:
     optimizer: dict[str, Any] = field(default_factory=dict)
     scheduler: dict[str, Any] = field(default_factory=dict)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+
+@dataclass
+class ReproduceConfig:
+    """task=reproduce"""
+
+    run: str = knob("???", "the run directory to replay", path=True)
+    until_epoch: int | None = knob(None, "compare only this many epochs", minimum=1)
 
 
 @dataclass
@@ -213,6 +232,9 @@ class CrossEntropyLossConfig:
 
     _target_: str = "unet_exp.losses.CrossEntropyLoss"
 
+
+# Keys that had another name once (old: new), so that a saved config that has them can be told what to change.
+RENAMED: dict[str, str] = {}
 
 TARGETS: dict[str, type] = {
     config._target_: config

@@ -14,9 +14,10 @@ received: int = signal.SIGINT  # the signal behind a KeyboardInterrupt
 
 @dataclass
 class Stop:
-    """signal: the number of the signal that asked to stop, 0 while none did."""
+    """signal: the one that asked to stop, 0 while none did. after_epoch: stop there anyway."""
 
     signal: int = 0
+    after_epoch: int | None = None
 
     @property
     def requested(self) -> bool:

@@ -1,6 +1,7 @@
 """Everything random or order-dependent in torch, set both ways so that runs of one process do not mix."""
 
 import os
+from typing import Any
 
 import torch
 import torch.utils.deterministic
@@ -18,6 +19,26 @@ def set_up(seed: int, deterministic: bool, threads: int) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # use_deterministic_algorithms() would do the same and import torch._inductor, which takes two seconds.
     torch.set_deterministic_debug_mode("error" if deterministic else "default")
+
+
+def flags(device: str) -> dict[str, Any]:
+    """What decides whether the same inputs give the same bits, for environment.json."""
+    facts: dict[str, Any] = {
+        "determinism": {
+            "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+            "cudnn_benchmark": torch.backends.cudnn.benchmark,
+            "cudnn_deterministic": torch.backends.cudnn.deterministic,
+            "tf32": torch.backends.cuda.matmul.allow_tf32,
+        },
+        "chip": {"cpu_capability": torch.backends.cpu.get_cpu_capability(), "torch": torch.__version__},
+    }
+    if device.startswith("cuda"):
+        major, minor = torch.cuda.get_device_capability(device)
+        facts["chip"] |= {
+            "gpu": torch.cuda.get_device_name(device), "capability": f"{major}.{minor}",
+            "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+        }  # fmt: skip
+    return facts
 
 
 def seed_epoch(seed: int, epoch: int) -> None:

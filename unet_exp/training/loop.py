@@ -16,9 +16,10 @@ from unet_exp.metrics.confusion import confusion, predict_classes
 from unet_exp.models.unet import center_crop
 from unet_exp.schema import Config, TrainerConfig
 from unet_exp.signals import Stop
-from unet_exp.training import checkpoint, determinism
-from unet_exp.training.checkpoint import Checkpoints
+from unet_exp.training import determinism
+from unet_exp.training.checkpoint import Checkpoints, weights_sha256
 from unet_exp.training.precision import Precision
+from unet_exp.training.resume import contents
 from unet_exp.training.state import State, Sums
 from unet_exp.training.tracking import Tracker
 
@@ -51,16 +52,14 @@ def fit(
 ) -> None:
     """Train until config.epochs, a limit of the trainer or a signal; `state` says how far it came."""
     trainer = config.trainer
-    while not is_finished(state, config):
-        epoch, started, seconds = state.epoch + 1, time.perf_counter(), state.seconds
-        train_one_epoch(parts, config, state, tracker, stop)
-        state.seconds = seconds + time.perf_counter() - started
+    while not is_finished(state, config) and state.epoch != stop.after_epoch:
+        epoch = state.epoch + 1
+        train_one_epoch(parts, config, state, tracker, checkpoints, stop)
         val = None
         if not stop.requested and is_time_to_validate(epoch, state, config):
             val = evaluate(parts.evaluated, parts, epoch, tracker, stop)
-            state.seconds = seconds + time.perf_counter() - started
         if stop.requested:
-            checkpoints.save(contents(parts), state, best=False, numbered=False)
+            save(parts, state, tracker, checkpoints)
             return
         train_metrics = state.sums.metrics(parts.classes)
         val_metrics = None if val is None else val.metrics(parts.classes)
@@ -70,13 +69,16 @@ def fit(
         tracker.epoch("train", epoch, state.step, train_metrics, state.lr, state.sums.seconds)
         if val is not None and val_metrics is not None:
             tracker.epoch("val", epoch, state.step, val_metrics, state.lr, val.seconds)
+            state.seconds += val.seconds
         tracker.end_epoch(epoch, train_metrics, val_metrics, state.lr, best)
         end_of_epoch_schedule(parts, val_metrics[trainer.monitor] if val_metrics else None)
         state.epoch, state.batch_in_epoch, state.sums = epoch, 0, Sums(len(parts.classes))
-        checkpoints.save(contents(parts), state, best, numbered=is_time_to_keep(epoch, trainer))
+        save(parts, state, tracker, checkpoints, best, numbered=is_time_to_keep(epoch, trainer))
 
 
-def train_one_epoch(parts: Parts, config: Config, state: State, tracker: Tracker, stop: Stop) -> None:
+def train_one_epoch(
+    parts: Parts, config: Config, state: State, tracker: Tracker, checkpoints: Checkpoints, stop: Stop
+) -> None:
     """Train the batches of an epoch that are still to do; `state` counts them and holds their sums.
 
     A signal is obeyed after an optimizer update, so that a checkpoint never falls between two batches
@@ -86,7 +88,7 @@ def train_one_epoch(parts: Parts, config: Config, state: State, tracker: Tracker
     total, accumulate, epoch = len(parts.train), config.trainer.accumulate, state.epoch + 1
     if state.batch_in_epoch == 0:
         determinism.seed_epoch(config.seed, state.epoch)
-    started, seconds = time.perf_counter(), state.sums.seconds
+    clock, group_loss = time.perf_counter(), 0.0
     batches = parts.train.epoch(state.epoch, start=state.batch_in_epoch)
     with tracker.progress(batches, "train", epoch, total, state.batch_in_epoch) as bar:
         for number, batch in enumerate(bar, start=state.batch_in_epoch + 1):
@@ -95,6 +97,7 @@ def train_one_epoch(parts: Parts, config: Config, state: State, tracker: Tracker
             first = (number - 1) // accumulate * accumulate
             group = parts.train.batches.batch_samples(first, min(first + accumulate, total))
             parts.scaler.scale(loss * (len(image) / group)).backward()  # type: ignore[no-untyped-call]
+            group_loss += loss.item() * (len(image) / group)
             state.sums.add(loss.item(), len(image), counts(logits, label, parts))
             tracker.batch("train", epoch, number, total, state.sums.mean_loss())
             if tracker.wants_images("train", epoch, number):
@@ -104,9 +107,25 @@ def train_one_epoch(parts: Parts, config: Config, state: State, tracker: Tracker
             state.lr = parts.optimizer.param_groups[0]["lr"]
             update(parts, config.trainer)
             state.step, state.batch_in_epoch = state.step + 1, number
-            state.sums.seconds = seconds + time.perf_counter() - started
+            digest = weights_sha256(contents(parts)) if number == total else ""
+            tracker.step(epoch, state.step, group_loss, state.lr, digest)
+            now = time.perf_counter()
+            state.seconds, state.sums.seconds = state.seconds + now - clock, state.sums.seconds + now - clock
+            clock, group_loss = now, 0.0
             if stop.requested:
                 return
+            if is_time_to_save(state, config.trainer):
+                save(parts, state, tracker, checkpoints)
+
+
+def save(
+    parts: Parts, state: State, tracker: Tracker, checkpoints: Checkpoints, best: bool = False,
+    numbered: bool = False,
+) -> None:  # fmt: skip
+    """A checkpoint, after what the tracker knows up to here is on disk."""
+    tracker.flush()
+    state.saved_seconds = state.seconds
+    checkpoints.save(contents(parts), state, best, numbered)
 
 
 def evaluate(model: nn.Module, parts: Parts, epoch: int, tracker: Tracker, stop: Stop) -> Sums | None:
@@ -190,6 +209,14 @@ def is_time_to_validate(epoch: int, state: State, config: Config) -> bool:
     return epoch % config.trainer.validate_every == 0 or is_last_epoch(epoch, state.seconds, config)
 
 
+def is_time_to_save(state: State, trainer: TrainerConfig) -> bool:
+    """Within an epoch; after each one a checkpoint is written anyway."""
+    steps, minutes = trainer.checkpoint_every_steps, trainer.checkpoint_every_minutes
+    if steps is not None and state.step % steps == 0:
+        return True
+    return minutes is not None and state.seconds - state.saved_seconds >= 60 * minutes
+
+
 def is_time_to_keep(epoch: int, trainer: TrainerConfig) -> bool:
     return trainer.save_every > 0 and epoch % trainer.save_every == 0
 
@@ -207,28 +234,3 @@ def update_best(state: State, epoch: int, value: float, mode: str) -> bool:
         return False
     state.best_metric, state.best_epoch, state.validations_without_best = value, epoch, 0
     return True
-
-
-def contents(parts: Parts) -> dict[str, Any]:
-    """Tensors and plain containers of a checkpoint, all that `restore` reads."""
-    return {
-        "model": parts.model.state_dict(),
-        "ema": None if parts.ema is None else parts.ema.module.state_dict(),
-        "optimizer": parts.optimizer.state_dict(),
-        "scheduler": parts.scheduler.state_dict(),
-        "scaler": parts.scaler.state_dict(),
-        "rng": determinism.rng_state(parts.precision.device),
-    }
-
-
-def restore(parts: Parts, saved: dict[str, Any], path: Any) -> State:
-    """Put a checkpoint into the parts. Raises CheckpointError if it is of another model."""
-    checkpoint.load_weights(parts.model, saved["model"], path)
-    if parts.ema is not None and saved["ema"] is not None:
-        checkpoint.load_weights(parts.ema.module, saved["ema"], path)
-        parts.ema.n_averaged.fill_(1)  # any number but 0, which would copy the weights once more
-    parts.optimizer.load_state_dict(saved["optimizer"])
-    parts.scheduler.load_state_dict(saved["scheduler"])
-    parts.scaler.load_state_dict(saved["scaler"])
-    determinism.set_rng_state(saved["rng"], parts.precision.device)
-    return State.from_dict(saved["state"])

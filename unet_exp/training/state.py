@@ -39,9 +39,13 @@ class Sums:
 
 @dataclass
 class State:
-    """epoch: epochs finished. step: optimizer updates. The rest: the epoch under way and the best one."""
+    """epoch: epochs finished. step: optimizer updates. The rest: the epoch under way and the best one.
+
+    epochs: what the schedule was laid out for. seconds: of training and validation, over all starts.
+    """
 
     sums: Sums
+    epochs: int = 0
     epoch: int = 0
     step: int = 0
     batch_in_epoch: int = 0
@@ -49,6 +53,7 @@ class State:
     best_epoch: int = 0
     validations_without_best: int = 0
     seconds: float = 0.0
+    saved_seconds: float = 0.0  # of the last checkpoint
     lr: float = 0.0  # of the last update
 
     def state_dict(self) -> dict[str, Any]:
@@ -56,4 +61,8 @@ class State:
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> "State":
+        """Raises KeyError or TypeError for what state_dict did not make."""
+        for name in ("epochs", "epoch", "step", "batch_in_epoch", "best_epoch", "validations_without_best"):
+            if type(saved[name]) is not int:
+                raise TypeError(f"{name} is {saved[name]!r}")
         return cls(**{**saved, "sums": Sums(**saved["sums"])})

@@ -1,13 +1,13 @@
 """What a run tells: console lines, metrics.csv and TensorBoard. The only place that knows TensorBoard.
 
-metrics.csv is the truth, written whole every epoch; TensorBoard is a view of the same numbers.
+metrics.csv is the truth, written whole every epoch; TensorBoard is a view of the same numbers. What a clock
+says is apart, in timing.csv, so that metrics.csv and steps.csv of equal runs are equal byte by byte.
 """
 
-import csv
-import io
+import dataclasses
 import logging
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,13 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from unet_exp import runs
 from unet_exp.metrics.confusion import predict_classes
+from unet_exp.schema import Config
+from unet_exp.training.state import State
+from unet_exp.training.tables import Recorded, Row, StepLog, as_text, read_table, write_table
 
 log = logging.getLogger(__name__)
 TAGS = {"train": "TRAIN", "val": "VALID"}
+TIMING_COLUMNS = ["epoch", "step", "split", "seconds", "images_per_second"]
 TENSORBOARD_SCALARS = ("loss", "dice", "iou", "lr", "images_per_second")
 
 
@@ -48,40 +52,43 @@ def fn_class(logits: Tensor) -> Tensor:
 class Tracker:
     """Writers of one run. Counts of epochs and batches start at 1 in everything shown.
 
-    first_epoch: epochs finished before this start, and within_epoch: whether one had begun; later rows and
-    events of an earlier start are dropped.
+    state: how far an earlier start came; what it wrote beyond that is dropped.
+    expected: rows of a run that this one replays; the first that is another raises tables.Difference.
     """
 
     def __init__(
-        self,
-        run_dir: Path,
-        classes: list[str],
-        epochs: int,
-        log_every: int,
-        images_every: int,
-        images_max: int,
-        images_each_batch: bool,
-        denorm: tuple[float, float],
-        validate_every: int = 1,
-        first_epoch: int = 0,
-        within_epoch: bool = False,
-    ) -> None:
-        self.metrics_path = run_dir / runs.METRICS
-        self.classes, self.epochs, self.denorm = classes, epochs, denorm
-        self.log_every, self.images_every = log_every, images_every
-        self.images_max, self.images_each_batch = images_max, images_each_batch
-        self.rows = read_rows(self.metrics_path, first_epoch)
-        self.every = {"train": 1, "val": validate_every}
+        self, run_dir: Path, config: Config, state: State, denorm: tuple[float, float],
+        expected: Recorded | None = None,
+    ) -> None:  # fmt: skip
+        trainer = config.trainer
+        self.metrics_path, self.timing_path = run_dir / runs.METRICS, run_dir / runs.TIMING
+        self.classes, self.epochs, self.denorm = config.data.classes, config.epochs, denorm
+        self.log_every, self.images_every = trainer.log_every, trainer.images_every
+        self.images_max, self.images_each_batch = trainer.images_max, trainer.images_each_batch
+        self.rows = rows_until(self.metrics_path, state.epoch)
+        self.timing = rows_until(self.timing_path, state.epoch)
+        self.steps = StepLog(run_dir / runs.STEPS, state.step)
+        self.expected = expected
+        self.every = {"train": 1, "val": trainer.validate_every}
         # Pictures of every batch count batches, not epochs, and would be purged too.
-        resumed = (first_epoch or within_epoch) and not images_each_batch
-        purge = first_epoch + 1 + within_epoch if resumed else None
+        resumed = state.step > 0 and not trainer.images_each_batch
+        purge = state.epoch + 1 + (state.batch_in_epoch > 0) if resumed else None
+        self.tensorboard = run_dir / runs.TENSORBOARD
         self.writers = {
-            split: SummaryWriter(str(run_dir / runs.TENSORBOARD / split), purge_step=purge) for split in TAGS
+            split: SummaryWriter(str(self.tensorboard / split), purge_step=purge) for split in TAGS
         }
 
     def columns(self) -> list[str]:
         each = [f"{metric}_{name}" for metric in ("dice", "iou") for name in self.classes]
-        return ["epoch", "step", "split", "loss", "dice", "iou", *each, "lr", "seconds", "images_per_second"]
+        return ["epoch", "step", "split", "loss", "dice", "iou", *each, "lr"]
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Inside, TensorBoard's trouble with the disk is a CheckpointError."""
+        try:
+            yield
+        except OSError as error:
+            raise runs.cannot_write(self.tensorboard, error) from error
 
     @contextmanager
     def progress(
@@ -128,44 +135,63 @@ class Tracker:
             "input": picture(fn_denorm(fn_tonumpy(image[:most]), *self.denorm)),
             "output": fn_tonumpy(fn_class(logits[:most])) / highest,
         }
-        for tag, array in pictures.items():
-            self.writers[split].add_images(tag, array, step, dataformats="NHWC")
+        with self.writing():
+            for tag, array in pictures.items():
+                self.writers[split].add_images(tag, array, step, dataformats="NHWC")
+
+    def step(self, epoch: int, step: int, loss: float, lr: float, weights: str) -> None:
+        """A line of steps.csv: the mean loss of the update's samples; at an epoch's end the weights' hash."""
+        row = {"step": str(step), "epoch": str(epoch), "loss": repr(loss), "lr": repr(lr), "weights": weights}
+        self.steps.add(row)
+        if self.expected is not None:
+            self.expected.meet(f"epoch {epoch}, step {step}", self.expected.steps.get(step), row)
+
+    def flush(self) -> None:
+        """Put steps.csv on disk: a checkpoint must not know more than it."""
+        self.steps.flush()
 
     def epoch(
         self, split: str, epoch: int, step: int, metrics: dict[str, float], lr: float, seconds: float
     ) -> None:
-        """One row of metrics.csv and the same numbers as TensorBoard scalars at this epoch."""
+        """A row of metrics.csv and of timing.csv; the same numbers as TensorBoard scalars at this epoch."""
         row = {**metrics, "epoch": epoch, "step": step, "split": split, "lr": lr, "seconds": seconds}
         self.rows.append({name: as_text(row[name]) for name in self.columns()})
-        for tag in TENSORBOARD_SCALARS:
-            self.writers[split].add_scalar(tag, row[tag], epoch)
+        self.timing.append({name: as_text(row[name]) for name in TIMING_COLUMNS})
+        if self.expected is not None:
+            there = self.expected.metrics.get((split, epoch))
+            self.expected.meet(f"epoch {epoch}, {split}, in the scores", there, self.rows[-1])
+        with self.writing():
+            for tag in TENSORBOARD_SCALARS:
+                self.writers[split].add_scalar(tag, row[tag], epoch)
 
     def end_epoch(
         self, epoch: int, train: dict[str, float], val: dict[str, float] | None, lr: float, best: bool
     ) -> None:
-        """Write metrics.csv, flush TensorBoard, and say the epoch in one line."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self.columns(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        runs.write_text(self.metrics_path, text.getvalue())
-        for events in self.writers.values():
-            events.flush()
+        """Write metrics.csv and timing.csv, flush TensorBoard, and say the epoch in one line."""
+        write_table(self.metrics_path, self.columns(), self.rows)
+        write_table(self.timing_path, TIMING_COLUMNS, self.timing)
+        with self.writing():
+            for events in self.writers.values():
+                events.flush()
         shown = "" if val is None else f" val {val['loss']:.4f} dice {val['dice']:.4f} iou {val['iou']:.4f}"
         log.info(  # within 80 columns
             "epoch %d/%d train %.4f%s lr %.1e %.0f img/s%s",
             epoch, self.epochs, train["loss"], shown, lr, train["images_per_second"], " *" if best else "",
         )  # fmt: skip
 
-    def hparams(self, knobs: dict[str, Any]) -> None:
+    def hparams(self, config: Config) -> None:
         """The run's settings beside its val scalars, so that TensorBoard compares runs of a sweep."""
         events: Any = self.writers["val"].file_writer
-        for summary in hparams(knobs, dict.fromkeys(("loss", "dice", "iou"), 0.0)):  # type: ignore[no-untyped-call]
-            events.add_summary(summary)
+        metrics = dict.fromkeys(("loss", "dice", "iou"), 0.0)
+        with self.writing():
+            for summary in hparams(knobs_of(config), metrics):  # type: ignore[no-untyped-call]
+                events.add_summary(summary)
 
     def close(self) -> None:
+        self.steps.close()
         for events in self.writers.values():
-            events.close()
+            with suppress(OSError):  # a full disk, an error of writing() already
+                events.close()
 
 
 def picture(array: np.ndarray) -> np.ndarray:
@@ -175,15 +201,31 @@ def picture(array: np.ndarray) -> np.ndarray:
     return clipped
 
 
-def as_text(value: Any) -> str:
-    """Numbers as Python writes them, so that reading gives the same float again."""
-    return repr(value) if isinstance(value, float) else str(value)
+def rows_until(path: Path, last_epoch: int) -> list[Row]:
+    """Rows of an earlier start up to an epoch, with a notice if some of them are gone."""
+    rows = [row for row in read_table(path) if int(row["epoch"]) <= last_epoch]
+    lacking = last_epoch - len({row["epoch"] for row in rows})
+    if lacking:
+        log.warning("%s lacks %d of %d epochs", path.name, lacking, last_epoch)
+    return rows
 
 
-def read_rows(path: Path, last_epoch: int) -> list[dict[str, str]]:
-    """Rows of an earlier start up to an epoch; a torn last line is left out."""
-    if not path.exists():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if None not in row.values()]
-    return [row for row in rows if int(row["epoch"]) <= last_epoch]
+def knobs_of(config: Config) -> dict[str, Any]:
+    """The knobs people compare in TensorBoard: the typed ones and what was chosen of each group."""
+    chosen = {
+        group: str(getattr(config, group)["_target_"]).rpartition(".")[2]
+        for group in ("model", "loss", "optimizer", "scheduler")
+    }
+    knobs = {key: getattr(config, key) for key in ("lr", "batch_size", "epochs", "seed", "device")}
+    chosen["loss_function"] = chosen.pop("loss")  # "loss" is the metric's name there
+    trainer = dataclasses.asdict(config.trainer)
+    nodes = {group: getattr(config, group) for group in ("model", "loss", "optimizer", "scheduler")}
+    nodes["trainer"] = {key: trainer[key] for key in ("precision", "accumulate", "clip_norm", "ema_decay")}
+    details = {
+        f"{group}.{key}": value if isinstance(value, (int, float, str, bool)) else str(value)
+        for group, node in nodes.items()
+        for key, value in node.items()
+        if key != "_target_"
+    }
+    steps = ",".join(config.transform["train"])
+    return {**knobs, **chosen, "data": config.data.kind, "transform": steps, **details}

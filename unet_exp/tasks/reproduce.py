@@ -1,0 +1,107 @@
+"""task=reproduce: replay a run from its saved config and meet every row that it wrote."""
+
+import dataclasses
+import logging
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from unet_exp import compare, runs
+from unet_exp.config import MAY_CHANGE, check
+from unet_exp.errors import CheckpointError, ConfigError
+from unet_exp.saved import DECIDED, compose_saved, starts
+from unet_exp.schema import Config, ReproduceConfig
+from unet_exp.training import checkpoint
+from unet_exp.training.tables import Difference, Recorded, recorded
+
+log = logging.getLogger("unet_exp")
+Train = Callable[[Config, Path, Path, Recorded, int], object]  # config, directory, origin, rows, last epoch
+
+
+def reproduce(options: ReproduceConfig, train: Train) -> None:
+    """Says "identical", or exits with 1 after the first row that differs and what could explain it.
+
+    Raises CheckpointError for what is no run or has nothing to compare with, DataError if its data changed.
+    """
+    run_dir = Path(options.run).expanduser()
+    config = check(compose_saved(run_dir, (*DECIDED, "epochs")))
+    there = recorded(run_dir)
+    config, last = what_can_be_replayed(config, run_dir, there)
+    if options.until_epoch is not None and options.until_epoch > last:
+        raise ConfigError(
+            f"until_epoch is {options.until_epoch}", allowed=f"1 to {last}, the epochs to compare"
+        )
+    until = options.until_epoch or last
+    quiet = dataclasses.replace(
+        config.trainer,
+        images_every=0,
+        images_each_batch=False,
+        save_every=0,
+        max_minutes=None,
+        early_stop=None,
+    )
+    steps = sum(int(row["epoch"]) <= until for row in there.steps.values())
+    log.info("replaying %d of %d updates of %s", steps, len(there.steps), run_dir)
+    with TemporaryDirectory(prefix="reproduce_") as folder:
+        try:
+            train(dataclasses.replace(config, trainer=quiet), Path(folder), run_dir, there, until)
+            compare_ends(run_dir, Path(folder), there, until)
+        except Difference as found:
+            explained = explanations(run_dir, Path(folder))
+            print(compare.as_lines(f"differs first at {found.where}:", found.lines()))
+            print(compare.as_lines("what could explain it:", explained or ["nothing that is recorded"]))
+            sys.exit(1)
+        here = checkpoint.load(Path(folder) / runs.CHECKPOINTS / checkpoint.LAST)
+    print(f"identical: {steps} steps, {until} epochs, weights sha256 {checkpoint.weights_sha256(here)}")
+
+
+def what_can_be_replayed(config: Config, run_dir: Path, there: Recorded) -> tuple[Config, int]:
+    """The config and the number of epochs that one uninterrupted run can repeat."""
+    epochs = [epoch for split, epoch in there.metrics if split == "train"]
+    if not epochs:
+        raise CheckpointError(f"{run_dir} has no finished epoch to compare with")
+    known = {int(row["epoch"]) for row in there.steps.values()}
+    if not known >= set(epochs):
+        raise CheckpointError(f"{run_dir / runs.STEPS} lacks updates, so there is nothing to compare with")
+    each = starts(run_dir)
+    counts_epochs = "total_steps" in config.scheduler.values()
+    for before, after in pairwise(each):
+        if counts_epochs and before["epochs"] != after["epochs"]:
+            done = int(after["from_epoch"])
+            log.warning(
+                "this run was extended from %d to %d epochs after epoch %d, which changed its schedule; "
+                "up to there it can be replayed", before["epochs"], after["epochs"], done,
+            )  # fmt: skip
+            return dataclasses.replace(config, epochs=int(before["epochs"])), done
+    return config, max(epochs)
+
+
+def compare_ends(run_dir: Path, folder: Path, there: Recorded, until: int) -> None:
+    """Raises Difference for rows that the replay did not make, or a last.pt that is not the run's own."""
+    here = recorded(folder)
+    for step, row in there.steps.items():
+        if int(row["epoch"]) <= until and step not in here.steps:
+            raise Difference(f"epoch {row['epoch']}, step {step}", {"row": ("one", "none")})
+    for split, epoch in there.metrics:
+        if epoch <= until and (split, epoch) not in here.metrics:
+            log.warning("the validation of epoch %d was not repeated: it was the last epoch then", epoch)
+    found = checkpoint.load_newest(run_dir / runs.CHECKPOINTS)
+    if found is None:
+        log.warning("%s has no checkpoints; only its tables were compared", run_dir)
+        return
+    contents, path = found
+    if contents["state"]["epoch"] == until and contents["state"]["batch_in_epoch"] == 0:
+        own = checkpoint.load(folder / runs.CHECKPOINTS / checkpoint.LAST)
+        digests = checkpoint.weights_sha256(contents), checkpoint.weights_sha256(own)
+        if digests[0] != digests[1]:
+            raise Difference(f"the end of epoch {until}, in {path.name}", {"weights": digests})
+
+
+def explanations(run_dir: Path, folder: Path) -> list[str]:
+    """Every recorded difference between the run and its replay in `folder`."""
+    skipped = set(MAY_CHANGE) - {"device", "epochs"}
+    changed = compare.config_changes(run_dir, compare.resolved(folder))
+    lines = [f"config {line}" for line in changed if line.split(":")[0] not in skipped]
+    return lines + compare.environment_changes(run_dir, runs.read_json(folder / runs.ENVIRONMENT))
