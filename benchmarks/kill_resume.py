@@ -54,7 +54,7 @@ def newest_step(folder: Path) -> int:
 def kill_once(
     folder: Path, arguments: list[str], number: signal.Signals, options: Any, rng: random.Random
 ) -> str:
-    """Start or resume, kill at a random moment of training (or now and then of the start); says where it fell."""
+    """Start or resume, kill at a random moment of training (now and then before it); says where it fell."""
     status = folder / "run" / "status.json"
     before = status.stat().st_mtime_ns if status.exists() else 0
     process = start(folder, arguments, options.slow)
@@ -76,10 +76,10 @@ def kill_once(
     return "inside a save" if list((folder / "run").rglob(".*.tmp")) else "in training"
 
 
-def resumed_from(folder: Path) -> int:
-    """The update after which the last start went on, as it says itself."""
+def resumed_from(folder: Path) -> int | None:
+    """The update after which the last start went on, if it came to say so."""
     found = re.search(r"continuing after update (\d+)", (folder / "printed.txt").read_text())
-    return int(found[1]) if found else 0
+    return int(found[1]) if found else None
 
 
 def difference(one: Path, other: Path) -> str:
@@ -122,7 +122,7 @@ def one_run(folder: Path, index: int, options: Any, rng: random.Random) -> dict[
     arguments, before = kind, 0
     while places.total() < options.kills:
         place = kill_once(killed, arguments, number, options, rng)
-        if place != "before training" and resumed_from(killed) != before:
+        if resumed_from(killed) not in (None, before):
             sys.exit(f"went on from update {resumed_from(killed)}, but the checkpoint on disk had {before}")
         places[place] += 1
         if place == "after the end":
@@ -136,7 +136,8 @@ def one_run(folder: Path, index: int, options: Any, rng: random.Random) -> dict[
     if code := start(killed, arguments, 0.0).wait():
         sys.exit(f"the last restart failed with {code}:\n{(killed / 'printed.txt').read_text()}")
     found = difference(alone / "run", killed / "run")
-    return {"settings": " ".join(KINDS[index % len(KINDS)]), "kills": places.total() - places["after the end"],
+    kills = places.total() - places["after the end"]
+    return {"settings": " ".join(KINDS[index % len(KINDS)]), "kills": kills,
             **places, "at update": before, "result": found or "equal"}  # fmt: skip
 
 
@@ -145,25 +146,24 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=int, default=6)
+    parser.add_argument("--first", type=int, default=0, help="number of the first run")
     parser.add_argument("--kills", type=int, default=11, help="for each run")
     parser.add_argument("--epochs", type=int, default=120)
     parser.add_argument("--signal", choices=["KILL", "TERM", "INT"], default="KILL")
-    parser.add_argument(
-        "--slow", type=float, default=0.02, help="seconds of each flush and rename; 0: the disk's"
-    )
+    parser.add_argument("--slow", type=float, default=0.02, help="seconds of each flush and rename")
     parser.add_argument(
         "--seconds", type=float, default=2.0, help="latest moment of a kill after training began"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    rng = random.Random(options.seed)
+    rng = random.Random(options.seed + options.first)
     places = ["before training", "in training", "inside a save", "after the end"]
     print(f"| settings | SIG{options.signal}s | {' | '.join(places[:3])} | at update | result |")
     print("|---|---|---|---|---|---|---|", flush=True)
     rows = []
     with tempfile.TemporaryDirectory(prefix="kill_resume_") as folder:
-        for index in range(options.runs):
+        for index in range(options.first, options.first + options.runs):
             row = one_run(Path(folder), index, options, rng)
             rows.append(row)
             counts = " | ".join(str(row.get(place, 0)) for place in places[:3])
