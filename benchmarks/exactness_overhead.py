@@ -3,7 +3,7 @@
     python benchmarks/exactness_overhead.py                  # about 3 minutes on two cores
 
 Arms take turns by epochs in one process, on the built-in data with the default network and batches of 4:
-"plain" (forward, backward, update, loss.item()), "exact" (fit: sums, steps.csv, hash of the weights,
+"plain" (forward, backward, update, sums of the scores), "exact" (fit: also steps.csv, hash of the weights,
 metrics.csv, TensorBoard scalars, last.pt after each epoch), and "exact, not deterministic". Prints medians of
 seconds per step and of the ratios to plain. Validation is left out of all.
 """
@@ -35,14 +35,10 @@ from unet_exp.training.state import State, Sums  # noqa: E402
 from unet_exp.training.tracking import Tracker  # noqa: E402
 
 
-def prepared() -> tuple[Config, Parts]:
+def prepared(images: int) -> tuple[Config, Parts]:
     register()
-    overrides = [
-        "epochs=1000",
-        "trainer.validate_every=1000",
-        "trainer.images_every=0",
-        "trainer.log_every=0",
-    ]
+    overrides = ["epochs=1000", "trainer.validate_every=1000", "trainer.images_every=0",
+                 "trainer.log_every=0", f"data.split.train={images}", "data.split.test=0"]  # fmt: skip
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = build.decide_machine(check(compose("config", overrides=overrides)))
     determinism.set_up(config.seed, True, int(config.threads))
@@ -53,13 +49,15 @@ def prepared() -> tuple[Config, Parts]:
 
 def plain_epoch(parts: Parts, epoch: int) -> None:
     parts.model.train()
+    sums = Sums(len(parts.classes))
     for batch in parts.train.epoch(epoch):
         image = parts.precision.to_device(batch["input"])
         with parts.precision.autocast():
             logits = parts.model(image).float()
-        loss = parts.loss(logits, parts.precision.to_device(batch["label"]))
+        label = parts.precision.to_device(batch["label"])
+        loss = parts.loss(logits, label)
         loss.backward()
-        loss.item()
+        sums.add(loss.item(), len(image), loop.counts(logits, label, parts))
         parts.optimizer.step()
         parts.optimizer.zero_grad(set_to_none=True)
 
@@ -69,9 +67,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--epochs", type=int, default=20, help="for each arm")
+    parser.add_argument("--images", type=int, default=96, help="per epoch")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    config, parts = prepared()
+    config, parts = prepared(options.images)
     steps = len(parts.train)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "checkpoints").mkdir()
