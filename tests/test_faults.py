@@ -113,6 +113,8 @@ def training(command: list[str], tmp_path: Path) -> Iterator["subprocess.Popen[s
     yield process
     process.kill()
     process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
 
 
 def test_a_directory_deleted_while_running_ends_the_run(
