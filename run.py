@@ -81,6 +81,8 @@ def train(
     paths = build.data_files(config, items)
     files = fingerprint.fingerprint(paths, config.data.fingerprint_limit_mb, known)
     changed = [] if known is None else fingerprint.changes(known, files)
+    if known is None and (found is not None or replay is not None):
+        log.warning("%s is missing, so nobody knows whether the data is the same", runs.FINGERPRINT)
     if resuming or replay is not None:
         fingerprint.refuse_changes(changed, shown_path(origin or run_dir))
     data = build.read_data(config, items)
@@ -101,10 +103,11 @@ def train(
     if origin is not None and replay is None:
         say_what_changed(origin, resuming, config, environment, changed)
     runs.make_directory(folder)
-    runs.write_status(run_dir, "running", epoch=state.epoch, step=state.step)
-    provenance.write_environment(run_dir, environment)
+    # In this order a kill in between leaves nothing that the next start would read wrongly.
     runs.write_json(run_dir / runs.FINGERPRINT, files)
     save_resolved(config, run_dir / runs.RESOLVED_CONFIG)
+    provenance.write_environment(run_dir, environment)
+    runs.write_status(run_dir, "running", epoch=state.epoch, step=state.step)
     trainer = config.trainer
     denorm = build.build_normalization(config)
     tracker = Tracker(run_dir, config, state, denorm, replay)

@@ -100,7 +100,8 @@ def quiet_threads() -> None:
     usual = threading.excepthook
 
     def hook(arguments: threading.ExceptHookArgs) -> None:
-        if not isinstance(arguments.exc_value, OSError):
+        ours = type(arguments.thread).__module__.startswith("tensorboard.")
+        if not (ours and isinstance(arguments.exc_value, OSError)):
             usual(arguments)
 
     threading.excepthook = hook

@@ -84,15 +84,16 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         patches = [(side.get("git") or {}).get("patch") for side in (old, new)]
         shown = [c + (f" with {p}" if p else "") for c, p in zip(commits, patches, strict=True)]
         lines.append(f"code: commit {shown[0]} -> {shown[1]}")
-    for name in ("python", "platform", "cpu", "device", "threads", "determinism", "chip", "variables"):
+    for name in ("python", "platform", "cpu", "device", "threads"):
         if old.get(name) != new.get(name):
             lines.append(f"{name}: {old.get(name)} -> {new.get(name)}")
-    packages = old.get("packages", {})
-    lines += [
-        f"package {name}: {packages.get(name)} -> {version}"
-        for name, version in new["packages"].items()
-        if packages.get(name) != version and name != "unet_exp"
-    ]
+    for name in ("determinism", "chip", "variables", "packages"):
+        before, after = old.get(name, {}), new.get(name, {})
+        lines += [
+            f"{name.removesuffix('s')} {key}: {before.get(key)} -> {after.get(key)}"
+            for key in {**before, **after}
+            if before.get(key) != after.get(key) and key != "unet_exp"
+        ]
     return lines
 
 

@@ -68,7 +68,8 @@ def starts(run_dir: Path) -> list[dict[str, Any]]:
     environment = runs.read_json(path)
     try:
         each = [environment, *environment.get("restarts", [])]
-        if all(isinstance(start["start_dir"], str) for start in each):
+        kinds = {"start_dir": str, "epochs": int, "from_epoch": int}
+        if all(isinstance(start[key], kind) for start in each for key, kind in kinds.items()):
             return each
     except (AttributeError, KeyError, TypeError):
         pass

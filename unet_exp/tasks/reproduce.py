@@ -70,6 +70,10 @@ def what_can_be_replayed(config: Config, run_dir: Path, there: Recorded) -> tupl
     for before, after in pairwise(each):
         if counts_epochs and before["epochs"] != after["epochs"]:
             done = int(after["from_epoch"])
+            if not done:
+                raise CheckpointError(
+                    f"{run_dir} was extended before its first epoch ended; no replay can meet it"
+                )
             log.warning(
                 "this run was extended from %d to %d epochs after epoch %d, which changed its schedule; "
                 "up to there it can be replayed", before["epochs"], after["epochs"], done,
