@@ -27,6 +27,7 @@ from unet_exp.console import (
     say_what_runs,
     say_where,
     shown_path,
+    survive_closed_pipes,
 )
 from unet_exp.errors import ConfigError, UserError
 from unet_exp.schema import Config, ReproduceConfig
@@ -197,6 +198,7 @@ def start() -> None:
     signals.interrupt_on_signals()
     runs.remember_command(sys.argv)
     quiet_threads()
+    survive_closed_pipes()
     register()
     try:
         command = commandline.prepare(sys.argv[1:])

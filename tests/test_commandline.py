@@ -1,11 +1,13 @@
 """What happens before Hydra: paths of any kind, flags in any place, saved runs."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from tests.conftest import TINY
 from unet_exp.commandline import prepare, quote_path, split_flags
 from unet_exp.errors import UserError
 
@@ -91,3 +93,22 @@ def test_a_saved_config_cannot_read_the_environment(tmp_path: Path) -> None:
 def test_what_cannot_be_meant_is_refused(arguments: list[str]) -> None:
     with pytest.raises(UserError):
         prepare(arguments)
+
+
+def test_a_reader_that_goes_away_does_not_stop_a_run(command: list[str], tmp_path: Path) -> None:
+    """As with `python run.py | head -1`."""
+    errors = tmp_path / "errors"
+    with open(errors, "w") as file:
+        run = subprocess.Popen(
+            [*command, *TINY, "hydra.run.dir=run"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+        )
+        assert run.stdout is not None
+        run.stdout.readline()
+        run.stdout.close()
+        assert run.wait(timeout=240) == 0
+    assert errors.read_text() == ""
+    assert "epoch 2/2" in (tmp_path / "run" / "run.log").read_text()

@@ -107,6 +107,21 @@ def quiet_threads() -> None:
     threading.excepthook = hook
 
 
+def survive_closed_pipes() -> None:
+    """`python run.py | head` goes on training when head has gone; run.log still takes every line."""
+    usual = logging.StreamHandler.handleError
+
+    def handle(handler: "logging.StreamHandler[Any]", record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], BrokenPipeError):
+            usual(handler, record)
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, handler.stream.fileno())
+        os.close(nowhere)
+
+    logging.StreamHandler.handleError = handle  # type: ignore[method-assign, assignment]
+
+
 def report_failure(run_dir: Path, message: str, alone: bool) -> None:
     """Say why on stderr and in run.log; remove a single run that never began, else note it in status.json."""
     print(f"error: {message}", file=sys.stderr)
