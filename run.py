@@ -3,6 +3,7 @@
 Reads top to bottom as what a run is. torch is imported inside train(), so that --help and --cfg stay quick.
 """
 
+import importlib
 import logging
 import math
 import sys
@@ -30,7 +31,8 @@ from unet_exp.console import (
     survive_closed_pipes,
 )
 from unet_exp.errors import ConfigError, UserError
-from unet_exp.schema import Config, ReproduceConfig
+from unet_exp.schema import Config
+from unet_exp.verbs import VERBS
 
 if TYPE_CHECKING:
     from unet_exp.training.tables import Recorded
@@ -50,8 +52,8 @@ def train(
     every update has to meet, until_epoch: how far; without pictures, for proofs.
     """
     with signals.deferred():
-        from unet_exp import build
-        from unet_exp.data import fingerprint
+        from unet_exp import build, prepare
+        from unet_exp.data import fingerprint, splits
         from unet_exp.training import checkpoint, determinism
         from unet_exp.training.loop import fit, is_finished
         from unet_exp.training.resume import restore
@@ -75,19 +77,19 @@ def train(
     elif resuming:
         say_from_the_start(run_dir)
 
-    config = build.decide_machine(config)
+    config = prepare.decide_machine(config)
     determinism.set_up(config.seed, config.trainer.deterministic, int(config.threads))
-    items = build.find_items(config)
+    items = prepare.find_items(config)
     known = compare.known_files(origin)
-    paths = build.data_files(config, items)
+    paths = prepare.data_files(config, items)
     files = fingerprint.fingerprint(paths, config.data.fingerprint_limit_mb, known)
     changed = [] if known is None else fingerprint.changes(known, files)
     if known is None and (found is not None or replay is not None):
         log.warning("%s is missing, so nobody knows whether the data is the same", runs.FINGERPRINT)
     if resuming or replay is not None:
         fingerprint.refuse_changes(changed, shown_path(origin or run_dir))
-    data = build.read_data(config, items)
-    config = build.decide_from_data(config, data)
+    data = prepare.read_data(config, items)
+    config = prepare.decide_from_data(config, data)
     parts = build.build_parts(config, data)
     build.check_model(parts)
     if found is not None:
@@ -106,11 +108,12 @@ def train(
     runs.make_directory(folder)
     # In this order a kill in between leaves nothing that the next start would read wrongly.
     runs.write_json(run_dir / runs.FINGERPRINT, files)
+    runs.write_text(run_dir / runs.SPLIT, splits.as_csv(items, config.data.root))
     save_resolved(config, run_dir / runs.RESOLVED_CONFIG)
     provenance.write_environment(run_dir, environment)
     runs.write_status(run_dir, "running", epoch=state.epoch, step=state.step)
     trainer = config.trainer
-    denorm = build.build_normalization(config)
+    denorm = build.denormalization(config)
     tracker = Tracker(run_dir, config, state, denorm, replay)
     yaml = (run_dir / runs.RESOLVED_CONFIG).read_text(encoding="utf-8")
     checkpoints = checkpoint.Checkpoints(folder, yaml, trainer.keep)
@@ -134,7 +137,7 @@ def train(
     if replay is None:
         from unet_exp import report  # matplotlib takes half a second, so only now
 
-        report.draw_run(run_dir, config, parts, state.best_epoch, denorm)
+        report.draw_run(run_dir, config, parts, state.best_epoch, denorm, prepare.palette_of(config))
         say_where(run_dir, config, state)
     runs.write_status(run_dir, "finished", **facts)
     return math.nan if state.best_metric is None else state.best_metric
@@ -180,15 +183,19 @@ def main(cfg: DictConfig) -> float:
 
 
 def run_task(cfg: DictConfig) -> float:
-    """The verb of task=VERB, on its own small config."""
+    """The verb of task=VERB, on its own small config; check_data has that of training."""
     runs.composed()
+    verb = str(command.task)
     try:
-        options = check_task(cfg, ReproduceConfig)
+        options = check_task(cfg, VERBS[verb]) if verb in VERBS else check(cfg)
         with signals.deferred():
-            from unet_exp.tasks.reproduce import reproduce
-        reproduce(options, train)
+            module = importlib.import_module(f"unet_exp.tasks.{verb}")
+        getattr(module, verb)(options, *([train] if verb == "reproduce" else []))
     except UserError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("stopped")
+        sys.exit(128 + signals.received)
     return math.nan
 
 
@@ -213,7 +220,12 @@ def start() -> None:
         sys.exit(128 + signals.received)
     except SystemExit as stop:
         if stop.code == 1 and not runs.is_composed():
-            print("\n".join(commandline.suggestions(command.argv, command.task or "config")), file=sys.stderr)
+            print(
+                "\n".join(
+                    commandline.suggestions(command.argv, command.task if command.task in VERBS else "config")
+                ),
+                file=sys.stderr,
+            )
         raise
     if failures:
         count = f"{len(failures)} job{'s' * (len(failures) > 1)}"

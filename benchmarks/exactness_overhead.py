@@ -24,7 +24,7 @@ from hydra import compose, initialize_config_dir
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from unet_exp import build  # noqa: E402
+from unet_exp import build, prepare  # noqa: E402
 from unet_exp.config import check, register  # noqa: E402
 from unet_exp.schema import Config  # noqa: E402
 from unet_exp.signals import Stop  # noqa: E402
@@ -40,10 +40,10 @@ def prepared(images: int) -> tuple[Config, Parts]:
     overrides = ["epochs=1000", "trainer.validate_every=1000", "trainer.images_every=0",
                  "trainer.log_every=0", f"data.split.train={images}", "data.split.test=0"]  # fmt: skip
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = build.decide_machine(check(compose("config", overrides=overrides)))
+        config = prepare.decide_machine(check(compose("config", overrides=overrides)))
     determinism.set_up(config.seed, True, int(config.threads))
-    data = build.read_data(config, build.find_items(config))
-    config = build.decide_from_data(config, data)
+    data = prepare.read_data(config, prepare.find_items(config))
+    config = prepare.decide_from_data(config, data)
     return config, build.build_parts(config, data)
 
 

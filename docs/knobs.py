@@ -7,12 +7,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from unet_exp import schema
+from unet_exp import schema, verbs
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
 README = ROOT / "README.md"
-BEGIN, END = "<!-- knobs -->", "<!-- /knobs -->"
+MARKS = [("<!-- knobs -->", "<!-- /knobs -->"), ("<!-- verbs -->", "<!-- /verbs -->")]
 BOUNDS = {"minimum": "at least", "above": "above", "maximum": "at most", "below": "below"}
 WORDS = {"int": "whole number", "float": "number", "str": "word", "bool": "true or false",
          "None": "null", "list[str]": "list of words", "Any": "see meaning"}  # fmt: skip
@@ -34,8 +34,10 @@ SECTIONS: list[tuple[str, type, str, str]] = [
     ("trainer.", schema.TrainerConfig, "trainer", ""),
     ("transform.", schema.NormalizationConfig, "transform", ""),
     ("transform.train.crop.", schema.RandomCropConfig, "transform", "transform=crop: "),
+    ("loss.", schema.CrossEntropyLossConfig, "loss", "loss=ce, ce_dice, cross_entropy: "),
+    ("loss.", schema.CELossConfig, "loss", "loss=ce, ce_dice: "),
     ("loss.", schema.DiceLossConfig, "loss", "loss=dice: "),
-    ("loss.", schema.BCEDiceLossConfig, "loss", "loss=bce_dice: "),
+    ("loss.", schema.CEDiceLossConfig, "loss", "loss=ce_dice: "),
 ]
 
 
@@ -63,9 +65,26 @@ def rows() -> Iterator[tuple[str, str, str, str]]:
         yield f"`{group}`", "option", code(chosen[group]), f"{text}; one of {options}"
     for prefix, section, group, remark in SECTIONS:
         for field in dataclasses.fields(section):
+            if field.name not in vars(section)["__annotations__"]:  # said of the class it builds on
+                continue
             if not field.name.startswith("_") and not dataclasses.is_dataclass(field.type):
                 name = prefix + field.name
                 yield f"`{name}`", type_text(field), default_text(name, field, group), remark + meaning(field)
+
+
+def verb_table() -> str:
+    """The keys of each task=VERB."""
+    lines = ["| task | key | type | default | meaning and range |", "|---|---|---|---|---|"]
+    for verb, section in verbs.VERBS.items():
+        for field in dataclasses.fields(section):
+            name, shown = field.name, field
+            if dataclasses.is_dataclass(field.type):  # data.root, the only one
+                shown = dataclasses.fields(field.type)[0]
+                name = f"{field.name}.{shown.name}"
+            default = "given" if shown.default == "???" else code(shown.default)
+            cells = (f"`{verb}`", f"`{name}`", type_text(shown), default, meaning(shown))
+            lines.append(f"| {' | '.join(map(escaped, cells))} |")
+    return "\n".join(lines)
 
 
 def type_text(field: "dataclasses.Field[Any]") -> str:
@@ -77,7 +96,7 @@ def type_text(field: "dataclasses.Field[Any]") -> str:
     words = [WORDS[name] for name in names]
     if "path" in field.metadata:
         words[0] = "path"
-    if len(words) > 1 and words[-1] == "word":
+    if len(words) > 1 and words[-1] == "word" and not ("null" in words[:-1] and "path" in field.metadata):
         words[-1] = "auto"
     return " or ".join(words)
 
@@ -129,11 +148,13 @@ def load(path: Path) -> DictConfig:
 
 
 def main() -> None:
-    """Put the table between the README's two marker lines."""
+    """Put the tables between the README's marker lines."""
     text = README.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    README.write_text(f"{before}{BEGIN}\n{table()}\n{END}{after}", encoding="utf-8")
+    for (begin, end), content in zip(MARKS, (table(), verb_table()), strict=True):
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(end)
+        text = f"{before}{begin}\n{content}\n{end}{after}"
+    README.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

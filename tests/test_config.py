@@ -11,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from tests.conftest import ROOT, Cli, composed, run_dirs, write_folder
-from unet_exp import build
+from unet_exp import build, prepare
 from unet_exp.checks import find_problems
 from unet_exp.config import register
 from unet_exp.schema import TARGETS
@@ -29,9 +29,9 @@ def problems(*overrides: str) -> list[str]:
 
 def test_every_file_is_known_here() -> None:
     """A new file in conf/ is covered by the next test; the count notices one the glob would miss."""
-    assert len(OPTIONS) == 30
+    assert len(OPTIONS) == 32
     assert {str(path) for path in FILES if len(path.parts) == 1} == {
-        "config", "settings", "reproduce", "task_settings",
+        "config", "settings", "reproduce", "evaluate", "predict", "export", "task_settings",
     }  # fmt: skip
 
 
@@ -43,9 +43,9 @@ def test_every_option_composes_checks_and_builds(option: Path, tmp_path: Path) -
              "data.split.val=2", "data.split.test=rest", "model.base_channels=2", "threads=1"]  # fmt: skip
     if "crop" in composed(f"{group}={name}", *small).transform["train"]:
         small.append("transform.train.crop.size=16")
-    config = build.decide_machine(composed(f"{group}={name}", *small))
-    data = build.read_data(config, build.find_items(config))
-    parts = build.build_parts(build.decide_from_data(config, data), data)
+    config = prepare.decide_machine(composed(f"{group}={name}", *small))
+    data = prepare.read_data(config, prepare.find_items(config))
+    parts = build.build_parts(prepare.decide_from_data(config, data), data)
     assert len(parts.train) == 1
 
 
@@ -97,7 +97,7 @@ def test_problems_are_reported_together() -> None:
         ("trainer.channels_last=maybe", "trainer.channels_last is 'maybe'"),
         ("optimizer.weight_decay=-1", "optimizer.weight_decay is -1"),
         ("scheduler.interval=minute", "scheduler.interval is 'minute'"),
-        ("transform.eval.normalize.std=0", "transform.eval.normalize.std is 0.0"),
+        ("transform.eval.normalize.std=0", "transform.eval.normalize.std is 0; allowed: a number above 0"),
         ("transform.train.to_tensor=null", "has to end with"),
         ("+transform.eval.flip._target_=unet_exp.data.transforms.RandomFlip", "validation never augments"),
         ("model._target_=os.system", "UNET_EXP_ALLOW=os"),

@@ -5,10 +5,17 @@ import math
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import confusion_matrix, f1_score, jaccard_score
+from sklearn.metrics import confusion_matrix, f1_score, jaccard_score, precision_score, recall_score
 from torch import Tensor
 
-from unet_exp.metrics.confusion import confusion, predict_classes, scores
+from unet_exp.metrics.confusion import (
+    confusion,
+    confusion_per_image,
+    image_means,
+    predict_classes,
+    scores,
+    shown,
+)
 
 
 def random_pair(classes: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -29,8 +36,12 @@ def test_against_scikit_learn(classes: int) -> None:
     assert np.array_equal(matrix.numpy(), confusion_matrix(truth, guess))
     assert not torch.equal(matrix, matrix.T)  # so that rows and columns can't be mistaken
     found = scores(matrix, names)
-    each = {"dice": f1_score(truth, guess, average=None), "iou": jaccard_score(truth, guess, average=None)}
-    assert list(found) == ["dice", "iou", *(f"{metric}_{name}" for metric in each for name in names)]
+    each = {
+        "dice": f1_score(truth, guess, average=None), "iou": jaccard_score(truth, guess, average=None),
+        "precision": precision_score(truth, guess, average=None),
+        "recall": recall_score(truth, guess, average=None),
+    }  # fmt: skip
+    assert list(found) == [*each, *(f"{metric}_{name}" for metric in each for name in names)]
     for metric, values in each.items():
         assert found[metric] == pytest.approx(values.mean(), rel=1e-12)
         assert [found[f"{metric}_{name}"] for name in names] == pytest.approx(values.tolist(), rel=1e-12)
@@ -69,6 +80,47 @@ def test_class_that_is_only_predicted_counts_as_zero() -> None:
     found = scores(confusion(prediction, label, 2), ["a", "b"])
     assert found["dice_b"] == 0.0
     assert found["dice"] == pytest.approx((6 / 7 + 0) / 2)
+    assert (found["precision_b"], found["recall_b"]) == (0.0, 0.0)  # scikit-learn's zero_division=0 as well
+    assert (found["precision_a"], found["recall_a"]) == (1.0, 0.75)
+
+
+def test_ignored_pixels_count_nowhere() -> None:
+    prediction, label = random_pair(3)
+    ignored = torch.rand(label.shape, generator=torch.Generator().manual_seed(0)) < 0.3
+    marked = torch.where(ignored, 255.0, label)
+    kept = ~ignored.numpy().ravel()
+    expected = confusion_matrix(
+        label.numpy().ravel()[kept], prediction.numpy().ravel()[kept], labels=[0, 1, 2]
+    )
+    assert np.array_equal(confusion(prediction, marked, 3).numpy(), expected)
+    assert expected.sum() < label.numel()
+    nothing = confusion(prediction, torch.full_like(label, 255.0), 3)
+    assert nothing.sum() == 0
+    assert all(math.isnan(value) for value in scores(nothing, ["a", "b", "c"]).values())
+
+
+def test_images_one_by_one() -> None:
+    prediction, label = random_pair(3)
+    matrices = confusion_per_image(prediction, label, 3)
+    assert len(matrices) == len(label)
+    for one, (guess, truth) in zip(matrices, zip(prediction, label, strict=True), strict=True):
+        assert torch.equal(one, confusion(guess, truth, 3))
+    assert torch.equal(matrices.sum(0), confusion(prediction, label, 3))
+
+
+def test_mean_over_images_leaves_out_where_a_class_is_not() -> None:
+    """Three images of two pixels: class 1 right, class 1 nowhere, and a class 1 that is not there."""
+    label = torch.tensor([[1, 0], [0, 0], [0, 0]]).reshape(3, 1, 1, 2)
+    prediction = torch.tensor([[1, 0], [0, 0], [1, 0]]).reshape(3, 1, 1, 2)
+    found = image_means(confusion_per_image(prediction, label, 2), ["a", "b"])
+    assert found["image_dice_b"] == pytest.approx((1 + 0) / 2)  # the second image has no class 1 anywhere
+    assert found["image_dice_a"] == pytest.approx((1 + 1 + 2 / 3) / 3)
+    assert found["image_dice"] == pytest.approx((1 + 1 + (2 / 3 + 0) / 2) / 3)
+    assert found["image_iou"] == pytest.approx((1 + 1 + (1 / 2 + 0) / 2) / 3)
+
+
+def test_absent_is_a_word() -> None:
+    assert (shown(float("nan")), shown(0.12345)) == ("absent", "0.1235")
 
 
 def test_batches_do_not_matter() -> None:

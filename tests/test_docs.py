@@ -1,5 +1,6 @@
 """The documentation says what the code does: the table of knobs, and every command that it shows."""
 
+import dataclasses
 import re
 import runpy
 import shlex
@@ -10,6 +11,7 @@ import pytest
 from tests.conftest import ROOT
 from unet_exp.commandline import groups
 from unet_exp.schema import Config, DataConfig, SplitConfig, TrainerConfig
+from unet_exp.verbs import VERBS
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 KNOWN_KEYS = {
@@ -21,8 +23,10 @@ KNOWN_KEYS = {
 
 
 def test_the_table_of_knobs_is_that_of_the_schema() -> None:
-    table = runpy.run_path(str(ROOT / "docs" / "knobs.py"))["table"]()
-    assert table.strip() in (ROOT / "README.md").read_text(encoding="utf-8")
+    pages = runpy.run_path(str(ROOT / "docs" / "knobs.py"))
+    table = pages["table"]()
+    for part in (table, pages["verb_table"]()):
+        assert part.strip() in (ROOT / "README.md").read_text(encoding="utf-8")
     for key in KNOWN_KEYS - {
         "data",
         "trainer",
@@ -32,6 +36,7 @@ def test_the_table_of_knobs_is_that_of_the_schema() -> None:
         "loss",
         "optimizer",
         "scheduler",
+        "metrics",
     }:
         assert f"`{key}`" in table, key
 
@@ -49,13 +54,15 @@ def commands() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("page", "command"), commands())
 def test_every_command_names_what_exists(page: str, command: str) -> None:
     """Groups, options and top-level, data and trainer keys; other keys belong to the chosen option."""
-    for word in shlex.split(command):
-        key, equals, value = word.lstrip("+~").partition("=")
-        if (
-            not equals
-            or key in ("resume", "from_run", "task", "run", "until_epoch")
-            or key.startswith(("hydra", "-"))
-        ):
+    pairs = [word.lstrip("+~").partition("=") for word in shlex.split(command)]
+    verb = next((value for key, _, value in pairs if key == "task"), None)
+    for key, equals, value in pairs:
+        word = f"{key}={value}"
+        if not equals or key in ("resume", "from_run", "task") or key.startswith(("hydra", "-")):
+            continue
+        if verb in VERBS:
+            known = {field.name for field in dataclasses.fields(VERBS[verb])}
+            assert key.split(".")[0] in known, f"{page}: {word}"
             continue
         if key in groups():
             for option in value.split(","):

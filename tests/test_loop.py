@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from tests.conftest import composed
-from unet_exp import build
+from unet_exp import build, prepare
 from unet_exp.data.transforms import Compose
 from unet_exp.errors import TrainingError, UserError
 from unet_exp.schema import Config
@@ -30,10 +30,10 @@ SMALL = ["data.size=32", "data.split.train=6", "data.split.val=3", "data.split.t
 
 
 def prepared(*overrides: str) -> tuple[Config, Parts]:
-    config = build.decide_machine(composed(*SMALL, *overrides))
+    config = prepare.decide_machine(composed(*SMALL, *overrides))
     torch.manual_seed(config.seed)
-    data = build.read_data(config, build.find_items(config))
-    config = build.decide_from_data(config, data)
+    data = prepare.read_data(config, prepare.find_items(config))
+    config = prepare.decide_from_data(config, data)
     return config, build.build_parts(config, data)
 
 
@@ -252,11 +252,14 @@ def test_evaluation_draws_nothing_from_the_random_stream(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["loss._target_=torch.nn.CrossEntropyLoss", "model.out_channels=2"], "one finite number|can't take"),
-        (["+loss.reduction=none"], "one finite number"),
-        (["loss._target_=torch.nn.L1Loss", "+loss.reduction=none"], "one finite number"),
+        (
+            ["loss=bce", "loss._target_=torch.nn.CrossEntropyLoss", "model.out_channels=2"],
+            "one finite number|can't take",
+        ),
+        (["loss=bce", "+loss.reduction=none"], "one finite number"),
+        (["loss=bce", "loss._target_=torch.nn.L1Loss", "+loss.reduction=none"], "one finite number"),
         (["optimizer._target_=torch.optim.LBFGS", "~optimizer.betas", "~optimizer.weight_decay"], "closure"),
-        (["loss._target_=torch.nn.BCELoss"], "can't take|finite"),
+        (["loss=bce", "loss._target_=torch.nn.BCELoss"], "can't take|finite"),
     ],
 )
 def test_parts_that_do_not_fit_the_loop_are_refused(overrides: list[str], expected: str) -> None:
@@ -265,7 +268,7 @@ def test_parts_that_do_not_fit_the_loop_are_refused(overrides: list[str], expect
 
 
 def test_class_weights_may_be_numbers() -> None:
-    _, parts = prepared("+loss.pos_weight=2.0")
+    _, parts = prepared("loss=bce", "+loss.pos_weight=2.0")
     build.check_model(parts)
     assert isinstance(parts.loss, nn.BCEWithLogitsLoss)
     assert parts.loss.pos_weight == torch.tensor(2.0)

@@ -10,7 +10,7 @@ from scipy.special import softmax
 from sklearn.metrics import f1_score, log_loss
 from torch import Tensor, nn
 
-from unet_exp.losses import BCEDiceLoss, CrossEntropyLoss, DiceLoss, class_probabilities
+from unet_exp.losses import CEDiceLoss, CrossEntropyLoss, DiceLoss, class_probabilities
 
 
 @pytest.fixture(autouse=True)
@@ -96,10 +96,10 @@ def test_bce_dice_is_the_weighted_sum() -> None:
     dice = DiceLoss()(logits, label).item()
     assert bce != pytest.approx(dice, rel=0.05)
     for weight in (0.0, 0.25, 1.0):
-        loss = BCEDiceLoss(dice_weight=weight)(logits, label).item()
+        loss = CEDiceLoss(dice_weight=weight)(logits, label).item()
         assert loss == pytest.approx((1 - weight) * bce + weight * dice, rel=1e-5)
-    assert BCEDiceLoss()(logits, label).item() == pytest.approx((bce + dice) / 2, rel=1e-5)
-    rough = BCEDiceLoss(1.0, smooth=7.0)(logits, label)
+    assert CEDiceLoss()(logits, label).item() == pytest.approx((bce + dice) / 2, rel=1e-5)
+    rough = CEDiceLoss(1.0, smooth=7.0)(logits, label)
     torch.testing.assert_close(rough, DiceLoss(smooth=7.0)(logits, label))
 
 
@@ -123,7 +123,7 @@ def test_cross_entropy_of_two_logits_is_bce_of_their_difference() -> None:
 
 
 CASES = [
-    (DiceLoss(), 1), (DiceLoss(), 3), (DiceLoss(smooth=0.0), 1), (BCEDiceLoss(), 1), (CrossEntropyLoss(), 3),
+    (DiceLoss(), 1), (DiceLoss(), 3), (DiceLoss(smooth=0.0), 1), (CEDiceLoss(), 1), (CrossEntropyLoss(), 3),
 ]  # fmt: skip
 
 

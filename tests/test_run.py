@@ -66,7 +66,8 @@ def test_the_metrics_file_has_its_columns(finished_run: Run) -> None:
     run_dir, _ = finished_run
     header = (run_dir / "metrics.csv").read_text().splitlines()[0]
     assert header == (
-        "epoch,step,split,loss,dice,iou,dice_membrane,dice_interior,iou_membrane,iou_interior,lr"
+        "epoch,step,split,loss,dice,iou,precision,recall,dice_membrane,dice_interior,iou_membrane,"
+        "iou_interior,precision_membrane,precision_interior,recall_membrane,recall_interior,lr"
     )
     for row in rows(run_dir):
         assert float(row["dice"]) == pytest.approx(

@@ -1,26 +1,25 @@
 """From a typed config to objects: the one place that turns a _target_ into a class, if it is allowed."""
 
-import dataclasses
 import importlib
 import inspect
-import math
 import os
 import shutil
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from unet_exp.checks import ALLOW_VARIABLE, allowed_heads, allowed_prefixes
-from unet_exp.data.datasets import Samples, SegmentationDataset, check_batches, load_samples
+from unet_exp.checks import ALLOW_VARIABLE, allowed_prefixes
+from unet_exp.data.datasets import (
+    Samples,
+    SegmentationDataset,
+)
 from unet_exp.data.loaders import EpochBatches, Loader
-from unet_exp.data.splits import Item, Splits, decide_mode, find_splits
-from unet_exp.data.transforms import Compose
-from unet_exp.errors import ConfigError, DataError, ModelError, UserError
+from unet_exp.data.transforms import Compose, RandomCrop
+from unet_exp.errors import ConfigError, ModelError, UserError
+from unet_exp.fitting import allowed_heads
 from unet_exp.models.unet import UNet, center_crop
 from unet_exp.schema import Config
 from unet_exp.training import precision
@@ -42,10 +41,11 @@ def build(node: dict[str, Any], group: str, **known: Any) -> Any:
         unknown = [key for key in arguments if key not in parameters]
         if unknown:
             raise ConfigError(f"{group}: {target} does not take {', '.join(unknown)}", allowed=taken)
-    if group == "loss":  # class weights are numbers in YAML, and tensors to torch
-        tensors = {key: torch.tensor(arguments[key]) for key in ("weight", "pos_weight")
-                   if arguments.get(key) is not None}  # fmt: skip
-        arguments |= tensors
+    if (
+        target.startswith("torch.nn.") and group == "loss"
+    ):  # weights are numbers in YAML, and tensors to torch
+        arguments |= {key: torch.tensor(arguments[key]) for key in ("weight", "pos_weight")
+                      if arguments.get(key) is not None}  # fmt: skip
     try:
         return cls(**known, **arguments)
     except UserError:
@@ -81,97 +81,6 @@ def find_class(target: str, group: str) -> type:
 
 def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def decide_machine(config: Config) -> Config:
-    """Replace the 'auto' of device, precision, memory format, threads and mode by what this machine has."""
-    device = precision.decide_device(config.device)
-    trainer = dataclasses.replace(
-        config.trainer,
-        precision=precision.decide_precision(config.trainer.precision, device),
-        channels_last=precision.decide_channels_last(config.trainer.channels_last, device),
-        mode={"auto": "min" if config.trainer.monitor == "loss" else "max"}.get(
-            config.trainer.mode, config.trainer.mode
-        ),
-    )
-    return dataclasses.replace(
-        config, device=str(device), threads=precision.decide_threads(config.threads), trainer=trainer
-    )
-
-
-def find_items(config: Config) -> Splits:
-    """Which samples train and validate, nothing of them read yet. Raises DataError."""
-    splits = find_splits(config.data)
-    overfit = config.trainer.overfit_samples
-    if overfit is not None:
-        splits["train"] = splits["val"] = splits["train"][:overfit]
-    return splits
-
-
-def data_files(config: Config, splits: Splits) -> dict[str, Path]:
-    """The files of the train and val items, named PART/PATH relative to data.root; drawn items have none."""
-    return {
-        f"{part}/{Path(os.path.relpath(path, config.data.root or '')).as_posix()}": path
-        for part in ("train", "val")
-        for item in splits[part]
-        if isinstance(item, Item)
-        for path in (item.image, item.label)
-    }
-
-
-def read_data(config: Config, splits: Splits) -> dict[str, Samples]:
-    """The samples of train and val, every file read and checked. Raises DataError."""
-    overfit = config.trainer.overfit_samples
-    data = {
-        part: load_samples(splits[part], part, config.data.cache, config.data.cache_limit_mb)
-        for part in ("train", "val")
-    }
-    if data["train"].channels != data["val"].channels:
-        raise DataError(
-            f"train images have {data['train'].channels} channels, val images have {data['val'].channels}",
-            do="save all of them as grey or all as RGB",
-        )
-    crop = config.transform["train"].get("crop", {}).get("size") if overfit is None else None
-    check_batches(data["train"], "train", config.batch_size, crop)
-    return data
-
-
-def decide_from_data(config: Config, data: dict[str, Samples]) -> Config:
-    """Replace what the data answers: channels, workers, cache, split, and the schedule's total_steps."""
-    model = dict(config.model)
-    channels = {"in_channels": data["train"].channels, "out_channels": allowed_heads(config)[0]}
-    for key, value in channels.items():
-        if model.get(key) == "auto":
-            model[key] = value
-    if model.get("in_channels", channels["in_channels"]) != channels["in_channels"]:
-        raise ConfigError(
-            f"model.in_channels is {model['in_channels']}, but the images have {channels['in_channels']}",
-            do="model.in_channels=auto",
-        )
-    workers = config.num_workers
-    if workers == "auto":
-        in_ram = all(samples.pairs is not None for samples in data.values())
-        workers = 0 if in_ram else min(2, precision.decide_threads("auto"))
-    batches = EpochBatches(
-        len(data["train"].items), config.batch_size, 0, False, config.trainer.limit_train_batches
-    )
-    steps = config.epochs
-    if config.scheduler["interval"] == "step":
-        steps *= math.ceil(len(batches) / config.trainer.accumulate)
-    words = {"total_steps": steps, "monitor_mode": config.trainer.mode}
-    scheduler = {
-        key: words.get(value, value) if isinstance(value, str) else value
-        for key, value in config.scheduler.items()
-    }
-    cache = "ram" if data["train"].pairs is not None else "none"
-    split = dataclasses.replace(config.data.split, mode=decide_mode(config.data))
-    return dataclasses.replace(
-        config,
-        model=model,
-        num_workers=workers,
-        scheduler=scheduler,
-        data=dataclasses.replace(config.data, cache=cache, split=split),
-    )
 
 
 def build_parts(config: Config, data: dict[str, Samples]) -> Parts:
@@ -216,7 +125,22 @@ def build_parts(config: Config, data: dict[str, Samples]) -> Parts:
         val=val,
         classes=config.data.classes,
         logits_per_pixel=allowed_heads(config)[0],
+        metrics={name: build_metric(name, node, place) for name, node in config.metrics.items()},
     )
+
+
+def build_metric(name: str, node: dict[str, Any], place: precision.Precision) -> Any:
+    """A metric of another package. Raises ConfigError for what has not update, compute and reset."""
+    metric = build(node, "metrics")
+    lacking = [
+        method for method in ("update", "compute", "reset") if not callable(getattr(metric, method, None))
+    ]
+    if lacking:
+        raise ConfigError(
+            f"metrics.{name}: {node['_target_']} has no {', '.join(lacking)}",
+            allowed="update(prediction, label), compute() and reset(), as torchmetrics has",
+        )
+    return metric.to(place.device) if isinstance(metric, nn.Module) else metric
 
 
 def check_model(parts: Parts) -> None:
@@ -266,28 +190,38 @@ def check_loss(loss: nn.Module, logits: torch.Tensor, label: torch.Tensor) -> No
 def build_loaders(config: Config, data: dict[str, Samples]) -> tuple[Loader, Loader]:
     """Training: shuffled and augmented. Validation: in order, plain; one by one where sizes differ."""
     trainer, pin = config.trainer, config.device.startswith("cuda")
-    augment = build_transform(config.transform["train" if trainer.overfit_samples is None else "eval"])
-    plain = build_transform(config.transform["eval"])
+    crop, augment = build_transform(config.transform["train" if trainer.overfit_samples is None else "eval"])
+    _, plain = build_transform(config.transform["eval"])
     val_batch = config.batch_size if len(set(data["val"].sizes)) == 1 else 1
     loaders = []
     for part, transform, batch_size, shuffle, limit in (
         ("train", augment, config.batch_size, True, trainer.limit_train_batches),
         ("val", plain, val_batch, False, trainer.limit_val_batches),
     ):
-        dataset = SegmentationDataset(data[part], transform, config.seed)
+        dataset = SegmentationDataset(data[part], transform, config.seed, crop if part == "train" else None)
         batches = EpochBatches(len(dataset), batch_size, config.seed, shuffle, limit)
         loaders.append(Loader(dataset, batches, int(config.num_workers), pin))
     return loaders[0], loaders[1]
 
 
-def build_transform(steps: dict[str, dict[str, Any]]) -> Compose:
-    transforms: Sequence[Any] = [build(step, "transform") for step in steps.values()]
-    return Compose(transforms)
+def build_transform(steps: dict[str, dict[str, Any]]) -> tuple[RandomCrop | None, Compose]:
+    """A crop that comes first, which is cut from the file itself, and the other steps."""
+    transforms: list[Any] = [build(step, "transform") for step in steps.values()]
+    if transforms and isinstance(transforms[0], RandomCrop):
+        return transforms[0], Compose(transforms[1:])
+    return None, Compose(transforms)
 
 
-def build_normalization(config: Config) -> tuple[float, float]:
-    """mean and std that undo the evaluation transform's Normalization, (0, 1) if it has none."""
+def normalization(config: Config) -> tuple[Any, Any]:
+    """mean and std of the evaluation transform's Normalization, (0, 1) if it has none."""
     for step in config.transform["eval"].values():
         if step["_target_"].endswith(".Normalization"):
-            return float(step["mean"]), float(step["std"])
+            return step["mean"], step["std"]
     return 0.0, 1.0
+
+
+def denormalization(config: Config) -> tuple[Any, Any]:
+    """mean and std that undo it for pictures."""
+    mean, std = normalization(config)
+    # What each image was shifted by is not kept; three standard deviations are black and white.
+    return (0.5, 1 / 6) if mean == "image" else (mean, std)

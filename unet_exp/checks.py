@@ -3,17 +3,15 @@
 import dataclasses
 import math
 import os
-import re
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from unet_exp.errors import did_you_mean
-from unet_exp.models.sizes import nearest_sizes, output_size
-from unet_exp.schema import TARGETS, Config, UNetConfig
+from unet_exp.fitting import Problem, fitting_problems, number_problem
+from unet_exp.schema import TARGETS, Config, NormalizationConfig
 
 ALLOW_VARIABLE = "UNET_EXP_ALLOW"
 ALLOWED_TARGETS = {
@@ -22,19 +20,10 @@ ALLOWED_TARGETS = {
     "optimizer": ("torch.optim.",),
     "scheduler": ("torch.optim.lr_scheduler.",),
     "transform": ("unet_exp.data.transforms.",),
+    "metrics": ("torchmetrics.",),
 }
 GROUPS = ("model", "loss", "optimizer", "scheduler")  # each one node with a _target_
 BOUNDS = {"minimum": "at least", "above": "above", "maximum": "at most", "below": "below"}
-
-
-class Problem(NamedTuple):
-    """The dotted key it is about, and what is wrong with it and what to do."""
-
-    key: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.key} {self.text}"
 
 
 def allowed_prefixes(group: str) -> tuple[str, ...]:
@@ -58,6 +47,8 @@ def find_problems(cfg: DictConfig) -> list[str]:
     for group in GROUPS:
         problems += target_problems(plain[group], group, group)
     problems += transform_problems(plain.transform)
+    for name, node in plain.metrics.items():
+        problems += target_problems(node, "metrics", f"metrics.{name!s}")
     broken = {problem.key for problem in problems}
     problems += [problem for problem in fitting_problems(without(plain, broken)) if problem.key not in broken]
     return [str(problem) for problem in problems]
@@ -162,6 +153,8 @@ def target_problems(node: Any, group: str, key: str) -> Iterator[Problem]:
             yield Problem(f"{key}.{name!s}", "holds a _target_ of its own, which is not allowed here")
     if target in TARGETS:
         yield from node_problems(node, TARGETS[target], f"{key}.")
+        if target == NormalizationConfig._target_:
+            yield from statistic_problems(node, key)
         return
     for name in ("lr", "weight_decay", "momentum"):
         if name in node and (text := number_problem(node[name])):
@@ -173,11 +166,26 @@ def target_problems(node: Any, group: str, key: str) -> Iterator[Problem]:
             yield Problem(f"{key}.interval", f"is {node.get('interval')!r}; allowed: {' or '.join(allowed)}")
 
 
-def number_problem(value: Any) -> str | None:
-    """Optimizers differ, but these arguments are numbers of at least zero in all of them."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return f"is {value!r}; allowed: a number of at least 0"
-    return None if math.isfinite(value) and value >= 0 else f"is {value}; allowed: at least 0"
+def statistic_problems(node: DictConfig, key: str) -> Iterator[Problem]:
+    """transform.mean and std: numbers, or a word that both have."""
+    given: Any = OmegaConf.to_container(node)
+    values: dict[str, Any] = {name: given[name] for name in ("mean", "std") if name in given}
+    for name, value in values.items():
+        numbers = value if isinstance(value, list) and value else [value]
+        good = all(
+            isinstance(n, (int, float)) and not isinstance(n, bool) and math.isfinite(n) for n in numbers
+        )
+        if value not in ("train", "image") and not (good and (name == "mean" or min(numbers) > 0)):
+            above = " above 0" if name == "std" else ""
+            yield Problem(
+                f"{key}.{name}", f"is {value!r}; allowed: a number{above}, one per channel, train, image"
+            )
+            return
+    words = {value if isinstance(value, str) else None for value in values.values()}
+    if len(words) > 1:
+        yield Problem(
+            f"{key}.mean", f"is {values.get('mean')!r} with std {values.get('std')!r}; give both alike"
+        )
 
 
 def transform_problems(node: Any) -> Iterator[Problem]:
@@ -198,99 +206,3 @@ def transform_problems(node: Any) -> Iterator[Problem]:
         targets = [str(step.get("_target_")) for step in active.values()]
         if not targets or not targets[-1].endswith(".ToTensor"):
             yield Problem(f"transform.{part}", "has to end with unet_exp.data.transforms.ToTensor")
-
-
-def fitting_problems(config: Config) -> Iterator[Problem]:
-    """Parts that are sound but do not fit each other, this machine or its files."""
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device):
-        yield Problem("device", f"is {config.device!r}; allowed: auto, cpu, cuda, cuda:N, mps")
-    yield from size_problems(config)
-    yield from data_problems(config)
-    metrics = metric_names(config.data.classes)
-    monitor, mode = config.trainer.monitor, config.trainer.mode
-    if monitor not in metrics:
-        hint = did_you_mean(monitor, metrics)
-        yield Problem("trainer.monitor", f"is {monitor!r}; allowed: {', '.join(metrics)}{hint}")
-    elif mode not in ("auto", "min" if monitor == "loss" else "max"):
-        yield Problem("trainer.mode", f"is {mode!r}, but a better {monitor} is the other way; use auto")
-    head, heads = config.model.get("out_channels"), allowed_heads(config)
-    if isinstance(head, int) and head not in heads:
-        classes = len(config.data.classes)
-        yield Problem(
-            "model.out_channels", f"is {head}; allowed for {classes} classes and this loss: {heads[0]}"
-        )
-
-
-def metric_names(classes: list[str]) -> list[str]:
-    """The columns of metrics.csv that trainer.monitor may name."""
-    return ["loss", "dice", "iou"] + [f"{m}_{name}" for m in ("dice", "iou") for name in classes]
-
-
-def allowed_heads(config: Config) -> list[int]:
-    """Logits per pixel that fit the classes and the loss; the first is what 'auto' means."""
-    classes = len(config.data.classes)
-    softmax = str(config.loss.get("_target_")).endswith("CrossEntropyLoss")
-    return [classes] if softmax or classes > 2 else [1]
-
-
-def size_problems(config: Config) -> Iterator[Problem]:
-    """Training sizes that the U-Net would have to pad; unknown for other people's models."""
-    if config.model.get("_target_") != UNetConfig._target_:
-        return
-    known = {field.name for field in dataclasses.fields(UNetConfig)}
-    unet = UNetConfig(**{key: value for key, value in config.model.items() if key in known})
-    sizes = {
-        f"transform.train.{name}.size": step["size"]
-        for name, step in (config.transform.get("train") or {}).items()
-        if step and str(step.get("_target_")).endswith(".RandomCrop") and "size" in step
-    }
-    if config.data.kind == "membranes":
-        for key, size in sizes.items():
-            if size > config.data.size:
-                yield Problem(key, f"is {size}, but data.size is {config.data.size}; crop at most that")
-        sizes = sizes or {"data.size": config.data.size}
-    for key, size in sizes.items():
-        if output_size(size, unet.depth, unet.padding) is None:
-            near = " or ".join(str(s) for s in nearest_sizes(size, unet.depth, unet.padding))
-            why = f"2**{unet.depth} = {2**unet.depth} has to divide it" if unet.padding == "same" else "valid"
-            yield Problem(key, f"is {size}, which model.depth={unet.depth} can't use ({why}); use {near}")
-
-
-def data_problems(config: Config) -> Iterator[Problem]:
-    data = config.data
-    if len(data.classes) != 2 or len(set(data.classes)) != 2:
-        yield Problem("data.classes", f"is {data.classes}; allowed: two names, of label 0 and of label 1")
-    for name in data.classes:
-        if not re.fullmatch(r"[\w-]+", name):
-            yield Problem("data.classes", f"has the name {name!r}; allowed: letters, digits, _ and -")
-    yield from split_problems(config)
-    if data.kind == "membranes":
-        if data.root is not None:
-            yield Problem("data.root", f"{data.root} is given, but data=membranes is drawn; say how it lies: "
-                          "data=image_folder, npy_folder, tiff_stack or isbi2012")  # fmt: skip
-        return
-    if data.root is None:
-        yield Problem("data.root", f"has no value; {data.kind} needs the folder of the data: data.root=DIR")
-    elif not os.path.isdir(data.root):
-        found = "is a file" if os.path.exists(data.root) else "is not there"
-        yield Problem("data.root", f"{data.root} {found} (from {Path.cwd()}); give a folder: data.root=DIR")
-
-
-def split_problems(config: Config) -> Iterator[Problem]:
-    split, kind = config.data.split, config.data.kind
-    modes = {"npy_folder": ("auto", "folders"), "image_folder": (split.mode,)}
-    modes = {"tiff_stack": ("auto", "blocks", "random", "listed"), "membranes": ("auto", "blocks")} | modes
-    if split.mode not in modes[kind]:
-        yield Problem("data.split.mode", f"is {split.mode!r}; allowed for {kind}: {', '.join(modes[kind])}")
-    for part in ("train", "val", "test"):
-        value = getattr(split, part)
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
-        if split.mode == "listed":
-            good, allowed = isinstance(value, list) or value == 0, "a list of names (with * and ?)"
-        elif kind == "membranes":
-            good, allowed = number and isinstance(value, int), "the number of images to draw"
-        else:
-            good = value == "rest" or (number and (isinstance(value, int) or value < 1))
-            allowed = "rest, a count, or a fraction below 1"
-        if not good:
-            yield Problem(f"data.split.{part}", f"is {value!r}; allowed with mode {split.mode}: {allowed}")

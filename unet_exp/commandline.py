@@ -11,13 +11,14 @@ from omegaconf import DictConfig
 
 from unet_exp.errors import ConfigError, did_you_mean
 from unet_exp.saved import CARRIED, DECIDED, load_saved, make_primary
+from unet_exp.verbs import VERBS
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 PATH_KEYS = (
-    "data.root", "data.images", "data.labels", "data.image_stack", "data.label_stack", "resume", "from_run",
-    "run", "hydra.run.dir", "hydra.sweep.dir",
+    "data.root", "data.images", "data.labels", "data.csv", "data.image_stack", "data.label_stack", "resume",
+    "from_run", "run", "input", "output", "hydra.run.dir", "hydra.sweep.dir",
 )  # fmt: skip
-TASKS = ("reproduce",)  # each with conf/VERB.yaml and unet_exp/tasks/VERB.py
+TASKS = (*VERBS, "check_data")  # each with unet_exp/tasks/VERB.py
 FLAGS_WITH_VALUE = (
     "--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--cfg", "-c", "--package", "-p",
     "--shell-completion", "-sc", "--experimental-rerun",
@@ -81,6 +82,11 @@ def task_command(
             f"task={task} is not known{did_you_mean(task, list(TASKS))}",
             allowed=f"task={', task='.join(TASKS)}; training needs none",
         )
+    if task == "check_data" and len(given) == 1 and not multirun:
+        # The configuration of training, without a run: no directory, no lock, lines on the terminal only.
+        own = ["hydra.run.dir=.", "hydra.output_subdir=null", "~hydra.callbacks.check",
+               "hydra/job_logging=stdout", "~hydra.job_logging.handlers.file"]  # fmt: skip
+        return CommandLine([*flags, *overrides, *own], task=task)
     if len(given) > 1 or multirun:
         raise ConfigError(f"task={task} goes with run=RUN_DIR, not with -m, resume= or from_run=")
     return CommandLine(["--config-name", task, *flags, *overrides], task=task)

@@ -14,7 +14,8 @@ from unet_exp import runs
 from unet_exp.checks import GROUPS, find_problems, node_problems, typed_config
 from unet_exp.compare import flat
 from unet_exp.errors import ConfigError, UserError
-from unet_exp.schema import TARGETS, Config, ReproduceConfig, UNetConfig
+from unet_exp.schema import TARGETS, Config, UNetConfig
+from unet_exp.verbs import VERBS
 
 
 def register() -> None:
@@ -22,7 +23,8 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="base_schema", node=Config)
     store.store(group="schema", name="unet", node=UNetConfig)
-    store.store(name="reproduce_schema", node=ReproduceConfig)
+    for verb, schema in VERBS.items():
+        store.store(name=f"{verb}_schema", node=schema)
 
 
 class CheckAtStart(Callback):
@@ -107,10 +109,18 @@ def check(cfg: DictConfig) -> Config:
     values: Any = OmegaConf.to_container(cfg, resolve=True)
     for group in GROUPS:
         values[group] = filled(values[group])
+    values["metrics"] = {name: filled(node) for name, node in values["metrics"].items()}
     for part in ("train", "eval"):
         steps = values["transform"][part]
         values["transform"][part] = {name: filled(step) for name, step in steps.items() if step}
     return typed_config(values)
+
+
+def check_values(values: dict[str, Any]) -> Config:
+    """As check, of plain values, such as those of a resolved config."""
+    config = OmegaConf.create(values)
+    assert isinstance(config, DictConfig)
+    return check(config)
 
 
 def filled(node: dict[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,58 @@
-"""Losses on logits, besides torch's own.
+"""Losses on logits.
 
-Shapes: logits float N x C x H x W; label float N x 1 x H x W with class indices (0.0, 1.0, ...).
-C = 1 means the logit of class 1 of two. Each returns a scalar, the mean over the batch.
+Shapes: logits float N x C x H x W; label float N x 1 x H x W with class indices (0.0, 1.0, ...), 255 for
+pixels to ignore. C = 1 means the logit of class 1 of two. Each returns a scalar: the mean over the pixels
+that count (weighted by the class weights, if given), 0 where none counts.
 """
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from unet_exp.schema import IGNORE
+
+
+class CELoss(nn.Module):
+    """Cross-entropy: binary of a single logit, softmax of several.
+
+    class_weights: one per class; the mean is divided by the sum of the weights, as torch does.
+    pos_weight: single logit only, factor of the pixels of class 1 (as torch's BCEWithLogitsLoss, whose
+    mean it leaves divided by the number of pixels).
+    """
+
+    weights: Tensor | None
+
+    def __init__(self, class_weights: Sequence[float] | None = None, pos_weight: float | None = None) -> None:
+        super().__init__()
+        weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+        self.register_buffer("weights", weights, persistent=False)
+        self.pos_weight = pos_weight
+
+    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
+        counted = label != IGNORE
+        index = torch.where(counted, label, 0.0).squeeze(1).long()
+        share = counted.squeeze(1).to(logits.dtype)
+        if self.weights is not None:
+            share = share * self.weights[index]
+        if logits.shape[1] == 1:
+            positive = (
+                None if self.pos_weight is None else torch.tensor(self.pos_weight, device=logits.device)
+            )
+            each = F.binary_cross_entropy_with_logits(
+                logits.squeeze(1), index.to(logits.dtype), reduction="none", pos_weight=positive
+            )
+        else:
+            each = F.cross_entropy(logits, index, reduction="none")
+        return (each * share).sum() / share.sum().clamp(min=torch.finfo(share.dtype).tiny)
+
+
+class CrossEntropyLoss(CELoss):
+    """The same for networks with one logit per class, also for two classes."""
+
+    def __init__(self, class_weights: Sequence[float] | None = None) -> None:
+        super().__init__(class_weights)
 
 
 class DiceLoss(nn.Module):
@@ -21,7 +67,7 @@ class DiceLoss(nn.Module):
         self.smooth = smooth
 
     def forward(self, logits: Tensor, label: Tensor) -> Tensor:
-        probability = class_probabilities(logits)
+        probability = class_probabilities(logits) * (label != IGNORE)
         truth = torch.cat([label == index for index in range(probability.shape[1])], dim=1)
         truth = truth.to(probability.dtype)
         both = (probability * truth).sum(dim=(0, 2, 3))
@@ -32,25 +78,21 @@ class DiceLoss(nn.Module):
         return 1 - dice.mean()
 
 
-class BCEDiceLoss(nn.Module):
-    """(1 - dice_weight) * BCE with logits + dice_weight * DiceLoss; two classes, one logit."""
+class CEDiceLoss(nn.Module):
+    """(1 - dice_weight) * CELoss + dice_weight * DiceLoss."""
 
-    def __init__(self, dice_weight: float = 0.5, smooth: float = 1.0) -> None:
+    def __init__(
+        self, dice_weight: float = 0.5, smooth: float = 1.0, class_weights: Sequence[float] | None = None,
+        pos_weight: float | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.dice_weight = dice_weight
-        self.dice = DiceLoss(smooth)
+        self.ce, self.dice = CELoss(class_weights, pos_weight), DiceLoss(smooth)
 
     def forward(self, logits: Tensor, label: Tensor) -> Tensor:
-        bce = F.binary_cross_entropy_with_logits(logits, label)
+        ce: Tensor = self.ce(logits, label)
         dice: Tensor = self.dice(logits, label)
-        return (1 - self.dice_weight) * bce + self.dice_weight * dice
-
-
-class CrossEntropyLoss(nn.Module):
-    """torch's cross-entropy for labels of shape N x 1 x H x W; one logit per class."""
-
-    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
-        return F.cross_entropy(logits, label.squeeze(1).long())
+        return (1 - self.dice_weight) * ce + self.dice_weight * dice
 
 
 def class_probabilities(logits: Tensor) -> Tensor:

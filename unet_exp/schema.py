@@ -9,6 +9,8 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
+IGNORE = 255  # the class index of pixels that count nowhere: in no loss and in no score
+
 
 def knob(default: Any, help: str, **rules: Any) -> Any:
     """A dataclass field with its meaning and rules (minimum, above, maximum, below, choices, path)."""
@@ -49,34 +51,55 @@ class SplitConfig:
 
     mode: str = knob(
         "auto",
-        "folders (train/ val/ test/), blocks (contiguous, sorted by name), random, listed (by name); "
-        "auto: folders where there is a train/, else blocks",
-        choices=["auto", "folders", "blocks", "random", "listed"],
+        "folders (train/ val/ test/), blocks (contiguous, sorted by name), random, listed (by name), column "
+        "(split of a csv list); auto: folders or column where there are such, else blocks",
+        choices=["auto", "folders", "blocks", "random", "listed", "column"],
     )
     train: Any = knob("rest", "a count, a fraction below 1, rest, or a list of names (with * and ?)")
     val: Any = knob(0.2, "as train")
     test: Any = knob(0, "as train")
     seed: int = knob(0, "of mode=random", minimum=0)
+    group: str | None = knob(
+        None,
+        "a regex whose first group, found in a sample's name, keeps samples together (a patient, a film)",
+    )
 
 
 @dataclass
 class DataConfig:
-    """data=membranes, npy_folder, image_folder, tiff_stack, isbi2012, ..."""
+    """data=membranes, npy_folder, image_folder, csv, tiff_stack, isbi2012, ..."""
 
     kind: str = knob(
         "image_folder",
         "how the data lies on disk; membranes is drawn, not read",
-        choices=["membranes", "npy_folder", "image_folder", "tiff_stack"],
+        choices=["membranes", "npy_folder", "image_folder", "csv", "tiff_stack"],
     )
     root: str | None = knob(None, "the folder with the data", path=True)
     classes: list[str] = knob(
         ["background", "foreground"], "names of the classes, in the order of their index"
     )
+    label_map: Any = knob(
+        None,
+        "file value or colour: class name or ignore, as {0: cell, 255: ignore} or {0-0-0: sky, 9-9-9: tree}; "
+        "null: the class indices themselves, for two classes also 0 and 255",
+    )
     images: str = knob("images", "image_folder: folder of the images")
     labels: str = knob("labels", "image_folder: folder of the labels")
+    label_suffix: str = knob("", "image_folder: what a label's name has after the image's, such as _mask")
+    pair_regex: str | None = knob(
+        None, "image_folder: image and label belong together where the first group of this regex is equal"
+    )
+    csv: str = knob("list.csv", "data=csv: the file in data.root with the columns image,label (split, group)")
     image_stack: str = knob("train-volume.tif", "tiff_stack: file of the images")
     label_stack: str = knob("train-labels.tif", "tiff_stack: file of the labels")
     split: SplitConfig = field(default_factory=SplitConfig)
+    folds: int | None = knob(
+        None, "cut train and val into this many blocks, of which one validates", minimum=2
+    )
+    fold: int = knob(0, "which of data.folds validates, counted from 0", minimum=0)
+    window: int = knob(
+        2048, "images higher or wider are validated in windows of this many pixels", minimum=64
+    )
     size: int = knob(256, "membranes: height and width in pixels", minimum=32, maximum=4096)
     seed: int = knob(0, "membranes: which set is drawn", minimum=0)
     cache: str = knob(
@@ -110,7 +133,9 @@ class TrainerConfig:
         None, "validate and keep a moving average of the weights", above=0.0, below=1.0
     )
     monitor: str = knob(
-        "dice", "validation metric that chooses best.pt: loss, dice, iou, dice_<class>, iou_<class>"
+        "dice",
+        "validation metric that chooses best.pt: loss, dice, iou, precision, recall, the four also of one "
+        "class (dice_<class>), or a name under metrics",
     )
     mode: str = knob(
         "auto",
@@ -160,15 +185,8 @@ class Config:
     loss: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     scheduler: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
-
-
-@dataclass
-class ReproduceConfig:
-    """task=reproduce"""
-
-    run: str = knob("???", "the run directory to replay", path=True)
-    until_epoch: int | None = knob(None, "compare only this many epochs", minimum=1)
 
 
 @dataclass
@@ -177,6 +195,12 @@ class RandomCropConfig:
 
     _target_: str = "unet_exp.data.transforms.RandomCrop"
     size: int = knob("???", "height and width of the crop in pixels", minimum=1)
+    foreground: float = knob(
+        0.0,
+        "share of crops that hold a pixel of a class other than 0, each such class as often",
+        minimum=0.0,
+        maximum=1.0,
+    )
 
 
 @dataclass
@@ -184,8 +208,12 @@ class NormalizationConfig:
     """transform.*.normalize"""
 
     _target_: str = "unet_exp.data.transforms.Normalization"
-    mean: float = knob("???", "subtracted from values in [0, 1]")
-    std: float = knob("???", "divides what is left", above=0.0)
+    mean: Any = knob(
+        "???",
+        "subtracted from values in [0, 1]: a number, one per channel, train (mean of the training "
+        "images), or image (of each image)",
+    )
+    std: Any = knob("???", "divides what is left: as mean")
 
 
 @dataclass
@@ -210,6 +238,26 @@ class ToTensorConfig:
 
 
 @dataclass
+class CrossEntropyLossConfig:
+    """loss=cross_entropy: a softmax over one logit per class, also for two classes"""
+
+    _target_: str = "unet_exp.losses.CrossEntropyLoss"
+    class_weights: Any = knob(
+        None, "null, one number per class, or inverse or median_frequency (of the training pixels)"
+    )
+
+
+@dataclass
+class CELossConfig(CrossEntropyLossConfig):
+    """loss=ce: BCE of one logit, softmax cross-entropy of several"""
+
+    _target_: str = "unet_exp.losses.CELoss"
+    pos_weight: float | str | None = knob(
+        None, "one logit: weight of class 1; auto: pixels of class 0 per pixel of class 1", above=0.0
+    )
+
+
+@dataclass
 class DiceLossConfig:
     """loss=dice"""
 
@@ -218,19 +266,12 @@ class DiceLossConfig:
 
 
 @dataclass
-class BCEDiceLossConfig:
-    """loss=bce_dice"""
+class CEDiceLossConfig(CELossConfig):
+    """loss=ce_dice"""
 
-    _target_: str = "unet_exp.losses.BCEDiceLoss"
-    dice_weight: float = knob(0.5, "share of Dice; the rest is BCE", minimum=0.0, maximum=1.0)
+    _target_: str = "unet_exp.losses.CEDiceLoss"
+    dice_weight: float = knob(0.5, "share of Dice; the rest is as loss=ce", minimum=0.0, maximum=1.0)
     smooth: float = knob(1.0, "as in loss=dice", minimum=0.0)
-
-
-@dataclass
-class CrossEntropyLossConfig:
-    """loss=cross_entropy: a softmax over one logit per class"""
-
-    _target_: str = "unet_exp.losses.CrossEntropyLoss"
 
 
 # Keys that had another name once (old: new), so that a saved config that has them can be told what to change.
@@ -245,8 +286,9 @@ TARGETS: dict[str, type] = {
         RandomFlipConfig,
         RandomRotate90Config,
         ToTensorConfig,
-        DiceLossConfig,
-        BCEDiceLossConfig,
+        CELossConfig,
         CrossEntropyLossConfig,
+        DiceLossConfig,
+        CEDiceLossConfig,
     )
 }

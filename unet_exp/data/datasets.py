@@ -2,34 +2,52 @@
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from unet_exp.data.formats import read_array, to_unit
+from unet_exp.data.formats import WHOLE, Source, Window, open_array, read_window, to_unit
+from unet_exp.data.inspect import Facts, look_at
+from unet_exp.data.items import DrawnItem, Item
+from unet_exp.data.label_map import BINARY, LabelMap
 from unet_exp.data.labels import class_indices
 from unet_exp.data.membranes import draw_membranes
-from unet_exp.data.splits import DrawnItem, Item
-from unet_exp.data.transforms import Sample, Transform
+from unet_exp.data.transforms import RandomCrop, Sample, Transform
 from unet_exp.errors import DataError
 
 log = logging.getLogger(__name__)
 MOST_PROBLEMS = 10
-Pair = tuple[np.ndarray, np.ndarray]
+Pair = tuple[Any, Any]  # image H x W x C as stored, label uint8 H x W x 1; both give array[rows, columns]
 
 
 @dataclass(frozen=True)
 class Samples:
-    """The samples of one split: items, the decoded pairs if they are kept, sizes and channels."""
+    """The samples of one split: items, the decoded pairs if they are kept, sizes, channels, facts."""
 
     items: list[Any]
     pairs: list[Pair] | None
     sizes: list[tuple[int, int]]
     channels: int
     sha256: str  # of names and decoded content
+    facts: list[Facts] = field(default_factory=list)
+    labels: LabelMap = BINARY
+
+
+class ClassIndices:
+    """The class indices of an opened label file, mapped when a window of it is read."""
+
+    def __init__(self, source: Source, item: Item, labels: LabelMap) -> None:
+        page = "" if item.page is None else f" page {item.page}"
+        self.source, self.path, self.name, self.labels = source, item.label, f"{item.label}{page}", labels
+        self.shape = source.shape
+
+    def __getitem__(self, window: Window) -> np.ndarray:
+        return class_indices(read_window(self.source, window, self.path), self.name, self.labels)
 
 
 class SegmentationDataset(Dataset[Sample]):
@@ -37,85 +55,141 @@ class SegmentationDataset(Dataset[Sample]):
 
     The augmentation of a sample is a function of (seed, epoch, index) alone, which is why the epoch
     is part of the key. Each sample is a dict of "input" and "label" (see data.transforms) and "index".
+    crop: cut from the stored image before anything else, so that only this window of it is read.
     """
 
-    def __init__(self, samples: Samples, transform: Transform, seed: int) -> None:
-        self.samples, self.transform, self.seed = samples, transform, seed
+    def __init__(
+        self, samples: Samples, transform: Transform, seed: int, crop: RandomCrop | None = None
+    ) -> None:
+        self.samples, self.transform, self.seed, self.crop = samples, transform, seed, crop
 
     def __len__(self) -> int:
         return len(self.samples.items)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, index = key
-        pairs = self.samples.pairs
-        image, label = pairs[index] if pairs is not None else read_pair(self.samples.items[index])
+        item, pairs = self.samples.items[index], self.samples.pairs
+        image, label = pairs[index] if pairs is not None else open_pair(item, self.samples.labels)
+        facts = self.samples.facts[index]
         # The leading number keeps this stream apart from the one that orders the epochs.
         rng = np.random.default_rng((1, self.seed, epoch, index))
-        sample = {"input": to_unit(image), "label": label.astype(np.float32), "index": index}
-        return self.transform(sample, rng)
+        window = window_of(item)
+        if self.crop is not None:
+            window = self.crop.window(image.shape[:2], rng, facts.points)
+        sample = self.transform(
+            {
+                "input": to_unit(read_window(image, window, getattr(item, "image", item.name))),
+                "label": label[window].astype(np.float32),
+                "mean": facts.mean,
+                "std": facts.std,
+            },
+            rng,
+        )
+        return {"input": sample["input"], "label": sample["label"], "index": index}
 
 
-def read_pair(item: Item | DrawnItem) -> Pair:
-    """Image H x W x C as stored and label uint8 H x W x 1 of class indices. Raises DataError."""
+def window_of(item: Item | DrawnItem) -> Window:
+    if item.window is None:
+        return WHOLE
+    top, bottom, left, right = item.window
+    return slice(top, bottom), slice(left, right)
+
+
+def open_pair(item: Item | DrawnItem, labels: LabelMap) -> Pair:
+    """Image and label of a sample, opened but, where the format allows, not read. Raises DataError."""
     if isinstance(item, DrawnItem):
         image, label = draw_membranes(item.seed, item.index, item.size)
         return image[..., np.newaxis], label[..., np.newaxis]
-    image = read_array(item.image, item.page)
-    label = read_array(item.label, item.page, label=True)
+    opened = open_array(item.image, item.page)
+    indices = ClassIndices(open_array(item.label, item.page, label=True), item, labels)
     page = "" if item.page is None else f" page {item.page}"
-    if image.shape[:2] != label.shape[:2]:
+    if opened.shape[:2] != indices.shape[:2]:
         raise DataError(
-            f"{item.image}{page} is {image.shape[0]} x {image.shape[1]}, "
-            f"but its label {item.label} is {label.shape[0]} x {label.shape[1]}",
+            f"{item.image}{page} is {opened.shape[0]} x {opened.shape[1]}, "
+            f"but its label {item.label} is {indices.shape[0]} x {indices.shape[1]}",
             do="export both at the same size; labels only without interpolation",
         )
-    if not np.isfinite(image).all():
-        raise DataError(f"{item.image}{page} holds values that are not numbers", do="repair the file")
-    return image, class_indices(label, f"{item.label}{page}")
+    return opened, indices
 
 
-def load_samples(items: list[Any], part: str, cache: str, cache_limit_mb: int) -> Samples:
+def load_samples(
+    items: list[Any], part: str, cache: str, cache_limit_mb: int, labels: LabelMap = BINARY,
+    largest: int | None = None,
+) -> Samples:  # fmt: skip
     """Read and check every sample of a split, keeping the decoded arrays if `cache` says so.
 
+    largest: cut images higher or wider than this into windows, each a sample of its own.
     Raises DataError with every file that can't be used (the first ten).
     """
     if not items:
         raise DataError(f"the {part} split is empty", do=f"give it images, or change data.split.{part}")
-    pairs: list[Pair] = []
-    sizes: list[tuple[int, int]] = []
+    found: list[tuple[Any, Pair, Facts]] = []
     channels: dict[int, str] = {}  # number of channels -> the first image that has it
     problems: list[DataError] = []
     stored, digest = 0, hashlib.sha256()
     keep = cache != "none"
     for item in tqdm(items, desc=f"reading {part}", delay=1.0, leave=False, disable=None):
         try:
-            image, label = read_pair(item)
+            image, label = open_pair(item, labels)
+            stored += int(np.prod(image.shape)) * image.dtype.itemsize + image.shape[0] * image.shape[1]
+            if keep and cache == "auto" and stored > cache_limit_mb * 1_000_000:
+                log.info("%s is larger than %d MB, so it is read from disk each time", part, cache_limit_mb)
+                keep = False
+                found = [(one, (None, None), facts) for one, _, facts in found]
+            if keep:
+                image = read_window(image, WHOLE, getattr(item, "image", item.name))
+                label = np.asarray(label[WHOLE])
+            facts = look_at(image, label, item)
         except DataError as error:
             problems.append(error)
             continue
-        sizes.append(image.shape[:2])
         channels.setdefault(image.shape[2], item.name)
-        stored += image.nbytes + label.nbytes
-        for part_of_it in (item.name.encode(), image.tobytes(), label.tobytes()):
-            digest.update(part_of_it)
-        if keep and cache == "auto" and stored > cache_limit_mb * 1_000_000:
-            log.info("%s is larger than %d MB, so it is read from disk each time", part, cache_limit_mb)
-            keep = False
-            pairs.clear()
-        if keep:
-            pairs.append((image, label))
+        for text in (item.name, facts.image_sha256, facts.label_sha256):
+            digest.update(text.encode())
+        found.append((item, (image, label) if keep else (None, None), facts))
     if problems:
         raise all_problems(problems, len(items))
     if len(channels) > 1:
-        found = ", ".join(f"{count} in {name}" for count, name in channels.items())
+        shown = ", ".join(f"{count} in {name}" for count, name in channels.items())
         raise DataError(
-            f"images of the {part} split differ in their number of channels: {found}",
+            f"images of the {part} split differ in their number of channels: {shown}",
             do="save all of them as grey or all as RGB",
         )
-    return Samples(items, pairs if keep else None, sizes, next(iter(channels)), digest.hexdigest())
+    parts = [(cut, pair, facts) for item, pair, facts in found for cut in windows(item, facts, largest)]
+    return Samples(
+        items=[item for item, _, _ in parts],
+        pairs=[pair for _, pair, _ in parts] if keep else None,
+        sizes=[size_of(item, facts) for item, _, facts in parts],
+        channels=next(iter(channels)),
+        sha256=digest.hexdigest(),
+        facts=[facts for _, _, facts in parts],
+        labels=labels,
+    )
 
 
-def all_problems(problems: list[DataError], total: int) -> DataError:
+def windows(item: Any, facts: Facts, largest: int | None) -> list[Any]:
+    """The item itself, or one for each of the equal windows that a large image is cut into."""
+    height, width = facts.shape[:2]
+    if largest is None or max(height, width) <= largest:
+        return [item]
+    tops, lefts = (
+        np.linspace(0, size, -(-size // largest) + 1).astype(int).tolist() for size in (height, width)
+    )
+    return [
+        replace(item, name=f"{item.name}[{top}:{bottom},{left}:{right}]", window=(top, bottom, left, right))
+        for top, bottom in pairwise(tops)
+        for left, right in pairwise(lefts)
+    ]
+
+
+def size_of(item: Any, facts: Facts) -> tuple[int, int]:
+    if item.window is None:
+        return facts.shape[0], facts.shape[1]
+    top, bottom, left, right = item.window
+    return bottom - top, right - left
+
+
+def all_problems(problems: Sequence[DataError], total: int) -> DataError:
     if len(problems) == 1:
         return DataError(f"{problems[0].what}", problems[0].allowed, problems[0].do)
     lines = [f"  {number}. {problem.what}" for number, problem in enumerate(problems[:MOST_PROBLEMS], 1)]
@@ -124,6 +198,24 @@ def all_problems(problems: list[DataError], total: int) -> DataError:
         problems[0].allowed,
         problems[0].do,
     )
+
+
+def refuse_duplicates(data: dict[str, Samples]) -> None:
+    """Raises DataError for an image that, decoded, is in train and in val: the score would flatter."""
+    train = {
+        facts.image_sha256: item for item, facts in zip(data["train"].items, data["train"].facts, strict=True)
+    }
+    twice = [
+        f"{item.name} in val is {train[facts.image_sha256].name} in train"
+        for item, facts in zip(data["val"].items, data["val"].facts, strict=True)
+        if facts.image_sha256 in train
+    ]
+    if twice:
+        lines = [f"  {number}. {line}" for number, line in enumerate(twice[:MOST_PROBLEMS], 1)]
+        raise DataError(
+            "\n".join([f"{len(twice)} images are in train and in val", *lines]),
+            do="remove one of each, or keep them together (data.split.group, data.split.mode=listed)",
+        )
 
 
 def check_batches(samples: Samples, part: str, batch_size: int, crop: int | None) -> None:

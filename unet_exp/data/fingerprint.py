@@ -21,7 +21,7 @@ def fingerprint(paths: dict[str, Path], limit_mb: int, known: Fingerprint | None
     """
     from tqdm import tqdm
 
-    stats = {name: path.stat() for name, path in paths.items()}
+    stats = {name: stat_of(path) for name, path in paths.items()}
     total = sum(stat.st_size for stat in stats.values())
     method = SAMPLED if total > limit_mb * 1_000_000 else WHOLE
     before = {} if known is None else known["files"]
@@ -34,6 +34,14 @@ def fingerprint(paths: dict[str, Path], limit_mb: int, known: Fingerprint | None
         same = all(old.get(key) == value for key, value in times.items())
         files[name] = times | {"sha256": old["sha256"] if same else hash_file(paths[name], method)}
     return {"method": method, "bytes": total, "files": files}
+
+
+def stat_of(path: Path) -> os.stat_result:
+    """Raises DataError for a file that is not there, or a link that leads nowhere."""
+    try:
+        return path.stat()
+    except OSError as error:
+        raise DataError(f"{path} can't be read: {error.strerror}", do="copy or export it again") from error
 
 
 def hash_file(path: Path, method: str) -> str:

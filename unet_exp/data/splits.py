@@ -1,72 +1,77 @@
-"""Which samples there are and which of them train, validate and test."""
+"""Which samples train, validate and test."""
 
+import csv
+import io
+import os
 import re
-from collections import Counter
-from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from unet_exp.data.formats import IMAGE_SUFFIXES, count_pages
+from unet_exp.data.items import (
+    DrawnItem,
+    Item,
+    csv_items,
+    image_items,
+    listing,
+    natural,
+    npy_items,
+    shortened,
+    stack_items,
+)
 from unet_exp.errors import DataError
 from unet_exp.schema import DataConfig, SplitConfig
 
 PARTS = ("train", "val", "test")
-
-
-@dataclass(frozen=True)
-class Item:
-    """One sample on disk: its name, its two files, and the page where they are stacks."""
-
-    name: str
-    image: Path
-    label: Path
-    page: int | None = None
-
-
-@dataclass(frozen=True)
-class DrawnItem:
-    """One sample that is drawn: see data.membranes."""
-
-    name: str
-    seed: int
-    index: int
-    size: int
-
-
 Splits = dict[str, list[Any]]  # part -> Items or DrawnItems, in the order of their names
 
 
 def find_splits(data: DataConfig) -> Splits:
     """Every part's samples. Raises DataError naming files that are missing or left over."""
+    parts = folder_parts(data) if decide_mode(data) == "folders" else split_items(all_items(data), data)
+    return parts if data.folds is None else fold(parts, data)
+
+
+def all_items(data: DataConfig) -> list[Any]:
+    """All samples of a set that is not parted by folders."""
     if data.kind == "membranes":
-        return split_items(drawn_items(data), data.split)
-    folder = Path(data.root or "")
-    if not folder.is_dir():
-        raise DataError(
-            f"data.root={data.root} is no folder", do="give the folder of the data: data.root=DIR"
-        )
-    if data.kind == "tiff_stack":
-        return split_items(stack_items(folder, data), data.split)
-    if decide_mode(data) != "folders":
-        return split_items(image_items(folder, data), data.split)
-    parts = {part: folder / part for part in PARTS}
+        return list(drawn_items(data))
+    read = {"tiff_stack": stack_items, "csv": csv_items, "image_folder": image_items}[data.kind]
+    return list(read(root_of(data), data))
+
+
+def folder_parts(data: DataConfig) -> Splits:
+    root = root_of(data)
+    parts = {part: root / part for part in PARTS}
     if not parts["train"].is_dir() or not parts["val"].is_dir():
         raise DataError(
-            f"{folder} has no folders train and val", allowed=f"found there: {listing(folder)}",
+            f"{root} has no folders train and val", allowed=f"found there: {listing(root)}",
             do="make train/ and val/ (and test/), or read the folder with data=image_folder",
         )  # fmt: skip
     read = npy_items if data.kind == "npy_folder" else image_items
-    return {part: read(path, data) if path.is_dir() else [] for part, path in parts.items()}
+    return {part: list(read(path, data)) if path.is_dir() else [] for part, path in parts.items()}
+
+
+def root_of(data: DataConfig) -> Path:
+    root = Path(data.root or "")
+    if not root.is_dir():
+        raise DataError(
+            f"data.root={data.root} is no folder", do="give the folder of the data: data.root=DIR"
+        )
+    return root
 
 
 def decide_mode(data: DataConfig) -> str:
-    """What data.split.mode=auto means: folders where there is a train/, else contiguous blocks."""
+    """What data.split.mode=auto means: folders or the column split where there are such, else blocks."""
     if data.split.mode != "auto":
         return data.split.mode
-    parted = data.kind == "image_folder" and (Path(data.root or "") / "train").is_dir()
+    root = Path(data.root or "")
+    if data.kind == "csv" and (root / data.csv).is_file():
+        with open(root / data.csv, encoding="utf-8-sig", errors="replace") as file:
+            return "column" if "split" in file.readline().strip().split(",") else "blocks"
+    parted = data.kind == "image_folder" and (root / "train").is_dir()
     return "folders" if parted or data.kind == "npy_folder" else "blocks"
 
 
@@ -79,123 +84,94 @@ def drawn_items(data: DataConfig) -> list[DrawnItem]:
     return [DrawnItem(f"membranes_{i:04d}", data.seed, i, data.size) for i in range(sum(counts))]
 
 
-def image_items(folder: Path, data: DataConfig) -> list[Item]:
-    """images/NAME.png with labels/NAME.png, paired by name without its ending."""
-    folders = (folder / data.images, folder / data.labels)
-    for name, path in zip(("images", "labels"), folders, strict=True):
-        if not path.is_dir():
-            hint = ""
-            if (folder / data.image_stack).is_file():
-                hint = f"{data.image_stack} is there: add data.kind=tiff_stack"
-            raise DataError(
-                f"{folder} has no folder {path.name}", allowed=f"found there: {listing(folder)}",
-                do=hint or f"name the folder of the {name}: data.{name}=NAME",
-            )  # fmt: skip
-    images, labels = (by_stem(path, IMAGE_SUFFIXES) for path in folders)
-    return paired(images, labels, folder)
+def split_items(items: list[Any], data: DataConfig) -> Splits:
+    """Deal out samples, or whole groups of them, by the split's mode.
 
-
-def npy_items(folder: Path, data: DataConfig) -> list[Item]:
-    """The lecture's layout: input_000.npy with label_000.npy."""
-    files = by_stem(folder, (".npy",))
-    named: dict[str, dict[str, Path]] = {"input": {}, "label": {}}
-    for stem, path in files.items():
-        found = re.fullmatch(r"(input|label)_(.+)", stem)
-        if found:
-            named[found[1]][found[2]] = path
-    return paired(named["input"], named["label"], folder)
-
-
-def stack_items(folder: Path, data: DataConfig) -> list[Item]:
-    """Page i of the image stack with page i of the label stack."""
-    stacks = (folder / data.image_stack, folder / data.label_stack)
-    for path in stacks:
-        if not path.is_file():
-            raise DataError(
-                f"{path} is not there", allowed=f"found in {folder}: {listing(folder)}",
-                do="set data.image_stack and data.label_stack to the names of the two TIFF files",
-            )  # fmt: skip
-    pages = [count_pages(path) for path in stacks]
-    if pages[0] != pages[1]:
-        raise DataError(
-            f"{stacks[0]} has {pages[0]} pages, but {stacks[1]} has {pages[1]}",
-            allowed="one label page for each image page",
-        )
-    return [Item(f"{page:02d}", *stacks, page) for page in range(pages[0])]
-
-
-def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Files of these kinds by their name without ending, sorted. Raises DataError for two of one name."""
-    found = (p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
-    files = sorted(found, key=natural)
-    twice = [stem for stem, count in Counter(path.stem for path in files).items() if count > 1]
-    if twice:
-        raise DataError(f"{folder} holds more than one file named {twice[0]}.*", do="keep one of them")
-    return {path.stem: path for path in files}
-
-
-def natural(path: Path) -> list[tuple[int, str]]:
-    """A sort key by which slice 2 comes before slice 10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
-
-
-def paired(images: dict[str, Path], labels: dict[str, Path], folder: Path) -> list[Item]:
-    """Images with the labels of the same name. Raises DataError listing those without a partner."""
-    if not images and not labels:
-        raise DataError(
-            f"no images in {folder} (found there: {listing(folder)})",
-            allowed=f"{', '.join(IMAGE_SUFFIXES)}, or input_*.npy for npy_folder",
-        )
-    lone_images = [path.name for stem, path in images.items() if stem not in labels]
-    lone_labels = [path.name for stem, path in labels.items() if stem not in images]
-    if lone_images or lone_labels:
-        lines = [
-            f"  {what} ({len(names)}): {shortened(names)}"
-            for what, names in (
-                ("images without a label", lone_images), ("labels without an image", lone_labels)
-            )
-            if names
-        ]  # fmt: skip
-        raise DataError(
-            "\n".join([f"files without a partner in {folder}", *lines]),
-            do="give both the same name (endings may differ), or move them away",
-        )
-    return [Item(stem, path, labels[stem]) for stem, path in images.items()]
-
-
-def listing(folder: Path) -> str:
-    return shortened(sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())) or "nothing"
-
-
-def shortened(names: list[str], most: int = 10) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
-def split_items(items: list[Any], split: SplitConfig) -> Splits:
-    """Deal out samples by the split's mode. Raises DataError when the numbers do not add up."""
-    if split.mode == "listed":
+    Raises DataError when the numbers do not add up.
+    """
+    split, mode = data.split, decide_mode(data)
+    if mode == "listed":
         return listed_split(items, split)
-    order = list(range(len(items)))
-    if split.mode == "random":
-        order = np.random.default_rng(split.seed).permutation(len(items)).tolist()
-    counts = part_counts(split, len(items))
+    if mode == "column":
+        return {part: [item for item in items if item.part == part] for part in PARTS}
+    units = grouped(items, split)
+    order = list(range(len(units)))
+    if mode == "random":
+        order = np.random.default_rng(split.seed).permutation(len(units)).tolist()
+    counts = part_counts(split, len(units))
     rest = [part for part, count in counts.items() if count is None]
     taken = sum(count for count in counts.values() if count is not None)
-    if len(rest) > 1 or taken > len(items):
+    if len(rest) > 1 or taken > len(units):
         asked = ", ".join(f"{part}={getattr(split, part)}" for part in PARTS)
+        there = f"{len(units)} {'images' if len(units) == len(items) else 'groups'}"
         raise DataError(
-            f"data.split asks for {asked}, but there are {len(items)} images",
+            f"data.split asks for {asked}, but there are {there}",
             allowed="counts that fit, one part at most may be 'rest'",
         )
     parts: Splits = {}
     start = 0
     for part in PARTS:
         count = counts[part]
-        stop = start + (len(items) - taken if count is None else count)
-        parts[part] = [items[i] for i in sorted(order[start:stop])]
+        stop = start + (len(units) - taken if count is None else count)
+        parts[part] = [item for i in sorted(order[start:stop]) for item in units[i]]
         start = stop
     return parts
+
+
+def grouped(items: list[Any], split: SplitConfig) -> list[list[Any]]:
+    """Samples that have to stay together, in the order of their first; without groups each is alone.
+
+    Raises DataError for names in which data.split.group finds nothing.
+    """
+    if split.group is None:
+        groups = [item.group or item.name for item in items]
+    else:
+        found = [re.search(split.group, item.name) for item in items]
+        lost = [item.name for item, match in zip(items, found, strict=True) if not match]
+        if lost:
+            raise DataError(f"data.split.group={split.group} finds nothing in {shortened(lost)}")
+        groups = [match[1] for match in found if match]
+    units: dict[str, list[Any]] = {}
+    for item, group in zip(items, groups, strict=True):
+        units.setdefault(group, []).append(item)
+    return list(units.values())
+
+
+def fold(parts: Splits, data: DataConfig) -> Splits:
+    """Train and val dealt out again: block number data.fold of data.folds validates, the others train."""
+    units = grouped([*parts["train"], *parts["val"]], data.split)
+    assert data.folds is not None
+    if len(units) < data.folds:
+        raise DataError(
+            f"data.folds is {data.folds}, but only {len(units)} images or groups can be dealt out"
+        )
+    units.sort(key=lambda unit: natural(unit[0].name))
+    order = np.arange(len(units))
+    if data.split.mode == "random":
+        order = np.random.default_rng(data.split.seed).permutation(len(units))
+    chosen = set(np.array_split(order, data.folds)[data.fold].tolist())
+    return {
+        "train": [item for i, unit in enumerate(units) if i not in chosen for item in unit],
+        "val": [item for i, unit in enumerate(units) if i in chosen for item in unit],
+        "test": parts["test"],
+    }
+
+
+def as_csv(parts: Splits, root: str | None) -> str:
+    """The split as a list that data=csv reads again: image,label,split,name,page,group."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "label", "split", "name", "page", "group"])
+    for part, items in parts.items():
+        for item in items:
+            files = ["", ""]
+            if isinstance(item, Item):
+                files = [
+                    Path(os.path.relpath(path, root or "")).as_posix() for path in (item.image, item.label)
+                ]
+            page = "" if getattr(item, "page", None) is None else item.page
+            writer.writerow([*files, part, item.name, page, item.group or ""])
+    return text.getvalue()
 
 
 def part_counts(split: SplitConfig, total: int) -> dict[str, int | None]:

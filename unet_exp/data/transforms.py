@@ -12,9 +12,11 @@ import numpy as np
 import torch
 
 from unet_exp.errors import DataError
+from unet_exp.schema import IGNORE
 
 Sample = dict[str, Any]
 Transform = Callable[[Sample, np.random.Generator], Sample]
+Statistic = float | Sequence[float] | str
 
 
 class Compose:
@@ -30,13 +32,25 @@ class Compose:
 
 
 class Normalization:
-    """input becomes (input - mean) / std; the label stays. Values in [0, 1], mean and std 0.5: [-1, 1]."""
+    """input becomes (input - mean) / std; the label stays. Values in [0, 1], mean and std 0.5: [-1, 1].
 
-    def __init__(self, mean: float = 0.5, std: float = 0.5) -> None:
-        self.mean, self.std = np.float32(mean), np.float32(std)
+    mean, std: a number, or one for each channel; "image" for those of each whole image, which the sample
+    brings with it under "mean" and "std" (an image of one value is only shifted).
+    """
+
+    def __init__(self, mean: Statistic = 0.5, std: Statistic = 0.5) -> None:
+        self.mean, self.std = mean, std
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        return {**sample, "input": (sample["input"] - self.mean) / self.std}
+        mean = sample["mean"] if self.mean == "image" else self.mean
+        std = sample["std"] if self.std == "image" else self.std
+        return {**sample, "input": normalized(sample["input"], mean, std)}
+
+
+def normalized(image: np.ndarray, mean: Any, std: Any) -> np.ndarray:
+    """(image - mean) / std in float32; mean and std: numbers, or one for each channel of H x W x C."""
+    shift, scale = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+    return np.asarray((image - shift) / np.where(scale == 0, np.float32(1), scale))
 
 
 class RandomFlip:
@@ -61,21 +75,42 @@ class RandomRotate90:
 
 
 class RandomCrop:
-    """A square of `size` pixels at a random place. Raises DataError for an image smaller than that."""
+    """A square of `size` pixels at a random place. Raises DataError for an image smaller than that.
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    foreground: share of crops that are placed around a pixel of a class other than 0, the classes of the
+    image equally often (Isensee et al., 2021, doi 10.1038/s41592-020-01008-z, take one third).
+    """
+
+    def __init__(self, size: int, foreground: float = 0.0) -> None:
+        self.size, self.foreground = size, foreground
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        height, width = sample["input"].shape[:2]
+        label = sample["label"][..., 0]
+        there = label[(label != 0) & (label != IGNORE)] if self.foreground else label[:0]
+        classes = np.unique(there)
+        points = {int(index): np.argwhere(label == index) for index in classes}
+        window = self.window(label.shape, rng, points)
+        return _both(sample, lambda array: array[window])
+
+    def window(
+        self, shape: tuple[int, ...], rng: np.random.Generator, points: dict[int, np.ndarray]
+    ) -> tuple[slice, slice]:
+        """Where to cut an image of this height and width. points: rows and columns of pixels of a class."""
+        height, width = shape
         if min(height, width) < self.size:
             raise DataError(
                 f"a crop of {self.size} pixels does not fit into an image of {height} x {width}",
                 do=f"set transform.train.crop.size to at most {min(height, width)}",
             )
-        top = int(rng.integers(height - self.size + 1))
-        left = int(rng.integers(width - self.size + 1))
-        return _both(sample, lambda array: array[top : top + self.size, left : left + self.size])
+        if self.foreground and rng.random() < self.foreground and points:
+            of_class = points[sorted(points)[int(rng.integers(len(points)))]]
+            row, column = of_class[int(rng.integers(len(of_class)))]
+            top = min(max(int(row) - int(rng.integers(self.size)), 0), height - self.size)
+            left = min(max(int(column) - int(rng.integers(self.size)), 0), width - self.size)
+        else:
+            top = int(rng.integers(height - self.size + 1))
+            left = int(rng.integers(width - self.size + 1))
+        return slice(top, top + self.size), slice(left, left + self.size)
 
 
 class ToTensor:

@@ -1,57 +1,164 @@
-"""Probabilities of single samples."""
+"""A trained run as one object that takes images: no config, no files, no Hydra."""
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-from tqdm import tqdm
+from torch import Tensor, nn
 
-from unet_exp.data.datasets import SegmentationDataset
+from unet_exp.data.formats import Source, read_window, row_blocks, to_unit
+from unet_exp.data.transforms import normalized
+from unet_exp.errors import DataError
+from unet_exp.inference import tiling
 from unet_exp.losses import class_probabilities
-from unet_exp.metrics.confusion import confusion, predict_classes, scores
-from unet_exp.models.unet import center_crop
+from unet_exp.models.sizes import nearest_sizes, output_size
+from unet_exp.models.unet import UNet
 from unet_exp.training.precision import Precision
+
+OTHER_DEPTH = 5  # networks that are not ours: sides are continued to a multiple of 32
+Colour = tuple[int, int, int]
+Write = Callable[[int, np.ndarray], None]
 
 
 @dataclass(frozen=True)
-class SampleResult:
-    """One sample as the network sees it. image H x W x C as the network gets it, label H x W, probability
-    H x W of class 1, all float32; dice: mean over the classes that occur in it."""
+class Predictor:
+    """Networks of one or several runs (an ensemble: their probabilities are averaged) and what they expect.
 
-    name: str
-    dice: float
-    image: np.ndarray
-    label: np.ndarray
-    probability: np.ndarray
+    mean, std: as Normalization has them ("image": of each whole image). threshold: class 1 of two is where
+    its probability is above. tile, overlap, batch, tta: see inference.tiling.
+    """
+
+    networks: list[nn.Module]
+    precision: Precision
+    classes: list[str]
+    palette: list[Colour]
+    channels: int
+    mean: Any
+    std: Any
+    logits_per_pixel: int
+    threshold: float = 0.5
+    tile: int = 1024
+    overlap: float = 0.25
+    batch: int = 1
+    tta: bool = False
+
+    def predict(self, image: np.ndarray) -> np.ndarray:
+        """Class indices uint8 H x W of an image H x W or H x W x C as it is stored (uint8, uint16, float).
+
+        Raises DataError for an image of other channels or values.
+        """
+        return self.classes_of(self.probabilities(image))
+
+    def probabilities(self, image: np.ndarray) -> np.ndarray:
+        """float32 K x H x W for K classes, summing to 1; image as in predict."""
+        array = image[..., np.newaxis] if image.ndim == 2 else image
+        result = np.empty((len(self.classes), *array.shape[:2]), np.float32)
+
+        def write(top: int, rows: np.ndarray) -> None:
+            result[:, top : top + rows.shape[1]] = rows
+
+        self.predict_rows(array, write)
+        return result
+
+    def classes_of(self, probabilities: np.ndarray) -> np.ndarray:
+        """Class indices uint8 H x W of probabilities K x H x W."""
+        if len(self.classes) == 2:
+            return np.asarray(probabilities[1] > self.threshold, np.uint8)
+        return np.asarray(probabilities.argmax(0), np.uint8)
+
+    def predict_rows(
+        self,
+        image: Source,
+        write: Write,
+        progress: Callable[[int], None] | None = None,
+        name: str = "the image",
+    ) -> None:
+        """Probabilities of an opened image, K x h x W from row `top` on, handed to write(top, rows) in order.
+
+        The image is read by windows and never held as a whole. Raises DataError.
+        """
+        if len(image.shape) != 3 or image.shape[2] != self.channels:
+            raise DataError(
+                f"{name} is an array of shape {tuple(image.shape)}",
+                allowed=f"height x width x {self.channels} channels, as the run was trained on",
+                do="convert it (grey or RGB, without alpha)",
+            )
+        mean, std = self.mean, self.std
+        if mean == "image":
+            mean, std = statistics_of(image, name)
+
+        def read(rows: slice, columns: slice) -> np.ndarray:
+            return normalized(to_unit(read_window(image, (rows, columns), name)), mean, std)
+
+        networks = [self.network(model) for model in self.networks]
+        size = (image.shape[0], image.shape[1])
+        options = self.tiling_options(size)
+        tiling.predict_tiles(
+            networks, read, size, write, batch=self.batch, tta=self.tta, progress=progress, **options
+        )
+
+    def network(self, model: nn.Module) -> tiling.Network:
+        """Tiles N x C x h x w to probabilities N x K x h x w, in the run's precision."""
+        model.eval()
+
+        def forward(tiles: Tensor) -> Tensor:
+            with torch.inference_mode(), self.precision.autocast():
+                logits = model(self.precision.to_device(tiles)).float()
+            return class_probabilities(logits)
+
+        return forward
+
+    def tiling_options(self, size: tuple[int, int]) -> dict[str, Any]:
+        """tile, overlap, margin, multiple and halo for an image of this height and width."""
+        model = self.networks[0]
+        if not isinstance(model, UNet):
+            multiple = 2**OTHER_DEPTH
+            tile = -(-self.tile // multiple) * multiple
+            return {"tile": tile, "overlap": self.overlap, "margin": 0, "multiple": multiple, "halo": 0}
+        depth, padding = model.depth, model.padding
+        tile = self.tile
+        if output_size(tile, depth, padding) is None:
+            tile = nearest_sizes(tile, depth, padding)[0]
+        radius = tiling.receptive_radius(depth, model.upsample, padding)
+        halo = min(radius, tile // 4)
+        return {"tile": tile, "overlap": self.overlap, "margin": tiling.unet_margin(depth, padding),
+                "multiple": 2**depth, "halo": halo}  # fmt: skip
+
+    def with_options(self, **options: Any) -> "Predictor":
+        """The same with other threshold, tile, overlap, batch or tta."""
+        return dataclasses.replace(self, **options)
 
 
-def extreme_samples(
-    model: nn.Module, dataset: SegmentationDataset, classes: list[str], precision: Precision, each: int
-) -> list[SampleResult]:
-    """The `each` worst and `each` best samples by Dice, worst first; all of them in a small set."""
-    ranked: list[SampleResult] = []
-    for index in tqdm(range(len(dataset)), "samples", leave=False, disable=None, delay=1.0):
-        ranked.append(predict_sample(model, dataset, index, classes, precision))
-        ranked.sort(key=lambda result: (result.dice, result.name))
-        if len(ranked) > 2 * each:
-            del ranked[each]  # neither among the worst nor among the best so far
-    return ranked
+def statistics_of(image: Source, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """mean and std of each channel of a whole image in the unit of to_unit, read by rows."""
+    count = image.shape[0] * image.shape[1]
+    sums, squares = np.zeros(image.shape[2]), np.zeros(image.shape[2])
+    for window in row_blocks(image.shape):
+        unit = to_unit(read_window(image, window, name)).astype(np.float64)
+        sums += unit.sum((0, 1))
+        squares += (unit**2).sum((0, 1))
+    mean = sums / count
+    return mean, np.sqrt(np.maximum(squares / count - mean**2, 0))
 
 
-def predict_sample(
-    model: nn.Module, dataset: SegmentationDataset, index: int, classes: list[str], precision: Precision
-) -> SampleResult:
-    model.eval()
-    sample = dataset[(0, index)]
-    with torch.inference_mode(), precision.autocast():
-        logits = model(precision.to_device(sample["input"][None])).float().cpu()
-    label, image = (center_crop(sample[k], logits.shape[-2], logits.shape[-1]) for k in ("label", "input"))
-    matrix = confusion(predict_classes(logits), label[None], len(classes))
-    return SampleResult(
-        name=dataset.samples.items[index].name,
-        dice=scores(matrix, classes)["dice"],
-        image=image.permute(1, 2, 0).numpy(),
-        label=label[0].numpy(),
-        probability=class_probabilities(logits)[0, 1].numpy(),
-    )
+# Okabe and Ito's colours for the colour-blind, then evenly bright ones; class 0 is black.
+COLOURS: list[Colour] = [
+    (0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0),
+    (204, 121, 167), (153, 153, 153), (255, 127, 127), (127, 255, 127), (127, 127, 255),
+]  # fmt: skip
+
+
+def palette(classes: int, colours: dict[int, Colour]) -> list[Colour]:
+    """A colour for each class: those of the label map where it has some, black and white for two classes."""
+    if colours:
+        return [colours.get(index, COLOURS[index % len(COLOURS)]) for index in range(classes)]
+    if classes == 2:
+        return [(0, 0, 0), (255, 255, 255)]
+    more = [
+        tuple(np.random.default_rng(index).integers(64, 256, 3).tolist())
+        for index in range(len(COLOURS), classes)
+    ]
+    return [*COLOURS[:classes], *more]

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+NAMES = ("dice", "iou", "precision", "recall")
+
 
 def predict_classes(logits: Tensor) -> Tensor:
     """Class indices N x 1 x H x W (int64) of logits N x C x H x W.
@@ -15,25 +17,67 @@ def predict_classes(logits: Tensor) -> Tensor:
 
 
 def confusion(prediction: Tensor, label: Tensor, classes: int) -> Tensor:
-    """Pixel counts, int64 classes x classes. prediction: integer, label: integer or float class indices."""
-    pairs = label.long() * classes + prediction
-    return torch.bincount(pairs.flatten(), minlength=classes**2).reshape(classes, classes)
+    """Pixel counts, int64 classes x classes. prediction: integer, label: integer or float class indices.
+
+    Pixels whose label is no class (255, ignored) are counted nowhere.
+    """
+    return confusion_per_image(prediction.reshape(1, -1), label.reshape(1, -1), classes)[0]
+
+
+def confusion_per_image(prediction: Tensor, label: Tensor, classes: int) -> Tensor:
+    """As confusion, for each image by itself: int64 N x classes x classes."""
+    # Ignored pixels fall into one more row, which is dropped.
+    rows = label.flatten(1).long().clamp(max=classes)
+    images = torch.arange(len(rows), device=rows.device)[:, None] * (classes + 1)
+    pairs = (images + rows) * classes + prediction.flatten(1)
+    counts = torch.bincount(pairs.flatten(), minlength=len(rows) * (classes + 1) * classes)
+    return counts.reshape(len(rows), classes + 1, classes)[:, :classes]
 
 
 def scores(matrix: Tensor, classes: list[str]) -> dict[str, float]:
-    """dice, iou (means over the classes that occur) and dice_<class>, iou_<class>.
+    """dice, iou, precision, recall (means over the classes that occur), and each as dice_<class>.
 
-    Dice = 2 TP / (2 TP + FP + FN), IoU = TP / (TP + FP + FN) per class. A class that is neither in
-    the labels nor in the predictions is nan and left out of the mean.
+    Dice = 2 TP / (2 TP + FP + FN), IoU = TP / (TP + FP + FN), precision = TP / (TP + FP), recall =
+    TP / (TP + FN), per class. A class that is neither in the labels nor in the predictions is nan and
+    left out of the means; one that is in only one of them scores 0, also where the fraction is 0 / 0.
     """
-    counts = matrix.double().cpu()
-    hit = counts.diag()
-    either = counts.sum(0) + counts.sum(1) - hit
-    values = {"dice": 2 * hit / (either + hit), "iou": hit / either}
-    means = {name: float(torch.nanmean(value)) for name, value in values.items()}
+    values = class_scores(matrix)
+    means = {name: float(torch.nanmean(values[name])) for name in NAMES}
     each = {
-        f"{name}_{label}": float(value[index])
-        for name, value in values.items()
-        for index, label in enumerate(classes)
+        f"{name}_{label}": float(values[name][index]) for name in NAMES for index, label in enumerate(classes)
     }
     return means | each
+
+
+def class_scores(matrix: Tensor) -> dict[str, Tensor]:
+    """Per class, float64 ... x classes, of matrices ... x classes x classes; nan where it does not occur."""
+    counts = matrix.double().cpu()
+    hit = counts.diagonal(dim1=-2, dim2=-1)
+    labelled, predicted = counts.sum(-1), counts.sum(-2)
+    either = labelled + predicted - hit
+    absent = torch.where(either == 0, torch.nan, 0.0)
+    values = {"dice": 2 * hit / (either + hit), "iou": hit / either,
+              "precision": hit / predicted, "recall": hit / labelled}  # fmt: skip
+    return {name: value.nan_to_num(nan=0.0) + absent for name, value in values.items()}
+
+
+def image_means(matrices: Tensor, classes: list[str]) -> dict[str, float]:
+    """image_dice, image_iou and image_dice_<class>: means over images, from N x classes x classes.
+
+    An image counts for a class where it occurs in its label or its prediction; an image that has
+    neither (all of it another class, or ignored) is left out of that class's mean, so an empty
+    prediction of an empty label is no score at all. image_dice: the mean over the classes first.
+    """
+    values = class_scores(matrices)
+    found = {
+        f"image_{name}": float(torch.nanmean(torch.nanmean(values[name], 1))) for name in ("dice", "iou")
+    }
+    for name in ("dice", "iou"):
+        mean = torch.nanmean(values[name], 0)
+        found |= {f"image_{name}_{label}": float(mean[index]) for index, label in enumerate(classes)}
+    return found
+
+
+def shown(value: float) -> str:
+    """Four digits, or 'absent' for a class that does not occur."""
+    return "absent" if value != value else f"{value:.4f}"

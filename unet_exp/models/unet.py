@@ -44,7 +44,7 @@ class UNet(nn.Module):
         ):
             if value not in allowed:
                 raise ModelError(f"{name} is {value!r}", allowed=", ".join(allowed))
-        self.in_channels, self.depth, self.padding = in_channels, depth, padding
+        self.in_channels, self.depth, self.padding, self.upsample = in_channels, depth, padding, upsample
         widths = [base_channels * 2**level for level in range(depth + 1)]
         self.first = DoubleConv(in_channels, widths[0], norm, padding)
         self.down = nn.ModuleList(Down(narrow, wide, norm, padding) for narrow, wide in pairwise(widths))

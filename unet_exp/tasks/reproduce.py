@@ -12,9 +12,10 @@ from unet_exp import compare, runs
 from unet_exp.config import MAY_CHANGE, check
 from unet_exp.errors import CheckpointError, ConfigError
 from unet_exp.saved import DECIDED, compose_saved, starts
-from unet_exp.schema import Config, ReproduceConfig
+from unet_exp.schema import Config
 from unet_exp.training import checkpoint
 from unet_exp.training.tables import Difference, Recorded, recorded
+from unet_exp.verbs import ReproduceConfig
 
 log = logging.getLogger("unet_exp")
 Train = Callable[[Config, Path, Path, Recorded, int], object]  # config, directory, origin, rows, last epoch

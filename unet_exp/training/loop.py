@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,7 @@ class Parts:
     val: Loader
     classes: list[str]
     logits_per_pixel: int
+    metrics: dict[str, Any]  # objects with update(prediction, label), compute() and reset(), for validation
 
     @property
     def evaluated(self) -> nn.Module:
@@ -132,21 +134,28 @@ def evaluate(model: nn.Module, parts: Parts, epoch: int, tracker: Tracker, stop:
     """Sums of the whole validation set; None if a signal came. Draws nothing from any random stream."""
     model.eval()
     sums, total, started = Sums(len(parts.classes)), len(parts.val), time.perf_counter()
+    for metric in parts.metrics.values():
+        metric.reset()
     with torch.inference_mode(), tracker.progress(parts.val.epoch(0), "val", epoch, total) as bar:
         for number, batch in enumerate(bar, start=1):
             image, label, logits, loss = forward(model, parts, batch)
             stop_if_not_finite(loss, f"in the validation of epoch {epoch}", batch, parts.val)
             sums.add(loss.item(), len(image), counts(logits, label, parts))
+            for metric in parts.metrics.values():
+                metric.update(predict_classes(logits).squeeze(1), label.squeeze(1).long())
             tracker.batch("val", epoch, number, total, sums.mean_loss())
             if tracker.wants_images("val", epoch, number):
                 tracker.images("val", epoch, number, total, image, label, logits)
             if stop.requested:
                 return None
+    sums.others = {name: float(metric.compute()) for name, metric in parts.metrics.items()}
     sums.seconds = time.perf_counter() - started
     return sums
 
 
-def forward(model: nn.Module, parts: Parts, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def forward(
+    model: Callable[[Tensor], Tensor], parts: Parts, batch: dict[str, Any]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Image, label, logits (fp32) and loss of one batch; the label is cut to the size of the logits."""
     image = parts.precision.to_device(batch["input"])
     label = parts.precision.to_device(batch["label"])

@@ -18,6 +18,7 @@ class Sums:
     samples: int = 0
     confusion: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
     seconds: float = 0.0
+    others: dict[str, float] = field(default_factory=dict)  # what the objects under `metrics` computed
 
     def __post_init__(self) -> None:
         if self.confusion.numel() == 0:
@@ -32,9 +33,10 @@ class Sums:
         return self.loss / max(self.samples, 1)
 
     def metrics(self, names: list[str]) -> dict[str, float]:
-        """loss, dice, iou, dice_<class>, iou_<class>, images_per_second."""
+        """loss, what metrics.confusion.scores gives, the other metrics, images_per_second."""
         speed = self.samples / self.seconds if self.seconds > 0 else float("nan")
-        return {"loss": self.mean_loss(), **scores(self.confusion, names), "images_per_second": speed}
+        found = scores(self.confusion, names)
+        return {"loss": self.mean_loss(), **found, **self.others, "images_per_second": speed}
 
 
 @dataclass

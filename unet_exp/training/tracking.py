@@ -19,7 +19,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from unet_exp import runs
-from unet_exp.metrics.confusion import predict_classes
+from unet_exp.metrics.confusion import NAMES, predict_classes, shown
 from unet_exp.schema import Config
 from unet_exp.training.state import State
 from unet_exp.training.tables import Recorded, Row, StepLog, as_text, read_table, write_table
@@ -35,9 +35,9 @@ def fn_tonumpy(x: Tensor) -> np.ndarray:
     return x.detach().float().cpu().numpy().transpose(0, 2, 3, 1)
 
 
-def fn_denorm(x: np.ndarray, mean: float, std: float) -> np.ndarray:
+def fn_denorm(x: np.ndarray, mean: Any, std: Any) -> np.ndarray:
     """The lecture's helper: undo Normalization."""
-    return x * std + mean
+    return np.asarray(x * np.asarray(std) + np.asarray(mean))
 
 
 def fn_class(logits: Tensor) -> Tensor:
@@ -57,11 +57,12 @@ class Tracker:
     """
 
     def __init__(
-        self, run_dir: Path, config: Config, state: State, denorm: tuple[float, float],
+        self, run_dir: Path, config: Config, state: State, denorm: tuple[Any, Any],
         expected: Recorded | None = None,
     ) -> None:  # fmt: skip
         trainer = config.trainer
         self.metrics_path, self.timing_path = run_dir / runs.METRICS, run_dir / runs.TIMING
+        self.others = list(config.metrics)
         self.classes, self.epochs, self.denorm = config.data.classes, config.epochs, denorm
         self.log_every, self.images_every = trainer.log_every, trainer.images_every
         self.images_max, self.images_each_batch = trainer.images_max, trainer.images_each_batch
@@ -79,8 +80,8 @@ class Tracker:
         }
 
     def columns(self) -> list[str]:
-        each = [f"{metric}_{name}" for metric in ("dice", "iou") for name in self.classes]
-        return ["epoch", "step", "split", "loss", "dice", "iou", *each, "lr"]
+        each = [f"{metric}_{name}" for metric in NAMES for name in self.classes]
+        return ["epoch", "step", "split", "loss", *NAMES, *each, *self.others, "lr"]
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -131,7 +132,7 @@ class Tracker:
         most = None if self.images_each_batch else self.images_max
         highest = max(len(self.classes) - 1, 1)
         pictures = {
-            "label": fn_tonumpy(label[:most]) / highest,
+            "label": np.minimum(fn_tonumpy(label[:most]), highest) / highest,
             "input": picture(fn_denorm(fn_tonumpy(image[:most]), *self.denorm)),
             "output": fn_tonumpy(fn_class(logits[:most])) / highest,
         }
@@ -155,14 +156,15 @@ class Tracker:
     ) -> None:
         """A row of metrics.csv and of timing.csv; the same numbers as TensorBoard scalars at this epoch."""
         row = {**metrics, "epoch": epoch, "step": step, "split": split, "lr": lr, "seconds": seconds}
-        self.rows.append({name: as_text(row[name]) for name in self.columns()})
+        self.rows.append({name: as_text(row.get(name, "")) for name in self.columns()})
         self.timing.append({name: as_text(row[name]) for name in TIMING_COLUMNS})
         if self.expected is not None:
             there = self.expected.metrics.get((split, epoch))
             self.expected.meet(f"epoch {epoch}, {split}, in the scores", there, self.rows[-1])
         with self.writing():
-            for tag in TENSORBOARD_SCALARS:
-                self.writers[split].add_scalar(tag, row[tag], epoch)
+            for tag in (*TENSORBOARD_SCALARS, *self.others):
+                if tag in row:
+                    self.writers[split].add_scalar(tag, row[tag], epoch)
 
     def end_epoch(
         self, epoch: int, train: dict[str, float], val: dict[str, float] | None, lr: float, best: bool
@@ -173,10 +175,12 @@ class Tracker:
         with self.writing():
             for events in self.writers.values():
                 events.flush()
-        shown = "" if val is None else f" val {val['loss']:.4f} dice {val['dice']:.4f} iou {val['iou']:.4f}"
+        of_val = "" if val is None else (
+            f" val {val['loss']:.4f} dice {shown(val['dice'])} iou {shown(val['iou'])}"
+        )  # fmt: skip
         log.info(  # within 80 columns
             "epoch %d/%d train %.4f%s lr %.1e %.0f img/s%s",
-            epoch, self.epochs, train["loss"], shown, lr, train["images_per_second"], " *" if best else "",
+            epoch, self.epochs, train["loss"], of_val, lr, train["images_per_second"], " *" if best else "",
         )  # fmt: skip
 
     def hparams(self, config: Config) -> None:

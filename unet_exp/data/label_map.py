@@ -1,0 +1,87 @@
+"""The label map: which file value is which class. Without numpy, so that a config can be checked by it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from unet_exp.errors import DataError
+from unet_exp.schema import IGNORE, DataConfig
+
+IGNORED = "ignore"  # the class name that data.label_map gives to values that count nowhere
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """File value -> class index. values: 128 for grey files, 0xff0000 for colour files.
+
+    both_ways: without data.label_map two classes are 0 and 1, or 0 and 255, not mixed in a file.
+    """
+
+    classes: list[str]
+    values: dict[int, int]
+    colours: bool
+    both_ways: bool
+
+
+BINARY = LabelMap(["background", "foreground"], {0: 0, 1: 1, 255: 1}, colours=False, both_ways=True)
+
+
+def label_map(data: DataConfig) -> LabelMap:
+    """The map of a config: data.label_map, or without it the indices themselves. Raises DataError."""
+    if data.label_map is None:
+        if len(data.classes) == 2:
+            return LabelMap(data.classes, BINARY.values, colours=False, both_ways=True)
+        return LabelMap(data.classes, {i: i for i in range(len(data.classes))}, False, False)
+    problems = map_problems(data.label_map, data.classes)
+    if problems:
+        raise DataError("\n".join(f"data.label_map {problem}" for problem in problems))
+    keys = [parse_value(key) for key in data.label_map]
+    names = [*data.classes, IGNORED]
+    indices = [IGNORE if name == IGNORED else names.index(name) for name in map(str, data.label_map.values())]
+    values = {packed(key): index for key, index in zip(keys, indices, strict=True)}
+    return LabelMap(data.classes, values, isinstance(keys[0], tuple), both_ways=False)
+
+
+def map_problems(node: Any, classes: list[str]) -> list[str]:
+    """What is wrong with data.label_map, each in words that follow its name."""
+    if not isinstance(node, Mapping) or not node:
+        return [
+            f"is {node!r}; allowed: file value: class name, such as {{0: {classes[0]}, 255: {classes[-1]}}}"
+        ]
+    problems = []
+    keys = {key: parse_value(key) for key in node}
+    for key, value in keys.items():
+        if value is None:
+            problems.append(
+                f"has the value {key!r}; allowed: a whole number, or a colour as 255-0-0 or '#ff0000'"
+            )
+    if len({isinstance(value, tuple) for value in keys.values()}) > 1:
+        problems.append("mixes grey values and colours; use one kind")
+    named = [str(name) for name in node.values()]
+    allowed = [*classes, IGNORED]
+    problems += [
+        f"names the class {name!r}; allowed: {', '.join(allowed)}" for name in named if name not in allowed
+    ]
+    missing = [name for name in classes if name not in named]
+    if missing:
+        problems.append(f"gives no value to {', '.join(missing)}")
+    return problems
+
+
+def parse_value(key: Any) -> int | tuple[int, ...] | None:
+    """128, '128', '255-0-0', '255,0,0' or '#ff0000' as a number or three; None for anything else."""
+    text = str(key).strip()
+    if re.fullmatch(r"-?\d+", text):
+        return int(text)
+    if re.fullmatch(r"#[0-9a-fA-F]{6}", text):
+        return tuple(bytes.fromhex(text[1:]))
+    if re.fullmatch(r"\d{1,3}([-, ]+\d{1,3}){2}", text):
+        colour = tuple(int(part) for part in re.split(r"[-, ]+", text))
+        return colour if max(colour) < 256 else None
+    return None
+
+
+def packed(value: int | tuple[int, ...] | None) -> int:
+    assert value is not None
+    return (value[0] << 16 | value[1] << 8 | value[2]) if isinstance(value, tuple) else value

@@ -1,0 +1,202 @@
+"""What the machine and the data decide of a config: every "auto", the samples, weights and statistics."""
+
+import dataclasses
+import logging
+import math
+import os
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unet_exp.data.datasets import Samples, check_batches, load_samples, refuse_duplicates
+from unet_exp.data.inspect import mean_and_std
+from unet_exp.data.items import Item
+from unet_exp.data.label_map import label_map
+from unet_exp.data.loaders import EpochBatches
+from unet_exp.data.splits import Splits, decide_mode, find_splits
+from unet_exp.errors import ConfigError, DataError
+from unet_exp.fitting import allowed_heads
+from unet_exp.inference.predictor import Colour, palette
+from unet_exp.schema import IGNORE, Config
+from unet_exp.training import precision
+
+log = logging.getLogger("unet_exp")
+RARE = 0.001  # share of the training pixels below which a class is warned about
+
+
+def decide_machine(config: Config) -> Config:
+    """Replace the 'auto' of device, precision, memory format, threads and mode by what this machine has."""
+    device = precision.decide_device(config.device)
+    trainer = dataclasses.replace(
+        config.trainer,
+        precision=precision.decide_precision(config.trainer.precision, device),
+        channels_last=precision.decide_channels_last(config.trainer.channels_last, device),
+        mode={"auto": "min" if config.trainer.monitor == "loss" else "max"}.get(
+            config.trainer.mode, config.trainer.mode
+        ),
+    )
+    return dataclasses.replace(
+        config, device=str(device), threads=precision.decide_threads(config.threads), trainer=trainer
+    )
+
+
+def find_items(config: Config) -> Splits:
+    """Which samples train and validate, nothing of them read yet. Raises DataError."""
+    splits = find_splits(config.data)
+    overfit = config.trainer.overfit_samples
+    if overfit is not None:
+        splits["train"] = splits["val"] = splits["train"][:overfit]
+    return splits
+
+
+def data_files(config: Config, splits: Splits) -> dict[str, Path]:
+    """The files of the train and val items, named PART/PATH relative to data.root; drawn items have none."""
+    return {
+        f"{part}/{Path(os.path.relpath(path, config.data.root or '')).as_posix()}": path
+        for part in ("train", "val")
+        for item in splits[part]
+        if isinstance(item, Item)
+        for path in (item.image, item.label)
+    }
+
+
+def read_data(config: Config, splits: Splits) -> dict[str, Samples]:
+    """The samples of train and val, every file read and checked. Raises DataError."""
+    overfit = config.trainer.overfit_samples
+    labels, cache = label_map(config.data), (config.data.cache, config.data.cache_limit_mb)
+    data = {
+        "train": load_samples(splits["train"], "train", *cache, labels),
+        "val": load_samples(splits["val"], "val", *cache, labels, config.data.window),
+    }
+    if data["train"].channels != data["val"].channels:
+        raise DataError(
+            f"train images have {data['train'].channels} channels, val images have {data['val'].channels}",
+            do="save all of them as grey or all as RGB",
+        )
+    if overfit is None:
+        refuse_duplicates(data)
+    warn_of_rare_classes(data, config.data.classes)
+    crop = config.transform["train"].get("crop", {}).get("size") if overfit is None else None
+    check_batches(data["train"], "train", config.batch_size, crop)
+    return data
+
+
+def pixels_of(samples: Samples) -> list[int]:
+    """Pixels of each class in a split."""
+    # An image that is cut into windows counts once.
+    each = [facts.pixels for item, facts in zip(samples.items, samples.facts, strict=True)
+                if item.window is None or (item.window[0] == 0 and item.window[2] == 0)]  # fmt: skip
+    return [int(count) for count in sum(each, np.zeros(256, np.int64))[: len(samples.labels.classes)]]
+
+
+def warn_of_rare_classes(data: dict[str, Samples], classes: list[str]) -> None:
+    """One line for each class that has under 0.1 % of the training pixels, or none in a split."""
+    for part, samples in data.items():
+        pixels = pixels_of(samples)
+        for name, count in zip(classes, pixels, strict=True):
+            share = count / max(sum(pixels), 1)
+            if not count:
+                end = "it can't be learnt" if part == "train" else "its scores will be nan"
+                log.warning("class %s is absent from %s: %s", name, part, end)
+            elif part == "train" and share < RARE:
+                log.warning(
+                    "class %s has only %.3f %% of the training pixels; loss.class_weights=median_frequency, "
+                    "loss=ce_dice or transform.train.crop.foreground=0.33 help", name, 100 * share,
+                )  # fmt: skip
+
+
+def decide_from_data(config: Config, data: dict[str, Samples]) -> Config:
+    """Replace what the data answers: channels, workers, cache, split, and the schedule's total_steps."""
+    model = dict(config.model)
+    channels = {"in_channels": data["train"].channels, "out_channels": allowed_heads(config)[0]}
+    for key, value in channels.items():
+        if model.get(key) == "auto":
+            model[key] = value
+    if model.get("in_channels", channels["in_channels"]) != channels["in_channels"]:
+        raise ConfigError(
+            f"model.in_channels is {model['in_channels']}, but the images have {channels['in_channels']}",
+            do="model.in_channels=auto",
+        )
+    workers = config.num_workers
+    if workers == "auto":
+        in_ram = all(samples.pairs is not None for samples in data.values())
+        workers = 0 if in_ram else min(2, precision.decide_threads("auto"))
+    batches = EpochBatches(
+        len(data["train"].items), config.batch_size, 0, False, config.trainer.limit_train_batches
+    )
+    steps = config.epochs
+    if config.scheduler["interval"] == "step":
+        steps *= math.ceil(len(batches) / config.trainer.accumulate)
+    words = {"total_steps": steps, "monitor_mode": config.trainer.mode}
+    scheduler = {
+        key: words.get(value, value) if isinstance(value, str) else value
+        for key, value in config.scheduler.items()
+    }
+    cache = "ram" if data["train"].pairs is not None else "none"
+    split = dataclasses.replace(config.data.split, mode=decide_mode(config.data))
+    return dataclasses.replace(
+        config,
+        model=model,
+        num_workers=workers,
+        scheduler=scheduler,
+        loss=with_weights(config, pixels_of(data["train"])),
+        transform=with_statistics(config, data["train"]),
+        data=dataclasses.replace(config.data, cache=cache, split=split),
+    )
+
+
+def with_weights(config: Config, pixels: list[int]) -> dict[str, Any]:
+    """The loss with numbers in place of inverse, median_frequency and auto, from the training pixels.
+
+    inverse: 1 / frequency, scaled to a mean of 1 over the classes that occur; median_frequency: median
+    frequency / frequency (Eigen and Fergus, 2015, arXiv:1411.4734). A class without pixels gets 0.
+    """
+    loss = dict(config.loss)
+    frequency = [count / max(sum(pixels), 1) for count in pixels]
+    there = [value for value in frequency if value > 0]
+    if loss.get("class_weights") in ("inverse", "median_frequency"):
+        top = statistics.median(there) if loss["class_weights"] == "median_frequency" else 1.0
+        weights = [top / value if value else 0.0 for value in frequency]
+        if loss["class_weights"] == "inverse":
+            weights = [weight * len(there) / sum(weights) for weight in weights]
+        loss["class_weights"] = [round(weight, 6) for weight in weights]
+    if loss.get("pos_weight") == "auto":
+        if not all(pixels):
+            raise DataError(
+                "loss.pos_weight=auto needs both classes in the training images", do="give a number"
+            )
+        loss["pos_weight"] = round(pixels[0] / pixels[1], 6)
+    return loss
+
+
+def with_statistics(config: Config, train: Samples) -> dict[str, Any]:
+    """The transforms with the training images' mean and std in place of the word train."""
+    words = dict(zip(("mean", "std"), mean_and_std(train.facts), strict=True))
+
+    def decided(step: dict[str, Any]) -> dict[str, Any]:
+        return step | {k: [round(float(v), 6) for v in words[k]] for k in words if step.get(k) == "train"}
+
+    parts = {part: {name: decided(step) for name, step in config.transform[part].items()}
+             for part in ("train", "eval")}  # fmt: skip
+    channels = train.channels
+    for step in parts["eval"].values():
+        for key in ("mean", "std"):
+            if isinstance(step.get(key), list) and len(step[key]) not in (1, channels):
+                raise ConfigError(
+                    f"transform.{key} has {len(step[key])} numbers, but the images have {channels} channels",
+                    allowed="one number, or one per channel",
+                )
+    return {**config.transform, **parts}
+
+
+def palette_of(config: Config) -> list[Colour]:
+    """A colour for each class: those of the label map where it is one of colours."""
+    labels = label_map(config.data)
+    colours = {
+        index: (value >> 16, value >> 8 & 255, value & 255)
+        for value, index in reversed(labels.values.items())
+        if labels.colours and index != IGNORE
+    }
+    return palette(len(config.data.classes), colours)

@@ -1,0 +1,96 @@
+"""A finished run read back: its config as it ran, its weights, and a Predictor made of them."""
+
+import dataclasses
+import logging
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from unet_exp import build, compare, prepare, runs
+from unet_exp.config import check_values
+from unet_exp.errors import CheckpointError
+from unet_exp.fitting import allowed_heads
+from unet_exp.inference.predictor import Predictor
+from unet_exp.saved import starts
+from unet_exp.schema import Config
+from unet_exp.training import checkpoint, precision
+
+log = logging.getLogger("unet_exp")
+WEIGHTS = ("best", "last")
+
+
+def load_run(run_dir: str | Path, device: str = "auto", weights: str = "best") -> Predictor:
+    """A trained run as a Predictor: load_run(DIR).predict(image). weights: best or last.
+
+    Raises CheckpointError for what is no finished run.
+    """
+    path = Path(run_dir).expanduser()
+    config = run_config(path, device)
+    return predictor_of(config, [load_model(config, path, weights)])
+
+
+def load_ensemble(run_dirs: list[Path], device: str, weights: str) -> Predictor:
+    """Several runs of the same classes as one Predictor. Raises CheckpointError if they differ in these."""
+    configs = [run_config(path, device) for path in run_dirs]
+    for path, config in zip(run_dirs, configs, strict=True):
+        for what in ("classes", "label_map"):
+            if getattr(config.data, what) != getattr(configs[0].data, what):
+                raise CheckpointError(
+                    f"{path} and {run_dirs[0]} differ in data.{what}", do="use runs of one kind"
+                )
+        if build.normalization(config) != build.normalization(configs[0]):
+            log.warning("%s was trained with another normalisation than %s", path, run_dirs[0])
+    networks = [load_model(config, path, weights) for config, path in zip(configs, run_dirs, strict=True)]
+    return predictor_of(configs[0], networks)
+
+
+def run_config(run_dir: Path, device: str = "auto") -> Config:
+    """config_resolved.yaml, checked, on this machine's device; data.root as the run's own start meant it."""
+    if not runs.is_run(run_dir):
+        raise CheckpointError(
+            f"{run_dir} is no run directory: {runs.SAVED_CONFIG} is missing",
+            allowed="a directory that a run made, such as outputs/DATE/TIME",
+        )
+    if not (run_dir / runs.RESOLVED_CONFIG).exists():
+        raise CheckpointError(f"{run_dir} never trained: {runs.RESOLVED_CONFIG} is missing")
+    values = compare.resolved(run_dir)
+    root = values["data"]["root"]
+    # Whether the data is still there is not asked by predictions.
+    config = check_values({**values, "data": {**values["data"], "root": "." if root else None}})
+    if root:
+        root = str(Path(starts(run_dir)[-1]["start_dir"]) / root)
+    trainer = config.trainer
+    here = precision.decide_device(device)
+    if here.type != torch.device(config.device).type:
+        trainer = dataclasses.replace(trainer, precision="auto", channels_last="auto")
+    data = dataclasses.replace(config.data, root=root)
+    return prepare.decide_machine(dataclasses.replace(config, device=str(here), data=data, trainer=trainer))
+
+
+def load_model(config: Config, run_dir: Path, weights: str) -> nn.Module:
+    """The network of a run with its weights (the moving average where there is one), on its device."""
+    path = run_dir / runs.CHECKPOINTS / {"best": checkpoint.BEST, "last": checkpoint.LAST}[weights]
+    contents = checkpoint.load(path)
+    place = precision_of(config)
+    model: nn.Module = build.build(config.model, "model")
+    checkpoint.load_weights(model, checkpoint.weights_of(contents), path)
+    model = model.to(place.device).eval()
+    if place.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
+
+
+def precision_of(config: Config) -> precision.Precision:
+    trainer = config.trainer
+    return precision.Precision(torch.device(config.device), trainer.precision, bool(trainer.channels_last))
+
+
+def predictor_of(config: Config, networks: list[nn.Module]) -> Predictor:
+    mean, std = build.normalization(config)
+    return Predictor(
+        networks=networks, precision=precision_of(config), classes=config.data.classes,
+        palette=prepare.palette_of(config),
+        channels=int(config.model["in_channels"]), mean=mean, std=std,
+        logits_per_pixel=allowed_heads(config)[0],
+    )  # fmt: skip

@@ -1,0 +1,83 @@
+"""The keys of each task=VERB, as schema.py has those of training. Standard library only."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from unet_exp.schema import knob
+
+
+@dataclass
+class ReproduceConfig:
+    """task=reproduce"""
+
+    run: str = knob("???", "the run directory to replay", path=True)
+    until_epoch: int | None = knob(None, "compare only this many epochs", minimum=1)
+
+
+@dataclass
+class DataRootConfig:
+    """data of task=evaluate"""
+
+    root: str | None = knob(None, "another folder of the same layout; null: the one of the run", path=True)
+
+
+@dataclass
+class EvaluateConfig:
+    """task=evaluate"""
+
+    run: str = knob("???", "the run directory to score", path=True)
+    split: str = knob("val", "which samples", choices=["train", "val", "test", "all"])
+    data: DataRootConfig = field(default_factory=DataRootConfig)
+    weights: str = knob("best", "best.pt or last.pt", choices=["best", "last"])
+    tta: bool = knob(False, "mean over the eight symmetries of a square")
+    em: bool | str = knob(
+        "auto", "V-Rand and V-Info of the ISBI 2012 challenge; auto: where class 0 of two is a membrane",
+        choices=["auto", True, False],
+    )  # fmt: skip
+    worst: int = knob(6, "how many of the worst samples are drawn", minimum=0)
+    output: str | None = knob(None, "where to; null: RUN_DIR/evaluation/SPLIT", path=True)
+    device: str = knob("auto", "auto, cpu, cuda, cuda:N or mps")
+
+
+@dataclass
+class PredictConfig:
+    """task=predict"""
+
+    run: str = knob("???", "a run directory, or several with commas between, whose mean is taken", path=True)
+    input: str = knob("???", "an image, a folder, or a pattern with * and ?", path=True)
+    output: str = knob("???", "the folder for the predictions", path=True)
+    weights: str = knob("best", "best.pt or last.pt", choices=["best", "last"])
+    tta: bool = knob(False, "mean over the eight symmetries of a square")
+    threshold: float = knob(
+        0.5, "two classes: class 1 is where its probability is above", minimum=0.0, below=1.0
+    )
+    probabilities: Any = knob(
+        "auto", "maps of class 1 as tif: float32 (true), uint16, false; auto: float32 for nets of one logit",
+        choices=["auto", True, False, "float32", "uint16"],
+    )  # fmt: skip
+    visible: bool = knob(True, "masks in the colours of the palette, in visible/")
+    overlays: bool = knob(True, "the image with the borders of the classes, in overlays/")
+    tile: int = knob(1024, "side of a tile in pixels, for images larger than that", minimum=32)
+    overlap: float = knob(
+        0.25, "least share of a tile that neighbours have in common", minimum=0.0, below=0.9
+    )
+    batch_size: int = knob(1, "tiles in a forward pass", minimum=1)
+    overwrite: bool = knob(False, "also images that have a mask in output already")
+    device: str = knob("auto", "auto, cpu, cuda, cuda:N or mps")
+
+
+@dataclass
+class ExportConfig:
+    """task=export"""
+
+    run: str = knob("???", "the run directory to export", path=True)
+    output: str | None = knob(None, "the .onnx file; null: RUN_DIR/export/model.onnx", path=True)
+    weights: str = knob("best", "best.pt or last.pt", choices=["best", "last"])
+
+
+VERBS: dict[str, type] = {
+    "reproduce": ReproduceConfig,
+    "evaluate": EvaluateConfig,
+    "predict": PredictConfig,
+    "export": ExportConfig,
+}
