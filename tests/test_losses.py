@@ -10,7 +10,7 @@ from scipy.special import softmax
 from sklearn.metrics import f1_score, log_loss
 from torch import Tensor, nn
 
-from unet_exp.losses import CEDiceLoss, CrossEntropyLoss, DiceLoss, class_probabilities
+from unet_exp.losses import CEDiceLoss, CELoss, CrossEntropyLoss, DiceLoss, class_probabilities
 
 
 @pytest.fixture(autouse=True)
@@ -165,3 +165,37 @@ def test_gradient_is_the_slope(loss: nn.Module, heads: int) -> None:
     assert logits.grad is not None
     assert logits.grad.abs().max() > 1e-3
     torch.testing.assert_close(logits.grad, slope, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+@pytest.mark.parametrize("kind", [CELoss, DiceLoss, CEDiceLoss])
+def test_ignored_pixels_are_as_if_they_were_not_there(kind: type[nn.Module], heads: int) -> None:
+    logits, label = random_problem(max(2, heads))
+    marked = label.clone()
+    marked[:, :, 2:] = 255.0
+    logits.requires_grad_()
+    loss = kind()(logits, marked)
+    torch.testing.assert_close(loss, kind()(logits[:, :, :2], label[:, :, :2]))
+    loss.backward()
+    assert logits.grad is not None
+    assert logits.grad[:, :, :2].abs().min() > 0
+    assert not logits.grad[:, :, 2:].any()
+    nothing = kind()(logits, torch.full_like(label, 255.0))
+    assert torch.isfinite(nothing)
+
+
+def test_class_weights_and_pos_weight_are_torchs() -> None:
+    logits, label = random_problem(4)
+    weights = [0.2, 1.0, 3.0, 0.0]
+    expected = F.cross_entropy(logits, label.squeeze(1).long(), weight=torch.tensor(weights))
+    torch.testing.assert_close(CELoss(weights)(logits, label), expected)
+    torch.testing.assert_close(CrossEntropyLoss(weights)(logits, label), expected)
+    assert CELoss()(logits, label) != pytest.approx(expected.item(), rel=0.01)
+    logits, label = random_problem(2)
+    expected = F.binary_cross_entropy_with_logits(logits, label, pos_weight=torch.tensor(3.0))
+    torch.testing.assert_close(CELoss(pos_weight=3.0)(logits, label), expected)
+    two = torch.cat([torch.zeros_like(logits), logits], dim=1)
+    weighted = F.cross_entropy(two, label.squeeze(1).long(), weight=torch.tensor([1.0, 4.0]))
+    torch.testing.assert_close(CELoss([1.0, 4.0])(logits, label), weighted)
+    mixed = CEDiceLoss(0.25, 1.0, None, 3.0)(logits, label)
+    torch.testing.assert_close(mixed, 0.75 * expected + 0.25 * DiceLoss()(logits, label))

@@ -389,6 +389,20 @@ def test_predictions_of_any_size_are_those_of_the_whole_image(membranes: Path, t
         assert np.array_equal(predictor.predict(image), (one[1] > 0.5).astype(np.uint8))
 
 
+def test_statistics_are_of_the_whole_image_and_not_of_its_tiles(tmp_path: Path) -> None:
+    """A network that hands its input through shows by what it was normalised."""
+    split = ["data.split.train=2", "data.split.val=1", "data.split.test=0", "data.size=32"]
+    run_dir = train(tmp_path / "run", *split, "transform.mean=image", "transform.std=image")
+    predictor = unet_exp.load_run(run_dir, "cpu").with_options(tile=64)
+    predictor.networks[0] = torch.nn.Identity()
+    image = np.zeros((256, 256), np.uint8)
+    image[:, 200:] = 100
+    found = predictor.probabilities(image)[1]
+    unit = image / 255
+    expected = 1 / (1 + np.exp(-(unit - unit.mean()) / unit.std()))
+    assert np.abs(found - expected).max() < 1e-4
+
+
 def test_what_is_done_is_skipped_and_a_broken_file_is_only_itself(
     membranes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

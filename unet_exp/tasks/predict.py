@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,10 +66,11 @@ def predict(options: PredictConfig) -> None:
     runs.make_directory(output)
     remember_settings(options, kind, output)
     failed, done, skipped = [], 0, 0
+    stems = Counter(path.stem for path in paths)
     with logging_redirect_tqdm(tqdm_class=tqdm), tqdm(paths, "predicting", disable=None, ncols=79) as bar:
         for path in bar:
             try:
-                for job in jobs_of(path, paths):
+                for job in jobs_of(path, stems):
                     if not options.overwrite and finished(output, job):
                         skipped += 1
                         continue
@@ -119,20 +121,20 @@ def find_images(text: str) -> list[Path]:
             f"input={text} holds no image",
             allowed=f"a file, folder or pattern of {', '.join(IMAGE_SUFFIXES)}",
         )
+    names = Counter(one.name for one in found)
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise DataError(f"{twice[0]} lies in several folders of input={text}", do="predict them one by one")
     return sorted(found, key=lambda one: natural(str(one)))
 
 
-def jobs_of(path: Path, paths: list[Path]) -> list[Job]:
+def jobs_of(path: Path, stems: Counter[str]) -> list[Job]:
     """One for each page; the name is the file's without its ending, unless two files share that."""
-    alone = sum(other.stem == path.stem for other in paths) == 1
-    if not alone and sum(other.name == path.name for other in paths) > 1:
-        raise DataError(f"{path}: another input has the same name", do="predict their folders one by one")
-    name = path.stem if alone else path.name
+    name = path.stem if stems[path.stem] == 1 else path.name
     pages = count_pages(path) if path.suffix.lower() in TIFF and path.is_file() else 1
-    return [
-        Job(path, page if pages > 1 else None, f"{name}_{page:03d}" if pages > 1 else name)
-        for page in range(pages)
-    ]
+    if pages == 1:
+        return [Job(path, None, name)]
+    return [Job(path, page, f"{name}_{page:03d}") for page in range(pages)]
 
 
 def finished(output: Path, job: Job) -> bool:
