@@ -54,6 +54,7 @@ def train(
     with signals.deferred():
         from unet_exp import build, prepare
         from unet_exp.data import fingerprint, splits
+        from unet_exp.data.label_map import label_map, palette
         from unet_exp.training import checkpoint, determinism
         from unet_exp.training.loop import fit, is_finished
         from unet_exp.training.resume import restore
@@ -137,7 +138,7 @@ def train(
     if replay is None:
         from unet_exp import report  # matplotlib takes half a second, so only now
 
-        report.draw_run(run_dir, config, parts, state.best_epoch, denorm, prepare.palette_of(config))
+        report.draw_run(run_dir, config, parts, state.best_epoch, denorm, palette(label_map(config.data)))
         say_where(run_dir, config, state)
     runs.write_status(run_dir, "finished", **facts)
     return math.nan if state.best_metric is None else state.best_metric

@@ -18,8 +18,7 @@ from unet_exp.data.loaders import EpochBatches
 from unet_exp.data.splits import Splits, decide_mode, find_splits
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.fitting import allowed_heads
-from unet_exp.inference.predictor import Colour, palette
-from unet_exp.schema import IGNORE, Config
+from unet_exp.schema import Config
 from unet_exp.training import precision
 
 log = logging.getLogger("unet_exp")
@@ -189,14 +188,3 @@ def with_statistics(config: Config, train: Samples) -> dict[str, Any]:
                     allowed="one number, or one per channel",
                 )
     return {**config.transform, **parts}
-
-
-def palette_of(config: Config) -> list[Colour]:
-    """A colour for each class: those of the label map where it is one of colours."""
-    labels = label_map(config.data)
-    colours = {
-        index: (value >> 16, value >> 8 & 255, value & 255)
-        for value, index in reversed(labels.values.items())
-        if labels.colours and index != IGNORE
-    }
-    return palette(len(config.data.classes), colours)

@@ -13,8 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from unet_exp import runs
+from unet_exp.data.label_map import Colour
 from unet_exp.data.transforms import Sample
-from unet_exp.inference.predictor import Colour
 from unet_exp.inference.samples import SampleResult, extreme_samples
 from unet_exp.schema import IGNORE, Config
 from unet_exp.training import checkpoint

@@ -8,6 +8,12 @@ from typing import Any
 from unet_exp.errors import DataError
 from unet_exp.schema import IGNORE, DataConfig
 
+Colour = tuple[int, int, int]
+# Black, then Okabe and Ito's colours, which the colour-blind can tell apart, then four more.
+COLOURS: list[Colour] = [
+    (0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0),
+    (204, 121, 167), (153, 153, 153), (255, 127, 127), (127, 255, 127), (127, 127, 255),
+]  # fmt: skip
 IGNORED = "ignore"  # the class name that data.label_map gives to values that count nowhere
 
 
@@ -85,3 +91,15 @@ def parse_value(key: Any) -> int | tuple[int, ...] | None:
 def packed(value: int | tuple[int, ...] | None) -> int:
     assert value is not None
     return (value[0] << 16 | value[1] << 8 | value[2]) if isinstance(value, tuple) else value
+
+
+def palette(labels: LabelMap) -> list[Colour]:
+    """A colour for each class: those of a map of colours, black and white for two classes, else fixed."""
+    count = len(labels.classes)
+    if labels.colours:
+        named = {index: value for value, index in reversed(labels.values.items())}
+        return [(named[i] >> 16, named[i] >> 8 & 255, named[i] & 255) for i in range(count)]
+    if count == 2:
+        return [(0, 0, 0), (255, 255, 255)]
+    more = [(64 + 67 * i % 192, 64 + 109 * i % 192, 64 + 151 * i % 192) for i in range(len(COLOURS), count)]
+    return [*COLOURS[:count], *more]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unet_exp.data.formats import Source, read_window, row_blocks, to_unit
+from unet_exp.data.label_map import Colour
 from unet_exp.data.transforms import normalized
 from unet_exp.errors import DataError
 from unet_exp.inference import tiling
@@ -19,7 +20,6 @@ from unet_exp.models.unet import UNet
 from unet_exp.training.precision import Precision
 
 OTHER_DEPTH = 5  # networks that are not ours: sides are continued to a multiple of 32
-Colour = tuple[int, int, int]
 Write = Callable[[int, np.ndarray], None]
 
 
@@ -142,23 +142,3 @@ def statistics_of(image: Source, name: str) -> tuple[np.ndarray, np.ndarray]:
         squares += (unit**2).sum((0, 1))
     mean = sums / count
     return mean, np.sqrt(np.maximum(squares / count - mean**2, 0))
-
-
-# Okabe and Ito's colours for the colour-blind, then evenly bright ones; class 0 is black.
-COLOURS: list[Colour] = [
-    (0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0),
-    (204, 121, 167), (153, 153, 153), (255, 127, 127), (127, 255, 127), (127, 127, 255),
-]  # fmt: skip
-
-
-def palette(classes: int, colours: dict[int, Colour]) -> list[Colour]:
-    """A colour for each class: those of the label map where it has some, black and white for two classes."""
-    if colours:
-        return [colours.get(index, COLOURS[index % len(COLOURS)]) for index in range(classes)]
-    if classes == 2:
-        return [(0, 0, 0), (255, 255, 255)]
-    more = [
-        tuple(np.random.default_rng(index).integers(64, 256, 3).tolist())
-        for index in range(len(COLOURS), classes)
-    ]
-    return [*COLOURS[:classes], *more]

@@ -17,7 +17,7 @@ from unet_exp.data.datasets import SegmentationDataset, check_batches, load_samp
 from unet_exp.data.formats import open_array, read_window, row_blocks
 from unet_exp.data.inspect import Facts, look_at
 from unet_exp.data.items import Item, shortened
-from unet_exp.data.label_map import IGNORED, LabelMap, label_map
+from unet_exp.data.label_map import IGNORED, LabelMap, label_map, palette
 from unet_exp.data.labels import Counts, count_values, is_coloured, shown_counts
 from unet_exp.data.splits import Splits, decide_mode
 from unet_exp.data.transforms import Compose
@@ -218,12 +218,12 @@ def draw(config: Config, splits: Splits, labels: LabelMap, survey: Survey) -> li
     chosen = [usable[i] for i in np.unique(np.linspace(0, len(usable) - 1, SHOWN).astype(int))]
     samples = load_samples(chosen, "chosen", "none", 0, labels, config.data.window)
     plain = SegmentationDataset(samples, Compose([]), config.seed)
-    palette = prepare.palette_of(config)
+    colours = palette(labels)
     runs.make_directory(FOLDER)
     shown = [plain[0, i] for i in range(min(len(plain), SHOWN))]
     names = [item.name for item in samples.items]
     paths = [FOLDER / "samples.png"]
-    report.draw_sheet(paths[0], shown, names, palette, (0.0, 1.0), ["image", "label"])
+    report.draw_sheet(paths[0], shown, names, colours, (0.0, 1.0), ["image", "label"])
     try:
         steps = prepare.with_statistics(config, samples)
         crop, transform = build.build_transform(
@@ -240,5 +240,5 @@ def draw(config: Config, splits: Splits, labels: LabelMap, survey: Survey) -> li
         return paths
     denorm = build.denormalization(dataclasses.replace(config, transform=steps))
     paths.append(FOLDER / "augmented.png")
-    report.draw_augmented(paths[1], seen, names, palette, denorm)
+    report.draw_augmented(paths[1], seen, names, colours, denorm)
     return paths

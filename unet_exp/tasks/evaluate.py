@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from unet_exp import build, prepare, report, runs
 from unet_exp.data.datasets import Samples, load_samples
-from unet_exp.data.label_map import label_map
+from unet_exp.data.label_map import label_map, palette
 from unet_exp.errors import DataError
 from unet_exp.inference.samples import averaged, predict_sample
 from unet_exp.losses import class_probabilities
@@ -95,8 +95,8 @@ def evaluate(options: EvaluateConfig) -> None:
     worst = sorted(range(len(rows)), key=lambda i: (rows[i]["dice"], rows[i]["name"]))[: options.worst]
     if worst:
         results = [predict_sample(network, parts.val.dataset, i, classes, parts.precision) for i in worst]
-        denorm, palette = build.denormalization(config), prepare.palette_of(config)
-        report.draw_samples(folder / "worst.png", results, classes, denorm, palette)
+        denorm, colours = build.denormalization(config), palette(label_map(config.data))
+        report.draw_samples(folder / "worst.png", results, classes, denorm, colours)
     log.info("written: %s", folder)
 
 

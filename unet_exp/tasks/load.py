@@ -9,6 +9,7 @@ from torch import nn
 
 from unet_exp import build, compare, prepare, runs
 from unet_exp.config import check_values
+from unet_exp.data.label_map import label_map, palette
 from unet_exp.errors import CheckpointError
 from unet_exp.fitting import allowed_heads
 from unet_exp.inference.predictor import Predictor
@@ -90,7 +91,7 @@ def predictor_of(config: Config, networks: list[nn.Module]) -> Predictor:
     mean, std = build.normalization(config)
     return Predictor(
         networks=networks, precision=precision_of(config), classes=config.data.classes,
-        palette=prepare.palette_of(config),
+        palette=palette(label_map(config.data)),
         channels=int(config.model["in_channels"]), mean=mean, std=std,
         logits_per_pixel=allowed_heads(config)[0],
     )  # fmt: skip

@@ -6,7 +6,7 @@ says is apart, in timing.csv, so that metrics.csv and steps.csv of equal runs ar
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from unet_exp import runs
+from unet_exp.data.label_map import Colour, label_map, palette
 from unet_exp.metrics.confusion import NAMES, predict_classes, shown
 from unet_exp.schema import Config
 from unet_exp.training.state import State
@@ -63,6 +64,7 @@ class Tracker:
         trainer = config.trainer
         self.metrics_path, self.timing_path = run_dir / runs.METRICS, run_dir / runs.TIMING
         self.others = list(config.metrics)
+        self.palette = palette(label_map(config.data))
         self.classes, self.epochs, self.denorm = config.data.classes, config.epochs, denorm
         self.log_every, self.images_every = trainer.log_every, trainer.images_every
         self.images_max, self.images_each_batch = trainer.images_max, trainer.images_each_batch
@@ -130,11 +132,10 @@ class Tracker:
         """label, input (denormalised) and output (its classes) as NHWC pictures."""
         step = total * (epoch - 1) + batch if self.images_each_batch else epoch
         most = None if self.images_each_batch else self.images_max
-        highest = max(len(self.classes) - 1, 1)
         pictures = {
-            "label": np.minimum(fn_tonumpy(label[:most]), highest) / highest,
+            "label": in_palette(fn_tonumpy(label[:most]), self.palette),
             "input": picture(fn_denorm(fn_tonumpy(image[:most]), *self.denorm)),
-            "output": fn_tonumpy(fn_class(logits[:most])) / highest,
+            "output": in_palette(fn_tonumpy(fn_class(logits[:most])), self.palette),
         }
         with self.writing():
             for tag, array in pictures.items():
@@ -203,6 +204,14 @@ def picture(array: np.ndarray) -> np.ndarray:
     channels = array.shape[3] if array.shape[3] in (1, 3) else min(array.shape[3], 3) // 3 * 2 + 1
     clipped: np.ndarray = np.clip(array[..., :channels], 0.0, 1.0)
     return clipped
+
+
+def in_palette(indices: np.ndarray, colours: Sequence[Colour]) -> np.ndarray:
+    """N x H x W x 1 class indices in [0, 1]: one channel for black and white, else three; ignored: grey."""
+    table = np.full((256, 3), 0.5)
+    table[: len(colours)] = np.array(colours) / 255
+    found = table[indices[..., 0].astype(np.uint8)]
+    return np.asarray(found[..., :1] if (found == found[..., :1]).all() and len(colours) == 2 else found)
 
 
 def rows_until(path: Path, last_epoch: int) -> list[Row]:
