@@ -242,7 +242,11 @@ def test_a_list_with_splits_and_groups(tmp_path: Path) -> None:
         save(tmp_path / "y" / f"m{i}.png", random(i, most=2))
     rows = [f"x/{i}.png,y/m{i}.png,{part}" for i, part in enumerate(("train", "val", "train", "test"))]
     write_list(tmp_path, ["image,label,split", *rows])
+    both = find_splits(DataConfig(kind="csv", root=str(tmp_path)))
+    semicolons = (tmp_path / "list.csv").read_text().replace(",", ";").replace("\n", "\r\n")
+    (tmp_path / "list.csv").write_text("\ufeff" + semicolons)  # as some spreadsheets save it
     splits = find_splits(DataConfig(kind="csv", root=str(tmp_path)))
+    assert splits == both
     assert {part: [i.name for i in items] for part, items in splits.items()} == {
         "train": ["x/0", "x/2"], "val": ["x/1"], "test": ["x/3"],
     }  # fmt: skip

@@ -591,6 +591,35 @@ def test_folders_of_other_names_are_proposed(
         check_data(composed("data=image_folder", "data.root=data"))
     said = capsys.readouterr().out
     assert "data.images=raw data.labels=annotations data.label_suffix=_mask" in said
+    for path in [*(tmp_path / "data" / "raw").iterdir(), *(tmp_path / "data" / "annotations").iterdir()]:
+        (tmp_path / "one").mkdir(exist_ok=True)
+        path.rename(tmp_path / "one" / path.name)
+    write_folder(tmp_path / "deep" / "inner")
+    for root, words in (
+        ("one", "data.images=. data.labels=. data.label_suffix=_mask"),
+        ("deep", "data.root=deep/inner"),
+    ):
+        with pytest.raises(SystemExit):
+            check_data(composed("data=image_folder", f"data.root={root}"))
+        assert words in capsys.readouterr().out
+
+
+def test_many_bad_files_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_folder(tmp_path / "data", count=30)
+    for i in range(15):
+        (tmp_path / "data" / "images" / f"{i:02d}.png").write_bytes(b"")
+    save(tmp_path / "data" / "images" / "20.png", picture(blobs(0), 0, 3))
+    with pytest.raises(SystemExit):
+        check_data(composed("data=image_folder", "data.root=data"))
+    said = capsys.readouterr().out
+    assert said.count("can't be read") == 10
+    assert "and 5 more files" in said
+    assert "images differ in their channels" in said
+    assert said.rstrip().endswith("16 problems")
+    assert "drawn: check_data/samples.png" in said
 
 
 def test_a_large_folder_is_listed_quickly(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ matplotlib is imported here only, and this module only when a run ends, because 
 """
 
 import csv
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -173,4 +174,6 @@ def error_overlay(grey: np.ndarray, result: SampleResult, two: bool) -> np.ndarr
 def save(figure: Figure, path: Path) -> None:
     runs.make_directory(path.parent)
     FigureCanvasAgg(figure)
-    figure.savefig(path, dpi=110)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # names in a script that the font has not
+        figure.savefig(path, dpi=110)

@@ -98,9 +98,11 @@ def csv_items(folder: Path, data: DataConfig) -> list[Item]:
         )
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            header = file.readline()
+            file.seek(0)
+            rows = list(csv.DictReader(file, delimiter=max(",;\t", key=header.count)))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} can't be read: {error}", do="save it as UTF-8 text with commas") from error
+        raise DataError(f"{path} can't be read: {error}", do="save it as UTF-8 text") from error
     columns = list(rows[0]) if rows else []
     if not {"image", "label"} <= set(columns):
         raise DataError(

@@ -70,7 +70,7 @@ def decide_mode(data: DataConfig) -> str:
     root = Path(data.root or "")
     if data.kind == "csv" and (root / data.csv).is_file():
         with open(root / data.csv, encoding="utf-8-sig", errors="replace") as file:
-            return "column" if "split" in file.readline().strip().split(",") else "blocks"
+            return "column" if "split" in re.split("[,;\t]", file.readline().strip()) else "blocks"
     parted = data.kind == "image_folder" and (root / "train").is_dir()
     return "folders" if parted or data.kind == "npy_folder" else "blocks"
 

@@ -13,7 +13,13 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from unet_exp import build, prepare, report, runs
-from unet_exp.data.datasets import SegmentationDataset, check_batches, load_samples, open_pair
+from unet_exp.data.datasets import (
+    MOST_PROBLEMS,
+    SegmentationDataset,
+    check_batches,
+    load_samples,
+    open_pair,
+)
 from unet_exp.data.formats import open_array, read_window, row_blocks
 from unet_exp.data.inspect import Facts, look_at
 from unet_exp.data.items import Item, shortened
@@ -61,7 +67,10 @@ def check_data(config: Config) -> None:
         print(f"look at: {remark}")
     if survey.problems:
         print("\n".join(["", *(f"{number}. {text}" for number, text in enumerate(survey.problems, start=1))]))
-        count = len(survey.problems)
+        unsaid = max(0, survey.unreadable - MOST_PROBLEMS)
+        if unsaid:
+            print(f"and {unsaid} more files that can't be used")
+        count = len(survey.problems) + unsaid
         print(f"{count} problem{'s' * (count > 1)}")
         sys.exit(1)
     print("ready")
@@ -86,10 +95,9 @@ def read_sample(item: Any, part: str, labels: LabelMap, survey: Survey) -> None:
         facts = look_at(image, label, item)
     except DataError as error:
         survey.unreadable += 1
-        survey.problems.append(str(error))
         smooth = smoothed(values)
-        if smooth:
-            survey.problems.append(f"{item.label}: {smooth}")
+        if survey.unreadable <= MOST_PROBLEMS:
+            survey.problems.append(f"{error}\n  look at: {smooth}" if smooth else str(error))
         return
     survey.facts[part].append((item, facts))
     if isinstance(item, Item) and item.label.suffix.lower() in (".jpg", ".jpeg"):
@@ -215,6 +223,13 @@ def draw(config: Config, splits: Splits, labels: LabelMap, survey: Survey) -> li
     ]
     if not usable:
         return []
+    common = Counter(facts.shape[2] for found in survey.facts.values() for _, facts in found).most_common(1)[
+        0
+    ][0]
+    of_these = {
+        id(item) for found in survey.facts.values() for item, facts in found if facts.shape[2] == common
+    }
+    usable = [item for item in usable if id(item) in of_these] or usable[:1]
     chosen = [usable[i] for i in np.unique(np.linspace(0, len(usable) - 1, SHOWN).astype(int))]
     samples = load_samples(chosen, "chosen", "none", 0, labels, config.data.window)
     plain = SegmentationDataset(samples, Compose([]), config.seed)
