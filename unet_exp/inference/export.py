@@ -61,7 +61,7 @@ def export_onnx(predictor: Predictor, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     program.save(temporary, external_data=False)
     temporary.replace(path)
-    mean, std = (as_list(value, predictor.channels) for value in (predictor.mean, predictor.std))
+    mean, std = (as_list(value, predictor.channels) for value in predictor.statistics[0])
     facts = {
         "input": {
             "name": "image", "shape": ["batch", predictor.channels, "height", "width"], "dtype": "float32",

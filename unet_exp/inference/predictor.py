@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from unet_exp.data.formats import Source, read_window, row_blocks, to_unit
 from unet_exp.data.label_map import Colour
-from unet_exp.data.transforms import normalized
 from unet_exp.errors import DataError
 from unet_exp.inference import tiling
 from unet_exp.losses import class_probabilities
@@ -27,8 +26,8 @@ Write = Callable[[int, np.ndarray], None]
 class Predictor:
     """Networks of one or several runs (an ensemble: their probabilities are averaged) and what they expect.
 
-    mean, std: as Normalization has them ("image": of each whole image). threshold: class 1 of two is where
-    its probability is above. tile, overlap, batch, tta: see inference.tiling.
+    statistics: each network's mean and std, as Normalization has them ("image": of each whole image).
+    threshold: class 1 of two is where its probability is above. tile, overlap, batch, tta: see tiling.
     """
 
     networks: list[nn.Module]
@@ -36,14 +35,13 @@ class Predictor:
     classes: list[str]
     palette: list[Colour]
     channels: int
-    mean: Any
-    std: Any
+    statistics: list[tuple[Any, Any]]
     logits_per_pixel: int
-    threshold: float = 0.5
-    tile: int = 1024
-    overlap: float = 0.25
-    batch: int = 1
-    tta: bool = False
+    threshold: float
+    tile: int
+    overlap: float
+    batch: int
+    tta: bool
 
     def predict(self, image: np.ndarray) -> np.ndarray:
         """Class indices uint8 H x W of an image H x W or H x W x C as it is stored (uint8, uint16, float).
@@ -86,34 +84,39 @@ class Predictor:
                 allowed=f"height x width x {self.channels} channels, as the run was trained on",
                 do="convert it (grey or RGB, without alpha)",
             )
-        mean, std = self.mean, self.std
-        if mean == "image":
-            mean, std = statistics_of(image, name)
+        own = statistics_of(image, name) if ("image", "image") in self.statistics else None
 
         def read(rows: slice, columns: slice) -> np.ndarray:
-            return normalized(to_unit(read_window(image, (rows, columns), name)), mean, std)
+            return to_unit(read_window(image, (rows, columns), name))
 
-        networks = [self.network(model) for model in self.networks]
+        networks = [
+            self.network(model, *(own if own is not None and mean == "image" else (mean, std)))
+            for model, (mean, std) in zip(self.networks, self.statistics, strict=True)
+        ]
         size = (image.shape[0], image.shape[1])
         options = self.tiling_options(size)
         tiling.predict_tiles(
             networks, read, size, write, batch=self.batch, tta=self.tta, progress=progress, **options
         )
 
-    def network(self, model: nn.Module) -> tiling.Network:
-        """Tiles N x C x h x w to probabilities N x K x h x w, in the run's precision."""
+    def network(self, model: nn.Module, mean: Any, std: Any) -> tiling.Network:
+        """Tiles N x C x h x w in [0, 1] to probabilities N x K x h x w, in the run's precision."""
         model.eval()
+        shift, scale = (
+            torch.tensor(np.asarray(value, np.float32)).reshape(-1, 1, 1) for value in (mean, std)
+        )
+        scale = torch.where(scale == 0, 1.0, scale)
 
         def forward(tiles: Tensor) -> Tensor:
             with torch.inference_mode(), self.precision.autocast():
-                logits = model(self.precision.to_device(tiles)).float()
+                logits = model(self.precision.to_device((tiles - shift) / scale)).float()
             return class_probabilities(logits)
 
         return forward
 
     def tiling_options(self, size: tuple[int, int]) -> dict[str, Any]:
         """tile, overlap, margin, multiple and halo for an image of this height and width."""
-        model = self.networks[0]
+        model = max(self.networks, key=lambda network: getattr(network, "depth", OTHER_DEPTH))
         if not isinstance(model, UNet):
             multiple = 2**OTHER_DEPTH
             tile = -(-self.tile // multiple) * multiple

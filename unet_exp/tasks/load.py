@@ -16,6 +16,7 @@ from unet_exp.inference.predictor import Predictor
 from unet_exp.saved import starts
 from unet_exp.schema import Config
 from unet_exp.training import checkpoint, precision
+from unet_exp.verbs import PredictConfig
 
 log = logging.getLogger("unet_exp")
 WEIGHTS = ("best", "last")
@@ -28,7 +29,7 @@ def load_run(run_dir: str | Path, device: str = "auto", weights: str = "best") -
     """
     path = Path(run_dir).expanduser()
     config = run_config(path, device)
-    return predictor_of(config, [load_model(config, path, weights)])
+    return predictor_of([config], [load_model(config, path, weights)])
 
 
 def load_ensemble(run_dirs: list[Path], device: str, weights: str) -> Predictor:
@@ -40,10 +41,10 @@ def load_ensemble(run_dirs: list[Path], device: str, weights: str) -> Predictor:
                 raise CheckpointError(
                     f"{path} and {run_dirs[0]} differ in data.{what}", do="use runs of one kind"
                 )
-        if build.normalization(config) != build.normalization(configs[0]):
-            log.warning("%s was trained with another normalisation than %s", path, run_dirs[0])
+        if config.model["in_channels"] != configs[0].model["in_channels"]:
+            raise CheckpointError(f"{path} and {run_dirs[0]} differ in the channels of their images")
     networks = [load_model(config, path, weights) for config, path in zip(configs, run_dirs, strict=True)]
-    return predictor_of(configs[0], networks)
+    return predictor_of(configs, networks)
 
 
 def run_config(run_dir: Path, device: str = "auto") -> Config:
@@ -87,11 +88,13 @@ def precision_of(config: Config) -> precision.Precision:
     return precision.Precision(torch.device(config.device), trainer.precision, bool(trainer.channels_last))
 
 
-def predictor_of(config: Config, networks: list[nn.Module]) -> Predictor:
-    mean, std = build.normalization(config)
+def predictor_of(configs: list[Config], networks: list[nn.Module]) -> Predictor:
+    config = configs[0]
     return Predictor(
         networks=networks, precision=precision_of(config), classes=config.data.classes,
         palette=palette(label_map(config.data)),
-        channels=int(config.model["in_channels"]), mean=mean, std=std,
-        logits_per_pixel=allowed_heads(config)[0],
+        channels=int(config.model["in_channels"]), statistics=[build.normalization(one) for one in configs],
+        logits_per_pixel=allowed_heads(config)[0], threshold=PredictConfig.threshold,
+        tile=PredictConfig.tile, overlap=PredictConfig.overlap, batch=PredictConfig.batch_size,
+        tta=PredictConfig.tta,
     )  # fmt: skip
