@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from PIL import Image
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -21,16 +20,13 @@ from unet_exp import runs
 from unet_exp.data.formats import (
     IMAGE_SUFFIXES,
     TIFF,
-    Source,
-    Window,
     count_pages,
     open_array,
-    read_window,
-    row_blocks,
 )
 from unet_exp.data.items import natural
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.inference import tiling
+from unet_exp.inference.pictures import overlay_rows, save_picture, visible_rows
 from unet_exp.inference.predictor import Predictor
 from unet_exp.tasks.load import load_ensemble
 from unet_exp.verbs import PredictConfig
@@ -209,10 +205,12 @@ def predict_one(
             del maps
             os.replace(temporary, output / "probabilities" / f"{job.name}.tif")
         if options.visible:
-            save_picture(output / "visible", job.name, visible(mask, predictor), large)
+            save_picture(output / "visible", job.name, *visible_rows(mask, predictor), large)
         if options.overlays:
-            save_picture(output / "overlays", job.name, overlay(image, mask, predictor, job.path), large)
-        save_picture(output, job.name, mask, large)
+            save_picture(
+                output / "overlays", job.name, *overlay_rows(image, mask, predictor, job.path), large
+            )
+        save_picture(output, job.name, mask.shape, lambda part: np.asarray(mask[part]), large)
     except OSError as error:
         raise runs.cannot_write(output, error) from error
     finally:
@@ -228,48 +226,3 @@ def work_file(
     if not large:
         return np.zeros(size, dtype)
     return np.memmap(output / f".{job.name}.{os.getpid()}.{what}", dtype, "w+", shape=size)
-
-
-def save_picture(folder: Path, name: str, picture: np.ndarray, large: bool) -> None:
-    """NAME.png, or NAME.tif for a large one; whole or not at all."""
-    runs.make_directory(folder)
-    temporary = folder / f".{name}.{os.getpid()}.tmp"
-    if large:
-        colour = "rgb" if picture.ndim == 3 else "minisblack"
-        tifffile.imwrite(temporary, picture, photometric=colour, compression="zlib", tile=(512, 512))
-    else:
-        Image.fromarray(picture).save(temporary, "PNG")
-    os.replace(temporary, folder / f"{name}{'.tif' if large else '.png'}")
-
-
-def visible(mask: np.ndarray, predictor: Predictor) -> np.ndarray:
-    """The mask in the palette's colours: grey for black and white, else H x W x 3."""
-    colours = np.array(predictor.palette, np.uint8)
-    if (colours == colours[:, :1]).all():
-        colours = colours[:, 0]
-    return np.asarray(colours[mask])
-
-
-def overlay(image: Source, mask: np.ndarray, predictor: Predictor, path: Path) -> np.ndarray:
-    """The image in grey, uint8 H x W x 3, with the borders of the predicted classes in colour."""
-    shown = np.empty((*mask.shape, 3), np.uint8)
-    blocks = list(row_blocks(image.shape, 1 << 22))
-    low, high = 0.0, 255.0
-    if image.dtype != np.uint8:  # from the darkest to the brightest value of the image
-        ranges = [(grey.min(), grey.max()) for grey in (grey_rows(image, window, path) for window in blocks)]
-        low, high = float(min(pair[0] for pair in ranges)), float(max(pair[1] for pair in ranges))
-    for window in blocks:
-        grey = (grey_rows(image, window, path) - low) * np.float32(255 / max(high - low, 1e-9))
-        shown[window] = np.clip(grey, 0, 255).astype(np.uint8)[..., None]
-    border = np.zeros(mask.shape, bool)
-    border[:, 1:] |= mask[:, 1:] != mask[:, :-1]
-    border[1:] |= mask[1:] != mask[:-1]
-    colours = np.array(predictor.palette, np.uint8)
-    colours = colours if len(colours) > 2 else np.array([[230, 60, 40], [230, 60, 40]], np.uint8)
-    shown[border] = colours[mask[border]]
-    return shown
-
-
-def grey_rows(image: Source, window: Window, path: Path) -> np.ndarray:
-    rows = read_window(image, window, path)
-    return np.asarray(rows[..., : 3 if rows.shape[2] >= 3 else 1].mean(2, dtype=np.float32))

@@ -1,0 +1,86 @@
+"""Pictures of predictions, written by rows, so that their size does not count."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from unet_exp import runs
+from unet_exp.data.formats import Source, read_window, row_blocks
+from unet_exp.inference.predictor import Predictor
+
+TIFF_TILE = 512
+Rows = Callable[[slice], np.ndarray]
+
+
+def save_picture(folder: Path, name: str, shape: tuple[int, ...], rows: Rows, large: bool) -> None:
+    """NAME.png, or NAME.tif for a large one, uint8, from rows(slice); whole or not at all."""
+    runs.make_directory(folder)
+    temporary = folder / f".{name}.{os.getpid()}.tmp"
+    if large:
+        colour = "rgb" if len(shape) == 3 else "minisblack"
+        tifffile.imwrite(
+            temporary, tiles_of(shape, rows), shape=shape, dtype=np.uint8, photometric=colour,
+            compression="zlib", tile=(TIFF_TILE, TIFF_TILE), bigtiff=True,
+        )  # fmt: skip
+    else:
+        whole = np.empty(shape, np.uint8)
+        for top in range(0, shape[0], TIFF_TILE):
+            part = slice(top, min(top + TIFF_TILE, shape[0]))
+            whole[part] = rows(part)
+        Image.fromarray(whole).save(temporary, "PNG")
+    os.replace(temporary, folder / f"{name}{'.tif' if large else '.png'}")
+
+
+def tiles_of(shape: tuple[int, ...], rows: Rows) -> Iterator[np.ndarray]:
+    """The tiles of a TIFF, row by row; those at the right and bottom are filled up with 0."""
+    for top in range(0, shape[0], TIFF_TILE):
+        band = rows(slice(top, min(top + TIFF_TILE, shape[0])))
+        for left in range(0, shape[1], TIFF_TILE):
+            piece = band[:, left : left + TIFF_TILE]
+            tile = np.zeros((TIFF_TILE, TIFF_TILE, *shape[2:]), np.uint8)
+            tile[: piece.shape[0], : piece.shape[1]] = piece
+            yield tile
+
+
+def visible_rows(mask: np.ndarray, predictor: Predictor) -> tuple[tuple[int, ...], Rows]:
+    """Shape and rows of the mask in the palette's colours: grey for black and white, else H x W x 3."""
+    colours = np.array(predictor.palette, np.uint8)
+    if (colours == colours[:, :1]).all():
+        colours = colours[:, 0]
+    return (*mask.shape, *colours.shape[1:]), lambda part: np.asarray(colours[mask[part]])
+
+
+def overlay_rows(
+    image: Source, mask: np.ndarray, predictor: Predictor, path: Path
+) -> tuple[tuple[int, ...], Rows]:
+    """Shape and rows of the image in grey, H x W x 3, with the borders of the predicted classes in colour."""
+    low, high = 0.0, 255.0
+    if image.dtype != np.uint8:  # from the darkest to the brightest value of the image
+        grey = (grey_rows(image, window[0], path) for window in row_blocks(image.shape, 1 << 22))
+        ranges = [(float(rows.min()), float(rows.max())) for rows in grey]
+        low, high = min(pair[0] for pair in ranges), max(pair[1] for pair in ranges)
+    colours = np.array(predictor.palette, np.uint8)
+    colours = colours if len(colours) > 2 else np.array([[230, 60, 40], [230, 60, 40]], np.uint8)
+
+    def rows(part: slice) -> np.ndarray:
+        grey = (grey_rows(image, part, path) - low) * np.float32(255 / max(high - low, 1e-9))
+        shown = np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+        above = max(part.start - 1, 0)  # the row before, to see a border at the first
+        here = np.asarray(mask[above : part.stop])
+        border = np.zeros(here.shape, bool)
+        border[:, 1:] |= here[:, 1:] != here[:, :-1]
+        border[1:] |= here[1:] != here[:-1]
+        border, here = border[part.start - above :], here[part.start - above :]
+        shown[border] = colours[here[border]]
+        return shown
+
+    return (*mask.shape, 3), rows
+
+
+def grey_rows(image: Source, part: slice, path: Path) -> np.ndarray:
+    rows = read_window(image, (part, slice(None)), path)
+    return np.asarray(rows[..., : 3 if rows.shape[2] >= 3 else 1].mean(2, dtype=np.float32))
