@@ -505,7 +505,7 @@ def bad(root: Path, what: str) -> list[str]:
         return ["03.png is 32 x 32", "is 20 x 32"]
     if what == "orphans":
         label.unlink()
-        return ["images without a label (1): 03.png"]
+        return ["images without a label (1): 03.png", "pairs:    5"]
     if what == "unknown values":
         save(label, blobs(0, 3) * np.uint8(100))
         return ["03.png has values", "100 (", "200 ("]
@@ -525,7 +525,7 @@ def bad(root: Path, what: str) -> list[str]:
     if what == "directory":
         image.unlink()
         image.mkdir()
-        return ["labels without an image (1): 03.png"]
+        return ["labels without an image (1): 03.png", "pairs:    5"]
     if what == "symlink loop":
         image.unlink()
         os.symlink(image, image)

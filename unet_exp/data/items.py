@@ -42,6 +42,14 @@ class DrawnItem:
     window: tuple[int, int, int, int] | None = None
 
 
+class UnpairedError(DataError):
+    """Files without a partner. items: the pairs that there are."""
+
+    def __init__(self, what: str, do: str, items: list[Item]) -> None:
+        super().__init__(what, do=do)
+        self.items = items
+
+
 def image_items(folder: Path, data: DataConfig) -> list[Item]:
     """images/NAME.png with labels/NAME.png, paired by name, data.label_suffix or data.pair_regex."""
     folders = (folder / data.images, folder / data.labels)
@@ -157,9 +165,12 @@ def stack_items(folder: Path, data: DataConfig) -> list[Item]:
 def files_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """Files of these kinds, sorted, with links that lead nowhere; without folders and hidden files."""
     with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if entry.is_symlink() or entry.is_file()]
+        names = [
+            entry.name for entry in entries
+            if entry.is_file(follow_symlinks=False) or (entry.is_symlink() and not os.path.isdir(entry.path))
+        ]  # fmt: skip
     wanted = [n for n in names if not n.startswith(".") and os.path.splitext(n)[1].lower() in suffixes]
-    return [folder / name for name in sorted(wanted, key=natural) if not (folder / name).is_dir()]
+    return [folder / name for name in sorted(wanted, key=natural)]
 
 
 def by_name(paths: list[Path], folder: Path, regex: str | None, cut: int) -> dict[str, Path]:
@@ -209,9 +220,10 @@ def paired(images: dict[str, Path], labels: dict[str, Path], folder: Path) -> li
             )
             if names
         ]  # fmt: skip
-        raise DataError(
+        raise UnpairedError(
             "\n".join([f"files without a partner in {folder}", *lines]),
-            do="give both the same name (endings may differ), or move them away",
+            "give both the same name (endings may differ), or move them away",
+            [Item(stem, path, labels[stem]) for stem, path in images.items() if stem in labels],
         )
     return [Item(stem, path, labels[stem]) for stem, path in images.items()]
 

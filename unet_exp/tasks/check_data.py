@@ -22,7 +22,7 @@ from unet_exp.data.datasets import (
 )
 from unet_exp.data.formats import open_array, read_window, row_blocks
 from unet_exp.data.inspect import Facts, look_at
-from unet_exp.data.items import Item, shortened
+from unet_exp.data.items import Item, UnpairedError, shortened
 from unet_exp.data.label_map import IGNORED, LabelMap, label_map, palette
 from unet_exp.data.labels import Counts, count_values, is_coloured, shown_counts
 from unet_exp.data.splits import Splits, decide_mode
@@ -40,13 +40,19 @@ CONTRAST = 0.05  # brightness between the classes below which their order says n
 def check_data(config: Config) -> None:
     """Prints the survey, draws contact sheets into check_data/, exits with 1 where there are problems."""
     config = prepare.decide_machine(config)
+    unpaired: list[str] = []
     try:
         splits = prepare.find_items(config)
+    except UnpairedError as error:
+        unpaired, splits = [str(error)], {"train": list(error.items)}  # the others are looked at all the same
     except DataError as error:
         print("\n".join([f"1. {error}", *layout_hint(config)]))
         sys.exit(1)
+    if unpaired and not splits["train"]:
+        print("\n".join([f"1. {unpaired[0]}", *layout_hint(config)]))
+        sys.exit(1)
     labels = label_map(config.data)
-    survey = Survey(train=len(splits["train"]))
+    survey = Survey(train=len(splits["train"]), problems=unpaired)
     total = sum(len(items) for items in splits.values())
     with (
         logging_redirect_tqdm(tqdm_class=tqdm),
@@ -138,7 +144,7 @@ def judge(config: Config, splits: Splits, labels: LabelMap, survey: Survey) -> N
         if before[1] is not item and not (before[1].image == item.image if isinstance(item, Item) else False):
             text = f"{item.name} ({part}) is the same image as {before[1].name} ({before[0]})"
             (survey.problems if part != before[0] else survey.remarks).append(text)
-    for part in ("train", "val"):
+    for part in [part for part in ("train", "val") if part in splits]:
         if not splits[part]:
             survey.problems.append(f"the {part} split is empty; change data.split.{part}")
         elif survey.facts[part]:
