@@ -6,6 +6,7 @@ Reads top to bottom as what a run is. torch is imported inside train(), so that 
 import importlib
 import logging
 import math
+import os
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -13,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from unet_exp import commandline, compare, provenance, runs, signals
 from unet_exp.commandline import CommandLine
 from unet_exp.config import check, check_resume, check_task, register, save_resolved
 from unet_exp.console import (
+    log_to,
     quiet_threads,
     report_failure,
     resume_command,
@@ -31,7 +32,9 @@ from unet_exp.console import (
     survive_closed_pipes,
 )
 from unet_exp.errors import ConfigError, UserError
+from unet_exp.saved import CARRIED, load_saved
 from unet_exp.schema import Config
+from unet_exp.sweeps.jobs import stop_with_parent
 from unet_exp.verbs import VERBS
 
 if TYPE_CHECKING:
@@ -39,7 +42,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("unet_exp")
 command = CommandLine([])  # set once, before Hydra starts
-failures: list[Path] = []  # jobs of a sweep that failed while the others went on
 
 
 def train(
@@ -55,7 +57,7 @@ def train(
         from unet_exp import build, prepare
         from unet_exp.data import fingerprint, splits
         from unet_exp.data.label_map import label_map, palette
-        from unet_exp.training import checkpoint, determinism
+        from unet_exp.training import checkpoint, determinism, distributed, followers
         from unet_exp.training.loop import fit, is_finished
         from unet_exp.training.resume import restore
         from unet_exp.training.state import State, Sums
@@ -79,6 +81,7 @@ def train(
         say_from_the_start(run_dir)
 
     config = prepare.decide_machine(config)
+    distributed.check(config)
     determinism.set_up(config.seed, config.trainer.deterministic, int(config.threads))
     items = prepare.find_items(config)
     known = compare.known_files(origin)
@@ -91,42 +94,53 @@ def train(
         fingerprint.refuse_changes(changed, shown_path(origin or run_dir))
     data = prepare.read_data(config, items)
     config = prepare.decide_from_data(config, data)
-    parts = build.build_parts(config, data)
-    build.check_model(parts)
-    if found is not None:
-        state = restore(parts, *found, config.epochs)
-        checkpoint.set_damaged_best_aside(folder, state.best_epoch)
 
-    environment = provenance.describe(
-        run_dir, config.device, int(config.threads), **determinism.flags(config.device)
-    )
-    environment |= {"epochs": config.epochs, "from_epoch": state.epoch, "from_step": state.step}
-    environment["data"] = {"files": fingerprint.summary(files)} | {
-        part: {"images": len(samples.items), "sha256": samples.sha256} for part, samples in data.items()
-    }
-    if origin is not None and replay is None:
-        say_what_changed(origin, resuming, config, environment, changed)
-    runs.make_directory(folder)
-    # In this order a kill in between leaves nothing that the next start would read wrongly.
-    runs.write_json(run_dir / runs.FINGERPRINT, files)
-    runs.write_text(run_dir / runs.SPLIT, splits.as_csv(items, config.data.root))
-    save_resolved(config, run_dir / runs.RESOLVED_CONFIG)
-    provenance.write_environment(run_dir, environment)
-    runs.write_status(run_dir, "running", epoch=state.epoch, step=state.step)
-    trainer = config.trainer
-    denorm = build.denormalization(config)
-    tracker = Tracker(run_dir, config, state, denorm, replay)
-    yaml = (run_dir / runs.RESOLVED_CONFIG).read_text(encoding="utf-8")
-    checkpoints = checkpoint.Checkpoints(folder, yaml, trainer.keep)
-    say_what_runs(config, parts, state.step)
-    tracker.hparams(config)
-    with closing(tracker), parts.precision.memory_errors(), signals.stop_on_signals() as stop:
-        stop.after_epoch = until_epoch
-        fit(parts, config, state, tracker, checkpoints, stop)
+    with followers.followed(config.trainer.devices, run_dir):
+        distributed.hand_over((config, found, until_epoch, run_dir))
+        parts = build.build_parts(config, data)
+        build.check_model(parts)
+        if found is not None:
+            state = restore(parts, *found, config.epochs)
+            checkpoint.set_damaged_best_aside(folder, state.best_epoch)
+
+        environment = provenance.describe(
+            run_dir, config.device, int(config.threads), **determinism.flags(config.device)
+        )
+        environment |= {"epochs": config.epochs, "from_epoch": state.epoch, "from_step": state.step}
+        environment["data"] = {"files": fingerprint.summary(files)} | {
+            part: {"images": len(samples.items), "sha256": samples.sha256} for part, samples in data.items()
+        }
+        if origin is not None and replay is None:
+            say_what_changed(origin, resuming, config, environment, changed)
+        runs.make_directory(folder)
+        # In this order a kill in between leaves nothing that the next start would read wrongly.
+        runs.write_json(run_dir / runs.FINGERPRINT, files)
+        runs.write_text(run_dir / runs.SPLIT, splits.as_csv(items, config.data.root))
+        save_resolved(config, run_dir / runs.RESOLVED_CONFIG)
+        provenance.write_environment(run_dir, environment)
+        runs.write_status(run_dir, "running", epoch=state.epoch, step=state.step)
+        trainer = config.trainer
+        denorm = build.denormalization(config)
+        tracker = Tracker(run_dir, config, state, denorm, replay)
+        yaml = (run_dir / runs.RESOLVED_CONFIG).read_text(encoding="utf-8")
+        checkpoints = checkpoint.Checkpoints(folder, yaml, trainer.keep)
+        say_what_runs(config, parts, state.step)
+        tracker.hparams(config)
+        with closing(tracker), parts.precision.memory_errors(), signals.stop_on_signals() as stop:
+            stop.after_epoch = until_epoch
+            if (run_dir / runs.TRIAL).exists():
+                from unet_exp.sweeps import trial
+
+                stop.prune = trial.pruner(run_dir, trainer.monitor)
+            fit(parts, config, state, tracker, checkpoints, stop)
 
     facts = {"epoch": state.epoch, "step": state.step, "best_metric": state.best_metric,
              "monitor": trainer.monitor, "best_epoch": state.best_epoch,
              "seconds": state.seconds}  # fmt: skip
+    if stop.pruned:
+        runs.write_status(run_dir, "pruned", **facts, error=stop.pruned)
+        log.info("%s", stop.pruned)
+        return math.nan
     if stop.requested and replay is not None:
         print("stopped; nothing is proven")
         sys.exit(128 + stop.signal)
@@ -144,24 +158,60 @@ def train(
     return math.nan if state.best_metric is None else state.best_metric
 
 
+def follow() -> None:
+    """A process other than the first of a run on several devices: the same loop, in silence."""
+    signals.leave_to_the_first()
+    from unet_exp import build, prepare
+    from unet_exp.training import determinism, distributed, followers
+    from unet_exp.training.loop import fit
+    from unet_exp.training.resume import restore
+    from unet_exp.training.state import State, Sums
+
+    with followers.following() as (config, found, until_epoch, run_dir):
+        determinism.set_up(config.seed, config.trainer.deterministic, int(config.threads))
+        data = prepare.read_data(config, prepare.find_items(config))
+        parts = build.build_parts(config, data)
+        state = State(Sums(len(config.data.classes)), config.epochs)
+        if found is not None:
+            saved, path = found
+            state = restore(parts, saved, path, config.epochs)
+        quiet = distributed.SilentTracker(), distributed.NoCheckpoints(run_dir, "", 0)
+        fit(parts, config, state, *quiet, signals.Stop(after_epoch=until_epoch))
+
+
 @hydra.main(config_path="conf", config_name="config", version_base="1.3")
-def main(cfg: DictConfig) -> float:
-    """One job; returns the best metric for sweeps. A failed job of a sweep leaves the others running."""
+def main(cfg: DictConfig) -> None:
+    """What Hydra composed: a run, or a verb on finished runs. Sweeps start run_job in processes."""
     if command.task is not None:
-        return run_task(cfg)
+        run_task(cfg)
+        return
     run_dir = Path(HydraConfig.get().runtime.output_dir)
-    alone = HydraConfig.get().mode == RunMode.RUN
+    run(cfg, run_dir, run_dir if command.resume else command.origin)
+
+
+def run_job(run_dir: Path) -> None:
+    """A job of a sweep, from the config that the sweep composed for it; Hydra is not asked again."""
+    stop_with_parent()
+    log_to(run_dir / runs.LOG)
+    again = run_dir if runs.has_started(run_dir) else None
+    try:
+        cfg = load_saved(run_dir, CARRIED)
+    except UserError as error:
+        report_failure(run_dir, str(error), alone=False)
+        sys.exit(1)
+    run(cfg, run_dir, again, alone=False)
+
+
+def run(cfg: DictConfig, run_dir: Path, origin: Path | None, alone: bool = True) -> None:
+    """Check, train, and turn what goes wrong into words, a status and an exit code. alone: not in a sweep."""
     try:
         config = check(cfg)
         if command.saved is not None:
             check_resume(command.saved, config)
-        return train(config, run_dir, run_dir if command.resume else command.origin)
+        train(config, run_dir, origin)
     except UserError as error:
         report_failure(run_dir, str(error), alone)
-        if alone:
-            sys.exit(1)
-        failures.append(run_dir)
-        return math.nan
+        sys.exit(1)
     except KeyboardInterrupt:
         began = runs.has_checkpoints(run_dir)
         print(f"stopped; continue: {resume_command(run_dir)}" if began else "stopped before training began")
@@ -177,13 +227,12 @@ def main(cfg: DictConfig) -> float:
         log.exception("this is a mistake of the program, not yours")
         if alone:
             raise
-        failures.append(run_dir)
-        return math.nan
+        sys.exit(1)
     finally:
         runs.unlock(run_dir)
 
 
-def run_task(cfg: DictConfig) -> float:
+def run_task(cfg: DictConfig) -> None:
     """The verb of task=VERB, on its own small config; check_data has that of training."""
     runs.composed()
     verb = str(command.task)
@@ -197,7 +246,6 @@ def run_task(cfg: DictConfig) -> float:
     except KeyboardInterrupt:
         print("stopped")
         sys.exit(128 + signals.received)
-    return math.nan
 
 
 def start() -> None:
@@ -207,6 +255,12 @@ def start() -> None:
     runs.remember_command(sys.argv)
     quiet_threads()
     survive_closed_pipes()
+    if os.environ.get("RANK", "0") != "0":
+        follow()
+        return
+    if sys.argv[1:2] == ["--job"]:
+        run_job(Path(sys.argv[2]))
+        return
     register()
     try:
         command = commandline.prepare(sys.argv[1:])
@@ -228,9 +282,6 @@ def start() -> None:
                 file=sys.stderr,
             )
         raise
-    if failures:
-        count = f"{len(failures)} job{'s' * (len(failures) > 1)}"
-        sys.exit(f"error: {count} failed: " + ", ".join(map(shown_path, failures)))
 
 
 if __name__ == "__main__":

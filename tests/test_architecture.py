@@ -9,24 +9,32 @@ from tests.conftest import ROOT
 
 # Rooms from the top down; a room may import those that stand below it (and itself).
 ORDER = [
-    "run", "unet_exp.tasks", "unet_exp.console", "unet_exp.build", "unet_exp.prepare",
+    "run", "unet_exp.tasks", "hydra_plugins", "unet_exp.sweeps", "unet_exp.console",
+    "unet_exp.build", "unet_exp.prepare",
     "unet_exp.config", "unet_exp.compare", "unet_exp.commandline", "unet_exp.saved", "unet_exp.checks",
     "unet_exp.fitting", "unet_exp.report", "unet_exp.inference", "unet_exp.training", "unet_exp.data",
     "unet_exp.metrics", "unet_exp.losses", "unet_exp.models", "unet_exp.provenance", "unet_exp.runs",
     "unet_exp.signals", "unet_exp.verbs", "unet_exp.schema", "unet_exp.errors",
 ]  # fmt: skip
 ONLY_IN = {
-    "hydra": {"run", "unet_exp.config", "unet_exp.commandline", "unet_exp.saved"},
+    "hydra": {"run", "unet_exp.config", "unet_exp.commandline", "unet_exp.saved", "unet_exp.sweeps.plan",
+              "unet_exp.sweeps.frozen", "unet_exp.sweeps.conduct", "unet_exp.sweeps.search", "hydra_plugins"},
     "omegaconf": {"run", "unet_exp.config", "unet_exp.commandline", "unet_exp.saved", "unet_exp.compare",
-                  "unet_exp.checks"},
+                  "unet_exp.checks", "unet_exp.sweeps.plan", "unet_exp.sweeps.frozen",
+                  "unet_exp.sweeps.conduct", "unet_exp.sweeps.search", "hydra_plugins"},
+    "optuna": {"unet_exp.sweeps.search", "unet_exp.sweeps.trial"},
     "torch.utils.tensorboard": {"unet_exp.training.tracking"},
-    "matplotlib": {"unet_exp.report"},
+    "matplotlib": {"unet_exp.report", "unet_exp.sweeps.plots"},
     "torch": {"unet_exp.build", "unet_exp.losses", "unet_exp.models", "unet_exp.metrics", "unet_exp.data",
               "unet_exp.training", "unet_exp.inference", "unet_exp.tasks"},
 }  # fmt: skip
 MODULES = {
     str(path.relative_to(ROOT).with_suffix("")).replace("/", ".").removesuffix(".__init__"): path
-    for path in [ROOT / "run.py", *sorted((ROOT / "unet_exp").rglob("*.py"))]
+    for path in [
+        ROOT / "run.py",
+        *sorted((ROOT / "unet_exp").rglob("*.py")),
+        *sorted((ROOT / "hydra_plugins").rglob("*.py")),
+    ]
 }
 
 

@@ -32,6 +32,7 @@ def test_every_file_is_known_here() -> None:
     assert len(OPTIONS) == 32
     assert {str(path) for path in FILES if len(path.parts) == 1} == {
         "config", "settings", "reproduce", "evaluate", "predict", "export", "task_settings",
+        "sweep_settings", "summary",
     }  # fmt: skip
 
 

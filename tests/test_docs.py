@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from unet_exp.commandline import groups
+from unet_exp.commandline import SWEEP_KEYS, groups
 from unet_exp.schema import Config, DataConfig, SplitConfig, TrainerConfig
 from unet_exp.verbs import VERBS
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+SWEEPS = {"sweep", *SWEEP_KEYS}  # not keys of the schema
 KNOWN_KEYS = {
     *Config.__dataclass_fields__,
     *(f"data.{name}" for name in DataConfig.__dataclass_fields__),
@@ -65,10 +66,12 @@ def test_every_command_names_what_exists(page: str, command: str) -> None:
             assert key.split(".")[0] in known, f"{page}: {word}"
             continue
         if key in groups():
-            for option in value.split(","):
-                assert option in groups()[key] or option in ("mine", "tinynet"), f"{page}: {word}"
+            for option in re.sub(r"\w+\((.*)\)", r"\1", value).split(","):  # choice(a,b), glob(*)
+                assert option == "*" or option in groups()[key] or option in ("mine", "tinynet"), (
+                    f"{page}: {word}"
+                )
         elif "." not in key or key.split(".")[0] in ("data", "trainer"):
-            assert key in KNOWN_KEYS, f"{page}: {word}"
+            assert key in KNOWN_KEYS | SWEEPS, f"{page}: {word}"
 
 
 def test_links_between_pages_lead_somewhere() -> None:

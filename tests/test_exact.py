@@ -32,17 +32,6 @@ def test_what_only_watches_changes_no_bit(precision: str, cli: Cli, tmp_path: Pa
     assert same(tmp_path / "quiet", tmp_path / "busy")
 
 
-def test_jobs_of_one_process_leave_each_other_alone(cli: Cli, tmp_path: Path) -> None:
-    """A, B, A: another seed, number format and set of deterministic algorithms in between."""
-    axes = ["seed=0,1,0", "trainer.precision=bf16,fp32", "trainer.deterministic=true,false"]
-    done = cli("-m", *EVERYTHING, *axes, "epochs=1", "hydra.sweep.dir=sweep", cwd=tmp_path)
-    assert done.returncode == 0, done.stdout
-    jobs = [tmp_path / "sweep" / str(number) for number in range(12)]
-    assert all(same(jobs[first], jobs[first + 8]) for first in range(4))
-    assert not same(jobs[0], jobs[4])
-    assert not same(jobs[0], jobs[2])
-
-
 def test_validation_in_between_changes_no_weight(cli: Cli, tmp_path: Path) -> None:
     for every in (1, 3):
         arguments = [*EVERYTHING, "epochs=3", f"trainer.validate_every={every}", f"hydra.run.dir={every}"]

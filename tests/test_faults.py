@@ -134,7 +134,7 @@ def test_a_directory_has_one_writer(training: "subprocess.Popen[str]", cli: Cli,
         before = (tmp_path / "run" / ".hydra" / "config.yaml").read_bytes()
         done = cli(*arguments, cwd=tmp_path)
         assert done.returncode == 1
-        if "hydra.run.dir=run" not in arguments:
+        if arguments[0] == "resume=run":
             assert f"is being written by process {training.pid} on {os.uname().nodename}" in done.stdout
         assert "Traceback" not in done.stdout
         assert (tmp_path / "run" / ".hydra" / "config.yaml").read_bytes() == before

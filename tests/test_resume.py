@@ -217,7 +217,7 @@ def test_a_run_cut_off_before_its_first_checkpoint_starts_again_in_place(
 def test_a_new_run_never_overwrites_checkpoints(cli: Cli, finished_run: Run, tmp_path: Path) -> None:
     shutil.copytree(finished_run[0], tmp_path / "sweep" / "0")
     content = {path: path.read_bytes() for path in (tmp_path / "sweep").rglob("*") if path.is_file()}
-    for arguments in (["hydra.run.dir=sweep/0"], ["-m", "lr=1e-3", "hydra.sweep.dir=sweep"]):
+    for arguments in (["hydra.run.dir=sweep/0"], ["-m", "lr=1e-3", "sweep_dir=sweep/0"]):
         done = cli(*TINY, *arguments, cwd=tmp_path)
         assert done.returncode == 1
         assert "already holds" in done.stdout

@@ -187,20 +187,6 @@ def test_two_starts_at_once_have_two_directories(command: list[str], tmp_path: P
     assert all(re.fullmatch(r"\d\d-\d\d-\d\d-\d{6}", path.name) for path in found)
 
 
-def test_a_sweep_gives_complete_jobs_and_a_failed_one_costs_only_itself(cli: Cli, tmp_path: Path) -> None:
-    done = cli("-m", "lr=1e-3,1e-4", "batch_size=4,99", *TINY, "epochs=1", cwd=tmp_path)
-    jobs = sorted(tmp_path.glob("multirun/*/*/[0-9]"))
-    states = [json.loads((job / "status.json").read_text())["state"] for job in jobs]
-    assert states == ["finished", "failed", "finished", "failed"]
-    assert done.returncode == 1
-    assert "2 jobs failed" in done.stdout
-    assert "batch_size is 99, but the train split has 6 images" in (jobs[1] / "run.log").read_text()
-    for job in (jobs[0], jobs[2]):
-        assert (job / "plots" / "samples.png").exists()
-        assert (job / ".hydra" / "config.yaml").exists()
-    assert "Traceback" not in done.stdout
-
-
 def test_a_saved_config_runs_again(cli: Cli, finished_run: Run, tmp_path: Path) -> None:
     run_dir, _ = finished_run
     done = cli(f"from_run={run_dir}", "hydra.run.dir=again", cwd=tmp_path)

@@ -22,7 +22,7 @@ from unet_exp.errors import ConfigError, ModelError, UserError
 from unet_exp.fitting import allowed_heads
 from unet_exp.models.unet import UNet, center_crop
 from unet_exp.schema import Config
-from unet_exp.training import precision
+from unet_exp.training import distributed, precision
 from unet_exp.training.loop import Parts
 
 
@@ -86,7 +86,9 @@ def first_line(error: Exception) -> str:
 def build_parts(config: Config, data: dict[str, Samples]) -> Parts:
     """Everything fit() needs. The config has no 'auto' left."""
     place = precision.Precision(
-        torch.device(config.device), config.trainer.precision, bool(config.trainer.channels_last)
+        torch.device(distributed.own_device(config.device)),
+        config.trainer.precision,
+        bool(config.trainer.channels_last),
     )
     train, val = build_loaders(config, data)
     model = build(config.model, "model").to(place.device)
@@ -126,6 +128,7 @@ def build_parts(config: Config, data: dict[str, Samples]) -> Parts:
         classes=config.data.classes,
         logits_per_pixel=allowed_heads(config)[0],
         metrics={name: build_metric(name, node, place) for name, node in config.metrics.items()},
+        trained=distributed.wrap(model, config.device, config.trainer.sync_batchnorm),
     )
 
 
@@ -199,7 +202,8 @@ def build_loaders(config: Config, data: dict[str, Samples]) -> tuple[Loader, Loa
         ("val", plain, val_batch, False, trainer.limit_val_batches),
     ):
         dataset = SegmentationDataset(data[part], transform, config.seed, crop if part == "train" else None)
-        batches = EpochBatches(len(dataset), batch_size, config.seed, shuffle, limit)
+        ranks = distributed.rank(), distributed.size()
+        batches = EpochBatches(len(dataset), batch_size, config.seed, shuffle, limit, *ranks)
         loaders.append(Loader(dataset, batches, int(config.num_workers), pin))
     return loaders[0], loaders[1]
 

@@ -16,8 +16,14 @@ from unet_exp.verbs import VERBS
 CONF = Path(__file__).resolve().parents[1] / "conf"
 PATH_KEYS = (
     "data.root", "data.images", "data.labels", "data.csv", "data.image_stack", "data.label_stack", "resume",
-    "from_run", "run", "input", "output", "hydra.run.dir", "hydra.sweep.dir",
+    "from_run", "run", "input", "output", "hydra.run.dir", "hydra.sweep.dir", "sweep_dir",
 )  # fmt: skip
+SWEEP_KEYS = {
+    "sweep_dir": "hydra.sweep.dir", "points": "hydra.sweeper.points", "n_trials": "hydra.sweeper.n_trials",
+    "n_jobs": "hydra.launcher.n_jobs", "gpus": "hydra.launcher.gpus",
+    "job_minutes": "hydra.launcher.job_minutes", "fail_fast": "hydra.launcher.fail_fast",
+}  # fmt: skip
+LOOKING = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "-sc", "--shell-completion"}
 TASKS = (*VERBS, "check_data")  # each with unet_exp/tasks/VERB.py
 FLAGS_WITH_VALUE = (
     "--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--cfg", "-c", "--package", "-p",
@@ -44,9 +50,15 @@ def prepare(argv: list[str]) -> CommandLine:
     """
     flags, overrides = split_flags(argv)
     flags, overrides = replay_of_config_path(flags, overrides)
+    if LOOKING & set(flags):  # Hydra refuses --cfg beside -m
+        flags = [flag for flag in flags if flag not in ("-m", "--multirun")]
+    elif any(is_sweep(override) for override in overrides) and not {"-m", "--multirun"} & set(flags):
+        flags = [*flags, "--multirun"]
     multirun = bool({"-m", "--multirun"} & set(flags))
     given = {key: path_value(overrides, key) for key in ("task", "resume", "from_run")}
     overrides = [o for o in overrides if o.partition("=")[0] not in given]
+    if given["task"] is None:
+        overrides = sweep_keys(overrides, multirun or bool(LOOKING & set(flags)))
     overrides = [quote_path(override, multirun) for override in overrides]
     if given["task"] is not None:
         return task_command(given["task"], flags, overrides, [key for key in given if given[key]], multirun)
@@ -59,7 +71,7 @@ def prepare(argv: list[str]) -> CommandLine:
         )
     run_dir = Path(given["resume"] or given["from_run"] or "").expanduser()
     saved = load_saved(run_dir, CARRIED if given["resume"] else DECIDED)
-    chosen = [override for override in overrides if override.partition("=")[0] in groups()]
+    chosen = [o for o in overrides if o.partition("=")[0] in groups() and not is_sweep(o)]
     if chosen:
         raise ConfigError(
             f"{chosen[0]} chooses a group, and a saved config has its groups already",
@@ -90,6 +102,28 @@ def task_command(
     if len(given) > 1 or multirun:
         raise ConfigError(f"task={task} goes with run=RUN_DIR, not with -m, resume= or from_run=")
     return CommandLine(["--config-name", task, *flags, *overrides], task=task)
+
+
+def is_sweep(override: str) -> bool:
+    return override.startswith("sweep=") and override != "sweep=null"
+
+
+def sweep_keys(overrides: list[str], multirun: bool) -> list[str]:
+    """The short names of a sweep's settings as Hydra's own. Raises ConfigError where there is no sweep."""
+    short = [override for override in overrides if override.partition("=")[0] in SWEEP_KEYS]
+    if short and not multirun:
+        raise ConfigError(f"{short[0]} belongs to a sweep", do="add -m, or sweep=NAME")
+    launcher = [o.partition("=")[2] for o in overrides if o.startswith("hydra/launcher=")]
+    of_process = [o for o in short if SWEEP_KEYS[o.partition("=")[0]].startswith("hydra.launcher.")]
+    if of_process and launcher[-1:] not in ([], ["process"]):
+        raise ConfigError(
+            f"{of_process[0]} is for jobs on this machine; hydra/launcher={launcher[-1]} has other settings",
+            do=f"python run.py --cfg hydra -p hydra.launcher hydra/launcher={launcher[-1]} shows them",
+        )
+    return [
+        SWEEP_KEYS.get(key, key) + equals + value
+        for key, equals, value in (override.partition("=") for override in overrides)
+    ]
 
 
 def split_flags(argv: list[str]) -> tuple[list[str], list[str]]:
@@ -172,12 +206,10 @@ def quoted(value: str) -> str:
 
 
 def groups() -> dict[str, list[str]]:
-    """The config groups and their options, from the folders of conf/."""
-    return {
-        folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
-        for folder in CONF.iterdir()
-        if folder.is_dir()
-    }
+    """The config groups and their options, from the folders of conf/, and the named sweeps."""
+    folders = {folder.name: folder for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra"}
+    folders["sweep"] = CONF.parent / "multirun_sweeps"
+    return {name: sorted(file.stem for file in folder.glob("*.yaml")) for name, folder in folders.items()}
 
 
 def suggestions(argv: list[str], primary: str = "config") -> list[str]:

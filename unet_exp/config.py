@@ -1,6 +1,7 @@
 """The typed configuration: registered with Hydra before composing, checked as a whole after it."""
 
 import dataclasses
+import logging
 import os
 import sys
 from pathlib import Path
@@ -17,14 +18,23 @@ from unet_exp.errors import ConfigError, UserError
 from unet_exp.schema import TARGETS, Config, UNetConfig
 from unet_exp.verbs import VERBS
 
+SWEEPS = Path(__file__).resolve().parents[1] / "multirun_sweeps"
+
 
 def register() -> None:
-    """Make the schema known to Hydra; conf/config.yaml and conf/model/*.yaml build on it."""
+    """Make known to Hydra: the schema, on which conf/config.yaml and conf/model/*.yaml build; the sweeps."""
     store = ConfigStore.instance()
     store.store(name="base_schema", node=Config)
     store.store(group="schema", name="unet", node=UNetConfig)
     for verb, schema in VERBS.items():
         store.store(name=f"{verb}_schema", node=schema)
+    for path in sorted(SWEEPS.glob("*.yaml")):
+        try:
+            sweep = OmegaConf.load(path)
+        except Exception as error:  # YAML that is none raises many things; the other sweeps still work
+            logging.warning("%s is left out: %s", path.name, (str(error).splitlines() or ["damaged"])[0])
+            continue
+        store.store(group="sweep", name=path.stem, node=sweep, package="_global_", provider=str(path))
 
 
 class CheckAtStart(Callback):
@@ -44,16 +54,9 @@ class CheckAtStart(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         runs.composed()
-        # Hydra writes a job's .hydra/ before the job could object, so the sweep has to be refused as a whole.
-        sweep_dir = Path(str(config.hydra.sweep.dir))
-        if any(runs.has_started(job) for job in sweep_dir.glob("*")):
-            print(
-                f"error: {sweep_dir} already holds the jobs of a sweep\n"
-                "  to do:   choose another hydra.sweep.dir=DIR",
-                file=sys.stderr,
-            )
+        if config.hydra.runtime.choices["hydra/sweeper"] not in ("grid", "tune"):
+            print("error: hydra/sweeper is not one of this project\n  allowed: grid, tune", file=sys.stderr)
             sys.exit(1)
-        take(sweep_dir)
 
 
 def take(directory: Path) -> None:
@@ -133,7 +136,7 @@ def filled(node: dict[str, Any]) -> dict[str, Any]:
 
 
 MAY_CHANGE = (
-    "epochs", "num_workers", "device", "data.root", "data.cache", "data.cache_limit_mb",
+    "epochs", "num_workers", "trainer.devices", "device", "data.root", "data.cache", "data.cache_limit_mb",
     "data.fingerprint_limit_mb", "trainer.max_minutes", "trainer.early_stop", "trainer.save_every",
     "trainer.keep", "trainer.log_every", "trainer.images_every", "trainer.images_max",
     "trainer.images_each_batch", "trainer.checkpoint_every_steps", "trainer.checkpoint_every_minutes",

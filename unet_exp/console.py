@@ -107,6 +107,14 @@ def quiet_threads() -> None:
     threading.excepthook = hook
 
 
+def log_to(path: Path) -> None:
+    """Lines on stdout, and with the time in a file, as conf/settings.yaml has it for single runs."""
+    console, file = logging.StreamHandler(sys.stdout), logging.FileHandler(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter("[%(asctime)s] %(message)s", "%Y-%m-%d %H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[console, file])
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
+
+
 def survive_closed_pipes() -> None:
     """`python run.py | head` goes on training when head has gone; run.log still takes every line."""
     usual = logging.StreamHandler.handleError

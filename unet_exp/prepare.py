@@ -19,7 +19,7 @@ from unet_exp.data.splits import Splits, decide_mode, find_splits
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.fitting import allowed_heads
 from unet_exp.schema import Config
-from unet_exp.training import precision
+from unet_exp.training import distributed, precision
 
 log = logging.getLogger("unet_exp")
 RARE = 0.001  # share of the training pixels below which a class is warned about
@@ -30,6 +30,7 @@ def decide_machine(config: Config) -> Config:
     device = precision.decide_device(config.device)
     trainer = dataclasses.replace(
         config.trainer,
+        devices=max(config.trainer.devices, distributed.launched()),
         precision=precision.decide_precision(config.trainer.precision, device),
         channels_last=precision.decide_channels_last(config.trainer.channels_last, device),
         mode={"auto": "min" if config.trainer.monitor == "loss" else "max"}.get(
@@ -37,7 +38,10 @@ def decide_machine(config: Config) -> Config:
         ),
     )
     return dataclasses.replace(
-        config, device=str(device), threads=precision.decide_threads(config.threads), trainer=trainer
+        config,
+        device=str(device),
+        threads=precision.decide_threads(config.threads, trainer.devices),
+        trainer=trainer,
     )
 
 
@@ -121,7 +125,7 @@ def decide_from_data(config: Config, data: dict[str, Samples]) -> Config:
     workers = config.num_workers
     if workers == "auto":
         in_ram = all(samples.pairs is not None for samples in data.values())
-        workers = 0 if in_ram else min(2, precision.decide_threads("auto"))
+        workers = 0 if in_ram else min(2, precision.decide_threads("auto", 1))
     batches = EpochBatches(
         len(data["train"].items), config.batch_size, 0, False, config.trainer.limit_train_batches
     )

@@ -17,7 +17,8 @@ PRIMARY = "_saved"  # the name under which Hydra finds it
 DECIDED = ("threads", "device", "trainer.precision", "trainer.channels_last")
 # What a continued run takes from its last start, because it may have been changed by then.
 CARRIED = (
-    *DECIDED, "epochs", "num_workers", "data.root", "trainer.max_minutes", "trainer.early_stop",
+    *DECIDED, "epochs", "num_workers", "data.root", "trainer.devices",
+    "trainer.max_minutes", "trainer.early_stop",
     "trainer.save_every", "trainer.keep", "trainer.log_every", "trainer.images_every", "trainer.images_max",
     "trainer.images_each_batch", "trainer.checkpoint_every_steps", "trainer.checkpoint_every_minutes",
 )  # fmt: skip
@@ -127,7 +128,7 @@ def leaves(node: Any, prefix: str = "") -> list[tuple[str, Any]]:
 
 def make_primary(saved: DictConfig) -> str:
     """Let Hydra compose this config under today's schema and settings; returns the config name to ask for."""
-    defaults = {"defaults": ["base_schema", "settings", "_self_"]}
+    defaults = {"defaults": ["sweep_settings", "base_schema", "settings", "_self_", {"sweep": None}]}
     values: Any = OmegaConf.to_container(saved)
     ConfigStore.instance().store(name=PRIMARY, node={**defaults, **values})
     return PRIMARY

@@ -125,6 +125,8 @@ class TrainerConfig:
     channels_last: bool | str = knob(
         "auto", "memory format NHWC; auto: on for CPU and CUDA", choices=["auto", True, False]
     )
+    devices: int = knob(1, "processes that share each batch: GPUs, or on a CPU its cores", minimum=1)
+    sync_batchnorm: bool = knob(False, "batch statistics over all devices (GPUs only)")
     compile: bool = knob(False, "torch.compile the model (no promise of equal bits)")
     deterministic: bool = knob(True, "refuse operations whose result varies from run to run")
     accumulate: int = knob(1, "batches per optimizer update", minimum=1)

@@ -3,21 +3,34 @@ before training either ends the program like Ctrl-C. Imports no torch: it is set
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+# SIGUSR1 and SIGUSR2 are how clusters announce that they take their machine back.
+STOPPING = [
+    signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
+]
 received: int = signal.SIGINT  # the signal behind a KeyboardInterrupt
 
 
 @dataclass
 class Stop:
-    """signal: the one that asked to stop, 0 while none did. after_epoch: stop there anyway."""
+    """signal: the one that asked to stop, 0 while none did. after_epoch: stop there anyway.
+
+    prune: told the epoch and the monitored metric of each validation, it says why a search gives the run up.
+    """
 
     signal: int = 0
     after_epoch: int | None = None
+    prune: Callable[[int, float], str] | None = None
+    pruned: str = ""
+    agreed: bool = False  # whether every process of the run knows of the signal
+
+    def told(self, epoch: int, value: float) -> str:
+        """Why a search gives up after this validation, or ''."""
+        return "" if self.prune is None else self.prune(epoch, value)
 
     @property
     def requested(self) -> bool:
@@ -71,6 +84,12 @@ def stop_on_signals() -> Iterator[Stop]:
         yield stop
     finally:
         restore()
+
+
+def leave_to_the_first() -> None:
+    """For the other processes of a run: the first one tells them when to stop."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def leave_signals_to_the_parent(worker: int) -> None:

@@ -40,6 +40,13 @@ class EvaluateConfig:
 
 
 @dataclass
+class SummaryConfig:
+    """task=summary"""
+
+    sweep_dir: str = knob("???", "the directory of a sweep, such as multirun/lr_batch", path=True)
+
+
+@dataclass
 class PredictConfig:
     """task=predict"""
 
@@ -80,4 +87,5 @@ VERBS: dict[str, type] = {
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
     "export": ExportConfig,
+    "summary": SummaryConfig,
 }

@@ -16,30 +16,44 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
     """Lists of (epoch, index), the samples of one batch each; the last may be short.
 
     Set `epoch` and `start` (batches to leave out, for a run that goes on within an epoch) before iterating.
-    limit: batches per epoch at most.
+    limit: batches per epoch at most. rank, ranks: with several processes, which part of each batch is dealt
+    out here; a training batch (shuffled) with nothing for this rank gives a stand-in that must not count.
     """
 
     def __init__(
-        self, samples: int, batch_size: int, seed: int, shuffle: bool, limit: int | None = None
-    ) -> None:
+        self, samples: int, batch_size: int, seed: int, shuffle: bool, limit: int | None = None,
+        rank: int = 0, ranks: int = 1,
+    ) -> None:  # fmt: skip
+        self.rank, self.ranks = rank, ranks
         self.samples, self.batch_size, self.seed, self.shuffle = samples, batch_size, seed, shuffle
         self.num_batches = min(math.ceil(samples / batch_size), limit or samples)
+        if not shuffle:  # of what there is to validate every ranks-th sample, in batches of its own
+            self.dealt = np.arange(min(samples, self.num_batches * batch_size))[rank::ranks]
+            self.num_batches = math.ceil(len(self.dealt) / batch_size)
         self.epoch, self.start = 0, 0
 
     def __len__(self) -> int:
         return self.num_batches
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = np.arange(self.samples)
         if self.shuffle:
             order = np.random.default_rng((0, self.seed, self.epoch)).permutation(self.samples)
+        else:
+            order = self.dealt
         for batch in range(self.start, self.num_batches):
             chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            if self.shuffle:
+                own = chosen[self.rank :: self.ranks]
+                chosen = own if len(own) else chosen[:1]
             yield [(self.epoch, int(index)) for index in chosen]
 
     def batch_samples(self, first: int, last: int) -> int:
         """How many samples the batches first..last-1 hold."""
         return min(last * self.batch_size, self.samples) - first * self.batch_size
+
+    def own_samples(self, batch: int) -> int:
+        """How many of a batch (counted from 0) are dealt out here."""
+        return len(range(self.rank, self.batch_samples(batch, batch + 1), self.ranks))
 
 
 class Loader:

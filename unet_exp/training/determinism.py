@@ -41,9 +41,9 @@ def flags(device: str) -> dict[str, Any]:
     return facts
 
 
-def seed_epoch(seed: int, epoch: int) -> None:
-    """Start torch's own stream (dropout) of an epoch, a function of (seed, epoch)."""
-    torch.manual_seed((seed * 1_000_003 + epoch + 1) % 2**63)
+def seed_epoch(seed: int, epoch: int, rank: int = 0) -> None:
+    """Start torch's own stream (dropout) of an epoch, a function of (seed, epoch, rank)."""
+    torch.manual_seed((seed * 1_000_003 + epoch + 1 + rank * 7_919_000_003) % 2**63)
 
 
 def rng_state(device: torch.device) -> dict[str, torch.Tensor]:

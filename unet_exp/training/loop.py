@@ -17,7 +17,7 @@ from unet_exp.metrics.confusion import confusion, predict_classes
 from unet_exp.models.unet import center_crop
 from unet_exp.schema import Config, TrainerConfig
 from unet_exp.signals import Stop
-from unet_exp.training import determinism
+from unet_exp.training import determinism, distributed
 from unet_exp.training.checkpoint import Checkpoints, weights_sha256
 from unet_exp.training.precision import Precision
 from unet_exp.training.resume import contents
@@ -42,6 +42,7 @@ class Parts:
     classes: list[str]
     logits_per_pixel: int
     metrics: dict[str, Any]  # objects with update(prediction, label), compute() and reset(), for validation
+    trained: Callable[[Tensor], Tensor]  # the model, or what averages its gradients over devices
 
     @property
     def evaluated(self) -> nn.Module:
@@ -54,13 +55,13 @@ def fit(
 ) -> None:
     """Train until config.epochs, a limit of the trainer or a signal; `state` says how far it came."""
     trainer = config.trainer
-    while not is_finished(state, config) and state.epoch != stop.after_epoch:
+    while not (is_finished(state, config) or stop.pruned or state.epoch == stop.after_epoch):
         epoch = state.epoch + 1
         train_one_epoch(parts, config, state, tracker, checkpoints, stop)
-        val = None
-        if not stop.requested and is_time_to_validate(epoch, state, config):
+        state.seconds, val = distributed.of_first(state.seconds), None
+        if not stop.agreed and is_time_to_validate(epoch, state, config):
             val = evaluate(parts.evaluated, parts, epoch, tracker, stop)
-        if stop.requested:
+        if stop.agreed:
             save(parts, state, tracker, checkpoints)
             return
         train_metrics = state.sums.metrics(parts.classes)
@@ -71,11 +72,13 @@ def fit(
         tracker.epoch("train", epoch, state.step, train_metrics, state.lr, state.sums.seconds)
         if val is not None and val_metrics is not None:
             tracker.epoch("val", epoch, state.step, val_metrics, state.lr, val.seconds)
-            state.seconds += val.seconds
+            state.seconds += distributed.of_first(val.seconds)
         tracker.end_epoch(epoch, train_metrics, val_metrics, state.lr, best)
         end_of_epoch_schedule(parts, val_metrics[trainer.monitor] if val_metrics else None)
         state.epoch, state.batch_in_epoch, state.sums = epoch, 0, Sums(len(parts.classes))
         save(parts, state, tracker, checkpoints, best, numbered=is_time_to_keep(epoch, trainer))
+        if val_metrics is not None:
+            stop.pruned = distributed.hand_over(stop.told(epoch, val_metrics[trainer.monitor]))
 
 
 def train_one_epoch(
@@ -89,18 +92,21 @@ def train_one_epoch(
     parts.model.train()
     total, accumulate, epoch = len(parts.train), config.trainer.accumulate, state.epoch + 1
     if state.batch_in_epoch == 0:
-        determinism.seed_epoch(config.seed, state.epoch)
+        determinism.seed_epoch(config.seed, state.epoch, distributed.rank())
     clock, group_loss = time.perf_counter(), 0.0
     batches = parts.train.epoch(state.epoch, start=state.batch_in_epoch)
     with tracker.progress(batches, "train", epoch, total, state.batch_in_epoch) as bar:
         for number, batch in enumerate(bar, start=state.batch_in_epoch + 1):
-            image, label, logits, loss = forward(parts.model, parts, batch)
+            image, label, logits, loss = forward(parts.trained, parts, batch)
             stop_if_not_finite(loss, f"in epoch {epoch}, before update {state.step + 1}", batch, parts.train)
             first = (number - 1) // accumulate * accumulate
             group = parts.train.batches.batch_samples(first, min(first + accumulate, total))
-            parts.scaler.scale(loss * (len(image) / group)).backward()  # type: ignore[no-untyped-call]
-            group_loss += loss.item() * (len(image) / group)
-            state.sums.add(loss.item(), len(image), counts(logits, label, parts))
+            own = parts.train.batches.own_samples(number - 1)  # gradients are averaged over devices
+            scaled = loss * (own * distributed.size() / group)
+            parts.scaler.scale(scaled).backward()  # type: ignore[no-untyped-call]
+            found = distributed.total(loss.item(), own, counts(logits, label, parts))
+            group_loss += found[0] * (found[1] / group)
+            state.sums.add(*found)
             tracker.batch("train", epoch, number, total, state.sums.mean_loss())
             if tracker.wants_images("train", epoch, number):
                 tracker.images("train", epoch, number, total, image, label, logits)
@@ -114,7 +120,7 @@ def train_one_epoch(
             now = time.perf_counter()
             state.seconds, state.sums.seconds = state.seconds + now - clock, state.sums.seconds + now - clock
             clock, group_loss = now, 0.0
-            if stop.requested:
+            if distributed.asked_to_stop(stop):
                 return
             if is_time_to_save(state, config.trainer):
                 save(parts, state, tracker, checkpoints)
@@ -133,6 +139,7 @@ def save(
 def evaluate(model: nn.Module, parts: Parts, epoch: int, tracker: Tracker, stop: Stop) -> Sums | None:
     """Sums of the whole validation set; None if a signal came. Draws nothing from any random stream."""
     model.eval()
+    distributed.same_buffers(model)
     sums, total, started = Sums(len(parts.classes)), len(parts.val), time.perf_counter()
     for metric in parts.metrics.values():
         metric.reset()
@@ -146,8 +153,11 @@ def evaluate(model: nn.Module, parts: Parts, epoch: int, tracker: Tracker, stop:
             tracker.batch("val", epoch, number, total, sums.mean_loss())
             if tracker.wants_images("val", epoch, number):
                 tracker.images("val", epoch, number, total, image, label, logits)
-            if stop.requested:
+            if distributed.size() == 1 and distributed.asked_to_stop(stop):
                 return None
+    sums = distributed.sum_of(sums)
+    if distributed.asked_to_stop(stop):
+        return None
     sums.others = {name: float(metric.compute()) for name, metric in parts.metrics.items()}
     sums.seconds = time.perf_counter() - started
     return sums

@@ -92,9 +92,9 @@ def decide_channels_last(value: bool | str, device: torch.device) -> bool:
     return device.type != "mps" if value == "auto" else bool(value)
 
 
-def decide_threads(value: int | str) -> int:
+def decide_threads(value: int | str, devices: int) -> int:
+    """auto: the cores that we may use, shared out among the processes of the run."""
     if value != "auto":
         return int(value)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(cores // devices, 1)

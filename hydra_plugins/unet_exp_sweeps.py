@@ -1,0 +1,88 @@
+"""What Hydra finds as hydra/launcher=process and hydra/sweeper=grid, tune. Hydra imports this at every start,
+so it is thin: the work is in unet_exp/sweeps/."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class ProcessLauncher(Launcher):
+    """Each job in a process of its own on this machine."""
+
+    def __init__(
+        self, n_jobs: int | str, gpus: list[int] | None, job_minutes: float | None, fail_fast: bool
+    ) -> None:
+        from unet_exp.sweeps.pool import Limits
+
+        self.limits = Limits(n_jobs, list(gpus or []), job_minutes, fail_fast)
+        self.sweep_dir = Path()
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.sweep_dir = Path(str(config.hydra.sweep.dir))
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """job_overrides: of each job the name of its directory. Results are in the files of the jobs."""
+        from unet_exp.sweeps.jobs import Job, read_jobs
+        from unet_exp.sweeps.pool import run_all
+        from unet_exp.sweeps.summary import write_csv
+        from unet_exp.sweeps.table import LiveTable
+
+        names = [overrides[0] for overrides in job_overrides]
+        found = {job.name: job for job in read_jobs(self.sweep_dir)}
+        chosen = [found[name] for name in names]
+
+        def ended(job: Job) -> None:
+            write_csv(self.sweep_dir)
+
+        run_all(chosen, self.limits, LiveTable(list(found.values())), ended)
+        return []
+
+
+class _Sweeper(Sweeper):
+    def __init__(self, **options: Any) -> None:
+        self.context: HydraContext | None = None
+        self.master: DictConfig | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.context, self.master = hydra_context, config
+
+    def sweep(self, arguments: list[str]) -> None:
+        import sys
+
+        from unet_exp.errors import UserError
+
+        try:
+            self.run(arguments)
+        except UserError as error:
+            sys.exit(f"error: {error}")
+
+    def run(self, arguments: list[str]) -> None:
+        raise NotImplementedError
+
+
+class GridSweeper(_Sweeper):
+    """All combinations of the axes, and listed points."""
+
+    def run(self, arguments: list[str]) -> None:
+        from unet_exp.sweeps.conduct import run_grid
+
+        assert self.context is not None
+        assert self.master is not None
+        run_grid(self.context, self.master, arguments)
+
+
+class OptunaSweeper(_Sweeper):
+    """A search by Optuna."""
+
+    def run(self, arguments: list[str]) -> None:
+        from unet_exp.sweeps.search import run_search
+
+        assert self.context is not None
+        assert self.master is not None
+        run_search(self.context, self.master, arguments)

@@ -1,0 +1,263 @@
+"""Sweeps: one process for each job, failures alone, the same command again, and what was found."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import TINY, Cli
+from unet_exp.sweeps.plan import slug_of
+
+SABOTEUR = """
+import os, signal, pathlib
+
+class Saboteur:
+    def __init__(self, seed):
+        self.seed, self.calls = seed, 0
+
+    def __call__(self, sample, rng):
+        self.calls += 1
+        if self.calls == 14 and pathlib.Path("broken").exists():
+            if self.seed == 1:
+                raise RuntimeError("out of luck")
+            if self.seed == 3:
+                os._exit(1)
+            if self.seed == 5:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return sample
+"""
+SABOTAGE = ["transform.train.flip._target_=saboteur.Saboteur", "+transform.train.flip.seed=${seed}"]
+EXACT = ("metrics.csv", "steps.csv")
+
+
+def rows(sweep: Path) -> list[dict[str, str]]:
+    with open(sweep / "sweep.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def without_clocks(sweep: Path) -> list[dict[str, str]]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows(sweep)]
+
+
+def state(job: Path) -> dict[str, object]:
+    return dict(json.loads((job / "status.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def small_sweep(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Four jobs, two at a time: the directory in which it was started and what was printed. Read only."""
+    start = tmp_path_factory.mktemp("sweep")
+    done = cli("-m", *TINY, "lr=1e-3,1e-2", "seed=0,1", "n_jobs=2", "sweep_dir=a sweep", cwd=start)
+    assert done.returncode == 0, done.stdout
+    return start, done.stdout
+
+
+def test_failed_jobs_cost_themselves_and_run_again(cli: Cli, command: list[str], tmp_path: Path) -> None:
+    """Six jobs, three of them sabotaged; again; and beside it a sweep whose parent is killed on the way."""
+    (tmp_path / "saboteur.py").write_text(SABOTEUR)
+    own = {"UNET_EXP_ALLOW": "saboteur", "PYTHONPATH": str(tmp_path)}
+    arguments = ["-m", *TINY, "epochs=6", "seed=range(6)", *SABOTAGE, "n_jobs=2"]
+    (tmp_path / "broken").touch()
+    done = cli(*arguments, "sweep_dir=sweep", cwd=tmp_path, **own)
+    assert done.returncode == 1, done.stdout
+    found = rows(tmp_path / "sweep")
+    assert [row["state"] for row in found] == ["finished", "failed"] * 3
+    reasons = ["out of luck", "exit code 1", "SIGKILL"]
+    assert all(reason in row["reason"] for reason, row in zip(reasons, found[1::2], strict=True))
+    assert all((tmp_path / "sweep" / row["log"]).exists() for row in found)
+    assert "3 of 6 jobs did not finish" in done.stdout
+    finished = {row["job"]: (tmp_path / "sweep" / row["job"] / "status.json").stat() for row in found[::2]}
+
+    (tmp_path / "broken").unlink()
+    done = cli(*arguments, "sweep_dir=sweep", cwd=tmp_path, **own)
+    assert done.returncode == 0, done.stdout
+    assert "3 done, 3 to continue" in done.stdout
+    assert {job: (tmp_path / "sweep" / job / "status.json").stat() for job in finished} == finished
+    for row in found[1::2]:
+        log = (tmp_path / "sweep" / row["log"]).read_text()
+        assert "continuing after update" in log
+
+    with subprocess.Popen(
+        [*command, *arguments, "sweep_dir=killed"], cwd=tmp_path, env={**os.environ, **own},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as parent:  # fmt: skip
+        while not list(tmp_path.glob("killed/seed-2*/checkpoints/last.pt")):
+            time.sleep(0.02)
+            assert parent.poll() is None
+        parent.kill()
+    done = cli(*arguments, "sweep_dir=killed", cwd=tmp_path, **own)
+    assert done.returncode == 0, done.stdout
+    assert "0 done" not in done.stdout
+    assert without_clocks(tmp_path / "killed") == without_clocks(tmp_path / "sweep")
+    for row in rows(tmp_path / "sweep"):
+        for name in EXACT:
+            pair = [(tmp_path / sweep / row["job"] / name).read_bytes() for sweep in ("sweep", "killed")]
+            assert pair[0] == pair[1], (row["job"], name)
+
+
+def test_a_job_is_the_run_of_its_overrides(cli: Cli, small_sweep: tuple[Path, str], tmp_path: Path) -> None:
+    (job,) = (small_sweep[0] / "a sweep").glob("lr-0.01_seed-1-*")
+    done = cli(*TINY, "lr=1e-2", "seed=1", "hydra.run.dir=alone", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    for name in EXACT:
+        assert (job / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+    assert state(job)["best_metric"] == state(tmp_path / "alone")["best_metric"]
+
+
+def test_the_ranking_takes_seeds_together(small_sweep: tuple[Path, str]) -> None:
+    start, printed = small_sweep
+    found = rows(start / "a sweep")
+    means = {lr: sum(float(row["best"]) for row in found if row["lr"] == lr) / 2 for lr in ("0.001", "0.01")}
+    lines = [line.split() for line in printed.splitlines()]
+    head = lines.index(["rank", "lr", "dice", "sd", "n", "seconds"])
+    order = sorted(means, key=lambda lr: -means[lr])
+    assert [line[1:3] for line in lines[head + 1 : head + 3]] == [[lr, f"{means[lr]:.4f}"] for lr in order]
+    assert [line[4] for line in lines[head + 1 : head + 3]] == ["2", "2"]
+    assert (start / "a sweep" / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    best = max((row for row in found if row["lr"] == order[0]), key=lambda row: float(row["best"]))
+    assert f"from_run='a sweep/{best['job']}'" in printed
+    assert max(map(len, printed.splitlines()[:6])) <= 80
+
+
+def test_more_values_meet_the_same_jobs(cli: Cli, small_sweep: tuple[Path, str], tmp_path: Path) -> None:
+    """Only what is missing is run; another spelling of a number, or an axis less, is the same job."""
+    subprocess.run(["cp", "-r", str(small_sweep[0] / "a sweep"), str(tmp_path / "again")], check=True)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "again").glob("*/metrics.csv")}
+    done = cli("-m", *TINY, "lr=0.001,0.010,1.0", "seed=0", "sweep_dir=again", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "3 jobs in again: 2 done, 0 to continue, 1 to start" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    shown = cli("task=summary", "sweep_dir=again", cwd=tmp_path)
+    assert shown.returncode == 0
+    assert shown.stdout.strip() in done.stdout
+    refused = cli("task=summary", "sweep_dir=.", cwd=tmp_path)
+    assert (refused.returncode, "no jobs of a sweep" in refused.stdout) == (1, True)
+
+
+def test_all_jobs_are_checked_before_the_first_starts(cli: Cli, tmp_path: Path) -> None:
+    done = cli("-m", *TINY, "lr=1e-3", "batch_size=4,0", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "batch_size is 0" in done.stdout
+    assert "no job was started" in done.stdout
+    assert not (tmp_path / "multirun").exists()
+
+
+def test_a_job_over_its_time_and_fail_fast(cli: Cli, tmp_path: Path) -> None:
+    arguments = ["-m", *TINY, "epochs=100000", "seed=0,1,2", "job_minutes=0.1", "fail_fast=true"]
+    done = cli(*arguments, "sweep_dir=sweep", cwd=tmp_path)
+    assert done.returncode == 1
+    found = rows(tmp_path / "sweep")
+    assert [row["state"] for row in found] == ["failed", "waiting", "waiting"]
+    assert "job_minutes=0.1" in found[0]["reason"]
+
+
+def test_a_signal_leaves_a_sweep_that_goes_on(command: list[str], tmp_path: Path) -> None:
+    arguments = ["-m", *TINY, "epochs=100000", "seed=0,1", "sweep_dir=sweep"]
+    with subprocess.Popen(
+        [*command, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as parent:
+        while not list(tmp_path.glob("sweep/*/checkpoints/last.pt")):
+            time.sleep(0.02)
+        parent.send_signal(signal.SIGTERM)
+        printed, _ = parent.communicate(timeout=60)
+    assert parent.returncode == 143, printed
+    assert "the same command goes on" in printed
+    assert [row["state"] for row in rows(tmp_path / "sweep")] == ["interrupted", "waiting"]
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "jobs"),
+    [
+        (["sweep=lr_batch"], 9),
+        (["sweep=lr_batch", "lr=5e-3"], 3),
+        (["sweep=seeds"], 5),
+        (["sweep=folds"], 5),
+        (["sweep=augment"], 4),
+        (["-m", "points=[{lr:1e-3,batch_size:4},{lr:1e-4,batch_size:8}]", "seed=range(2)"], 4),
+        (["-m", "model=glob(*)", "optimizer=adam,sgd"], 4),
+    ],
+)
+def test_axes_become_jobs(arguments: list[str], jobs: int, cli: Cli, tmp_path: Path) -> None:
+    """From any directory; the check of the last job stops the sweep before it starts anything."""
+    done = cli(*arguments, "data.root=nowhere", "data=image_folder", "trainer.monitor=nothing", cwd=tmp_path)
+    assert done.returncode == 1, done.stdout
+    words = next(line for line in done.stdout.splitlines() if line.startswith("    in "))
+    more = words.partition("; and ")[2].partition(" more")[0]
+    assert len(words.split("; ")) - bool(more) + int(more or 0) == jobs, done.stdout
+
+
+def test_settings_of_sweeps_belong_to_sweeps(cli: Cli, tmp_path: Path) -> None:
+    done = cli("n_jobs=2", cwd=tmp_path)
+    assert (done.returncode, "add -m" in done.stdout) == (1, True)
+    done = cli("-m", "lr=1e-3", "n_jobs=2", "hydra/launcher=submitit_local", cwd=tmp_path)
+    assert (done.returncode, "has other settings" in done.stdout) == (1, True)
+    done = cli("-m", "lr=1e-3", "n_jobs=zero", cwd=tmp_path)
+    assert (done.returncode, "n_jobs is 'zero'" in done.stdout) == (1, True), done.stdout
+
+
+def test_slugs_hold_only_what_every_file_system_takes() -> None:
+    assert slug_of({"lr": "0.001", "model.depth": "3"}) == "lr-0.001_depth-3"
+    assert slug_of({"data.root": "/a b/ü:*"}) == "root-a-b"
+    assert slug_of({"a.x": "1", "b.x": "2"}) == "a.x-1_b.x-2"
+    assert len(slug_of({"lr": "1" * 300})) <= 80
+
+
+def test_hparams_of_the_jobs_are_in_tensorboard(small_sweep: tuple[Path, str]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    seen = set()
+    for events in (small_sweep[0] / "a sweep").glob("*/tensorboard/val"):
+        accumulator = EventAccumulator(str(events))
+        accumulator.Reload()
+        content = accumulator.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+        seen.add(content)
+    assert len(seen) == 4
+
+
+def test_a_search_prunes_stops_and_goes_on(cli: Cli, tmp_path: Path) -> None:
+    """n_trials counts all starts together; the second start repeats nothing."""
+    pruning = ["hydra.sweeper.pruner_options={n_startup_trials:1,n_warmup_steps:1}"]
+    arguments = ["sweep=tune", *TINY, "epochs=5", "batch_size=2", "model.depth=2", "optimizer=adam", *pruning]
+    done = cli(*arguments, "lr=tag(log,interval(1e-5,1e-1))", "n_trials=3", "n_jobs=2", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    sweep = tmp_path / "multirun" / "tune"
+    first = {row["job"]: row["state"] for row in rows(sweep)}
+    assert len(first) == 3
+    done = cli(*arguments, "lr=tag(log,interval(1e-5,1e-1))", "n_trials=6", "n_jobs=2", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "6 trials in multirun/tune: 3 done" in done.stdout
+    found = rows(sweep)
+    assert len(found) == 6
+    assert {row["job"]: row["state"] for row in found if row["job"] in first} == first
+    assert {row["state"] for row in found} == {"finished", "pruned"}
+    pruned = [row for row in found if row["state"] == "pruned"]
+    assert all("MedianPruner" in row["reason"] and int(row["epoch"]) < 5 for row in pruned)
+    assert (sweep / "search.png").exists()
+
+
+def test_ray_gives_the_same_jobs(cli: Cli, small_sweep: tuple[Path, str], tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="needs the extra [ray], in an environment of its own: CONTRIBUTING.md")
+    same_jobs("ray", cli, small_sweep, tmp_path)
+
+
+def test_submitit_gives_the_same_jobs(cli: Cli, small_sweep: tuple[Path, str], tmp_path: Path) -> None:
+    same_jobs("submitit_local", cli, small_sweep, tmp_path)
+
+
+def same_jobs(launcher: str, cli: Cli, small_sweep: tuple[Path, str], start: Path) -> None:
+    arguments = ["-m", *TINY, "lr=1e-3,1e-2", "seed=0,1", f"hydra/launcher={launcher}", "sweep_dir=sweep"]
+    done = cli(*arguments, cwd=start)
+    assert done.returncode == 0, done.stdout
+    assert without_clocks(start / "sweep") == without_clocks(small_sweep[0] / "a sweep")
+    for row in rows(start / "sweep"):
+        for name in EXACT:
+            ours = (small_sweep[0] / "a sweep" / row["job"] / name).read_bytes()
+            assert (start / "sweep" / row["job"] / name).read_bytes() == ours
+    again = cli(*arguments, cwd=start)
+    assert "4 done" in again.stdout, again.stdout

@@ -1,0 +1,172 @@
+"""Which jobs a sweep has: axes to overrides, overrides to composed, checked and frozen configs."""
+
+import hashlib
+import itertools
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from unet_exp import runs
+from unet_exp.checks import find_problems
+from unet_exp.errors import ConfigError
+from unet_exp.saved import calls_something, leaves
+from unet_exp.sweeps.jobs import RECORD, Job
+
+LONGEST = 80  # characters of a slug, beside its hash
+Overrides = list[str]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A job that is composed and checked, not yet written."""
+
+    job: Job
+    config: DictConfig  # with Hydra's own node
+    overrides: Overrides
+
+
+def merged(arguments: Overrides, params: dict[str, Any], points: list[dict[str, Any]]) -> list[Overrides]:
+    """The overrides to expand, a list for each point. The command line replaces axes of the sweep's file."""
+    given = {key_of(argument) for argument in arguments}
+    axes = [f"{key}={as_text(value)}" for key, value in params.items() if key not in given]
+    kept = [{key: value for key, value in point.items() if key not in given} for point in points]
+    listed = [[f"{key}={as_text(value)}" for key, value in point.items()] for point in kept] or [[]]
+    return [[*arguments, *axes, *point] for point in listed]
+
+
+def key_of(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def as_text(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def parse(overrides: Overrides, loader: ConfigLoader) -> list[Override]:
+    return OverridesParser.create(config_loader=loader).parse_overrides(overrides)
+
+
+def expand(overrides: Overrides, loader: ConfigLoader) -> list[Overrides]:
+    """The product of all axes: `a,b`, choice(), range(), glob(). Raises ConfigError for interval()."""
+    lists = []
+    for override in parse(overrides, loader):
+        if not override.is_sweep_override():
+            lists.append([str(override.input_line)])
+        elif override.is_discrete_sweep():
+            key = override.get_key_element()
+            lists.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+        else:
+            raise ConfigError(
+                f"{override.input_line} is a range to search in",
+                allowed="a,b or range(...) or glob(...) for a grid",
+                do="interval(...) is for sweep=tune",
+            )
+    return [list(job) for job in itertools.product(*lists)]
+
+
+def compose(
+    overrides: Overrides, axes: list[str], loader: ConfigLoader, master: DictConfig, sweep_dir: Path
+) -> tuple[Planned, list[str]]:
+    """The job of these overrides, and what is wrong with its config."""
+    config = loader.load_sweep_config(master, [*overrides])
+    own = without_hydra(config)
+    problems = find_problems(own)
+    if problems:
+        return Planned(Job(sweep_dir, {}, "", "", 0), config, overrides), problems
+    given = dict(override.partition("=")[::2] for override in overrides)
+    kept = {key.lstrip("+"): value_text(config, key.lstrip("+"), text) for key, text in given.items()
+            if key.lstrip("+") != "sweep" and not key.startswith("hydra")}  # fmt: skip
+    slug = slug_of({key: kept[key] for key in axes if key in kept})
+    trainer = config.trainer
+    mode = trainer.mode if trainer.mode != "auto" else "min" if trainer.monitor == "loss" else "max"
+    name = digest(own)
+    directory = next(sweep_dir.glob(f"*-{name}"), sweep_dir / f"{slug}-{name}")
+    return Planned(Job(directory, kept, trainer.monitor, mode, config.epochs, axes), config, overrides), []
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+
+
+def digest(own: DictConfig) -> str:
+    """Eight hexadecimal digits of a job's whole config: equal configs meet the same directory."""
+    plain = OmegaConf.to_container(own, resolve=True)
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+def value_text(config: DictConfig, key: str, text: str) -> str:
+    """A value as the config understood it, so that lr=1e-3 and lr=0.001 are one; groups by their name."""
+    if "${" in text:
+        return text  # a reference: its value is no choice of the sweep's
+    try:
+        value = OmegaConf.select(config, key)
+    except Exception:  # a key of a group's option, such as transform@x
+        return text
+    return f"{value:g}" if isinstance(value, float) else as_text(value) if is_plain(value) else text
+
+
+def is_plain(value: Any) -> bool:
+    return isinstance(value, (int, str, bool))
+
+
+def slug_of(values: dict[str, str]) -> str:
+    """A folder's name: letters, digits, '.', '_' and '-'."""
+    last = [key.rpartition(".")[2] for key in values]
+    names = [short if last.count(short) == 1 else key for short, key in zip(last, values, strict=True)]
+    text = "_".join(f"{name}-{value}" for name, value in zip(names, values.values(), strict=True))
+    return re.sub(r"([^A-Za-z0-9._]|-)+", "-", text)[:LONGEST].strip("-.") or "job"
+
+
+def sweep_directory(master: DictConfig, arguments: Overrides, axes: list[str]) -> Path:
+    """Where the jobs lie: hydra.sweep.dir (sweep_dir=) if given, else by the sweep's name or its axes.
+
+    The values of the axes are not in it, so that adding one meets the same directory.
+    """
+    chosen = str(master.hydra.sweep.dir)
+    if chosen != "auto":
+        return Path(chosen).absolute()
+    name = master.hydra.runtime.choices.get("sweep")
+    if name is None:
+        fixed = sorted(a for a in arguments if key_of(a) not in axes)
+        text = json.dumps([sorted(axes), fixed, str(master.hydra.job.config_name)])
+        slug = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(sorted(axes)))[:LONGEST] or "jobs"
+        name = f"{slug}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return Path("multirun", str(name)).absolute()
+
+
+def freeze(planned: Planned, threads: int | None) -> None:
+    """Write what the job will run, unless it began already: its process reads nothing of conf/.
+
+    threads: its share of the cores, where the config leaves that open.
+    """
+    directory = planned.job.directory
+    if runs.has_started(directory):
+        return
+    own = without_hydra(planned.config)
+    if threads is not None and own.threads == "auto":
+        with open_dict(own):
+            own.threads = threads
+    if any(isinstance(v, str) and calls_something(v) for _, v in leaves(OmegaConf.to_container(own))):
+        own = DictConfig(OmegaConf.to_container(own, resolve=True))  # ${oc.env:...} of this moment
+    runs.make_directory(directory / ".hydra")
+    runs.write_text(directory / runs.SAVED_CONFIG, OmegaConf.to_yaml(own))
+    runs.write_text(directory / ".hydra/overrides.yaml", OmegaConf.to_yaml(recorded(planned.overrides)))
+    hydra = OmegaConf.masked_copy(planned.config, ["hydra"])
+    runs.write_text(directory / ".hydra/hydra.yaml", OmegaConf.to_yaml(hydra))
+    runs.write_json(directory / RECORD, planned.job.record())
+
+
+def shortened(words: list[str], most: int = 5) -> str:
+    """A list in one line, cut where it gets long."""
+    return "; ".join(words[:most]) + (f"; and {len(words) - most} more" if len(words) > most else "")
+
+
+def recorded(overrides: Overrides) -> Overrides:
+    return [override for override in overrides if key_of(override) != "sweep"]

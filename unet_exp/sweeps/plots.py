@@ -1,0 +1,172 @@
+"""Pictures of a sweep. matplotlib is imported here, so this module is imported when a sweep ends."""
+
+import itertools
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from unet_exp.sweeps.summary import REPEATS, Row, columns
+
+MOST_PANES = 12
+WIDE = 30  # the largest by the smallest value, from where on an axis is logarithmic
+
+
+def draw(rows: list[Row], path: Path) -> None:
+    """sweep.png: lines for one axis, a heat map for two, small multiples for more; bars are the sd."""
+    rows = [row for row in rows if row.counts]
+    if not rows:
+        return
+    keys = [key for key in columns(rows) if len(values_of(rows, key)) > 1]
+    axes = [key for key in keys if key not in REPEATS] or keys[:1]
+    axes.sort(key=lambda key: -len(values_of(rows, key)))  # the longest are drawn within the panes
+    if len(axes) > 1 and len({settings(row, axes) for row in rows}) * 2 <= cells(rows, axes):
+        figure = Figure(figsize=(7.2, 4.2), layout="constrained")  # listed points, not a grid
+        draw_points(figure.subplots(), rows, axes)
+    elif len(axes) < 2:
+        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+        draw_line(figure.subplots(), rows, axes[0] if axes else "")
+    else:
+        figure = draw_maps(rows, axes)
+    FigureCanvasAgg(figure).print_png(path)  # type: ignore[no-untyped-call]
+
+
+def settings(row: Row, keys: list[str]) -> tuple[str, ...]:
+    return tuple(row.job.overrides.get(key, "") for key in keys)
+
+
+def cells(rows: list[Row], keys: list[str]) -> int:
+    return math.prod(len(values_of(rows, key)) for key in keys)
+
+
+def draw_points(axes: Any, rows: list[Row], keys: list[str]) -> None:
+    """A point for each setting, in words."""
+    places = list(dict.fromkeys(settings(row, keys) for row in rows))
+    found = [mean_and_sd([row for row in rows if settings(row, keys) == place]) for place in places]
+    words = [in_words(dict(zip(keys, place, strict=True))) for place in places]
+    down = range(len(places))
+    axes.errorbar([mean for mean, _ in found], down, xerr=[sd for _, sd in found], fmt="o", color="#1f77b4",
+                  ecolor="0.6", capsize=3)  # fmt: skip
+    axes.set_yticks(down, [short(word) if len(word) > 40 else word for word in words])
+    axes.invert_yaxis()
+    axes.set_xlabel(rows[0].job.monitor)
+    axes.grid(alpha=0.25)
+
+
+def in_words(values: dict[str, str]) -> str:
+    return ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in values.items() if value)
+
+
+def values_of(rows: list[Row], key: str) -> list[str]:
+    """The values of an axis: numbers by size, words as they come."""
+    values = list(dict.fromkeys(row.job.overrides.get(key, "") for row in rows))
+    numbers = [number(value) for value in values]
+    return values if None in numbers else sorted(values, key=float)
+
+
+def number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def mean_and_sd(rows: list[Row]) -> tuple[float, float]:
+    scores = [row.score for row in rows]
+    if not scores:
+        return math.nan, 0.0
+    return statistics.fmean(scores), statistics.stdev(scores) if len(scores) > 1 else 0.0
+
+
+def draw_line(axes: Any, rows: list[Row], key: str) -> None:
+    """Means over an axis with the sd of their repeats; words and seeds as points."""
+    values = values_of(rows, key)
+    found = [mean_and_sd([row for row in rows if row.job.overrides.get(key, "") == v]) for v in values]
+    numbers = [number(value) for value in values]
+    is_line = None not in numbers and len(values) > 1 and key not in REPEATS
+    places: list[Any] = numbers if is_line else list(range(len(values)))
+    axes.errorbar(places, [mean for mean, _ in found], [sd for _, sd in found], fmt="o-" if is_line else "o",
+                  color="#1f77b4", ecolor="0.6", capsize=3)  # fmt: skip
+    if is_line and min(places) > 0 and max(places) / min(places) >= WIDE:
+        axes.set_xscale("log")
+    elif not is_line:
+        axes.set_xticks(places, [short(value) for value in values], rotation=30 if len(values) > 5 else 0)
+    if key in REPEATS:
+        mean, sd = mean_and_sd(rows)
+        axes.axhline(mean, color="0.4", lw=0.9)
+        axes.axhspan(mean - sd, mean + sd, color="0.9", zorder=0)
+        axes.set_title(f"mean {mean:.4f}, sd {sd:.4f}, n {len(rows)}", fontsize=10)
+    axes.set_xlabel(key or "one job")
+    axes.set_ylabel(rows[0].job.monitor)
+    axes.grid(alpha=0.25)
+
+
+def draw_maps(rows: list[Row], keys: list[str]) -> Figure:
+    """A heat map over the two longest axes for each combination of the others, all in one scale."""
+    across, down, rest = keys[0], keys[1], keys[2:]
+    panes = list(itertools.product(*(values_of(rows, key) for key in rest)))
+    shown = panes[:MOST_PANES]
+    wide = math.ceil(math.sqrt(len(shown)))
+    high = math.ceil(len(shown) / wide)
+    xs, ys = values_of(rows, across), values_of(rows, down)
+    size = (max(wide * (1.6 + 0.8 * len(xs)), 4.5) + 1, max(high * (1.1 + 0.55 * len(ys)), 3.2))
+    figure = Figure(figsize=(min(size[0], 24), min(size[1], 24)), layout="constrained")
+    grid = figure.subplots(high, wide, squeeze=False)
+    cells = {
+        (pane, x, y): mean_and_sd([row for row in rows if settings(row, keys) == (x, y, *pane)])
+        for pane, x, y in itertools.product(shown, xs, ys)
+    }
+    known = [mean for mean, _ in cells.values() if not math.isnan(mean)]
+    low, top = min(known), max(known)
+    image = None
+    for axes, pane in itertools.zip_longest(grid.flat, shown):
+        if pane is None:
+            axes.axis("off")
+            continue
+        means = [[cells[pane, x, y][0] for x in xs] for y in ys]
+        image = axes.imshow(means, vmin=low, vmax=top, cmap="viridis", aspect="auto")
+        for (row, y), (column, x) in itertools.product(enumerate(ys), enumerate(xs)):
+            mean, sd = cells[pane, x, y]
+            text = "" if math.isnan(mean) else f"{mean:.3f}" + (f"\n±{sd:.3f}" if sd else "")
+            bright = not math.isnan(mean) and mean > (low + top) / 2
+            axes.text(column, row, text, ha="center", va="center", fontsize=8, color="k" if bright else "w")
+        axes.set_xticks(range(len(xs)), [short(x) for x in xs], rotation=30 if len(xs) > 5 else 0)
+        axes.set_yticks(range(len(ys)), [short(y) for y in ys])
+        axes.set_xlabel(across)
+        axes.set_ylabel(down)
+        title = ", ".join(f"{key}={short(value)}" for key, value in zip(rest, pane, strict=True))
+        axes.set_title(title, fontsize=9)
+    if image is not None:
+        figure.colorbar(image, ax=grid, label=rows[0].job.monitor)
+    if len(panes) > len(shown):
+        figure.suptitle(f"the first {len(shown)} of {len(panes)} combinations", fontsize=9)
+    return figure
+
+
+def short(text: str) -> str:
+    return (text if len(text) <= 18 else text[:8] + "~" + text[-8:]) or "(default)"
+
+
+def draw_search(points: list[tuple[int, float, str]], monitor: str, lower: bool, path: Path) -> None:
+    """search.png: the metric of each trial (number, value, state), the best so far, what was pruned."""
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    colors = {"finished": "#1f77b4", "pruned": "#d95f02"}
+    for state, color in colors.items():
+        chosen = [(number, value) for number, value, of in points if of == state]
+        if chosen:
+            numbers, values = zip(*chosen, strict=True)
+            axes.scatter(numbers, values, color=color, s=24, label=state, zorder=3)
+    finished = [(number, value) for number, value, of in points if of == "finished"]
+    best = list(itertools.accumulate((value for _, value in finished), min if lower else max))
+    axes.step(
+        [number for number, _ in finished], best, where="post", color="0.4", lw=1.2, label="best so far"
+    )
+    axes.set_xlabel("trial")
+    axes.set_ylabel(monitor)
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=9)
+    FigureCanvasAgg(figure).print_png(path)  # type: ignore[no-untyped-call]

@@ -1,0 +1,90 @@
+"""A run as a trial of a search: it reports its validations to the study and hears when to give up."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from unet_exp import runs
+from unet_exp.errors import ConfigError
+from unet_exp.sweeps.jobs import table
+
+STUDY = "search"
+
+
+def import_optuna() -> Any:
+    """Raises ConfigError where it is not installed."""
+    try:
+        import optuna
+    except ImportError as error:
+        raise ConfigError(
+            "a search needs optuna", do='pip install -c constraints.txt -e ".[sweep]"'
+        ) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def open_study(sweep_dir: Path, record: dict[str, Any]) -> Any:
+    """The study of a sweep, new or as it is. record: storage, pruner, pruner_options, direction, epochs.
+
+    storage journal is a file of one line per event, also for network file systems; sqlite a database.
+    """
+    optuna = import_optuna()
+    if record["storage"] == "journal":
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        storage: Any = JournalStorage(JournalFileBackend(str(sweep_dir / "study.journal")))
+    elif record["storage"] == "sqlite":
+        storage = f"sqlite:///{sweep_dir / 'study.db'}"
+    else:
+        raise ConfigError(f"hydra.sweeper.storage is {record['storage']}", allowed="journal, sqlite")
+    return optuna.create_study(
+        storage=storage,
+        study_name=STUDY,
+        direction=record["direction"],
+        pruner=make_pruner(record),
+        load_if_exists=True,
+    )
+
+
+def make_pruner(record: dict[str, Any]) -> Any:
+    """One of optuna.pruners by its name; Hyperband learns the number of epochs."""
+    import optuna
+
+    name, options = record["pruner"], dict(record["pruner_options"])
+    allowed = [each for each in optuna.pruners.__all__ if each.endswith("Pruner") and each != "BasePruner"]
+    if name not in allowed:
+        raise ConfigError(f"hydra.sweeper.pruner is {name}", allowed=", ".join(allowed))
+    if name == "HyperbandPruner":
+        options.setdefault("max_resource", record["epochs"])
+    try:
+        return getattr(optuna.pruners, name)(**options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"hydra.sweeper.pruner_options {options} do not fit {name}: {error}") from error
+
+
+def pruner(run_dir: Path, monitor: str) -> Callable[[int, float], str]:
+    """Told the epoch and the monitored metric of a validation: why to give up, or ''."""
+    import_optuna()
+    from optuna.trial import Trial
+
+    record = runs.read_json(run_dir / runs.TRIAL)
+    study = open_study(run_dir.parent, record)
+    frozen = study.trials[record["number"]]
+    trial, known = Trial(study, frozen._trial_id), set(frozen.intermediate_values)
+
+    def report(epoch: int, value: float) -> None:
+        if epoch not in known and not math.isnan(value):
+            trial.report(value, epoch)
+            known.add(epoch)
+
+    for row in table(run_dir / runs.METRICS):  # of earlier starts, should the study not have them
+        if row["split"] == "val":
+            report(int(row["epoch"]), float(row[monitor]))
+
+    def prune(epoch: int, value: float) -> str:
+        report(epoch, value)
+        return f"pruned after epoch {epoch} by {record['pruner']}" if trial.should_prune() else ""
+
+    return prune

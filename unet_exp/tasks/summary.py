@@ -1,0 +1,19 @@
+"""task=summary: the tables and pictures of a sweep, at any time."""
+
+from pathlib import Path
+
+from unet_exp.errors import CheckpointError
+from unet_exp.sweeps.jobs import read_jobs
+from unet_exp.sweeps.summary import say_results
+from unet_exp.verbs import SummaryConfig
+
+
+def summary(options: SummaryConfig) -> None:
+    """sweep.csv, sweep.png, the ranking and the best job. Raises CheckpointError for what is no sweep."""
+    directory = Path(options.sweep_dir).expanduser()
+    jobs = read_jobs(directory)
+    if not jobs:
+        raise CheckpointError(
+            f"{directory} holds no jobs of a sweep", allowed="a directory such as multirun/lr_batch"
+        )
+    say_results(directory)
