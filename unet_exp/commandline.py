@@ -120,6 +120,7 @@ def sweep_keys(overrides: list[str], multirun: bool) -> list[str]:
             f"{of_process[0]} is for jobs on this machine; hydra/launcher={launcher[-1]} has other settings",
             do=f"python run.py --cfg hydra -p hydra.launcher hydra/launcher={launcher[-1]} shows them",
         )
+    overrides = [o.replace("launcher=submitit_slurm", "launcher=slurm") for o in overrides]  # with requeueing
     return [
         SWEEP_KEYS.get(key, key) + equals + value
         for key, equals, value in (override.partition("=") for override in overrides)
