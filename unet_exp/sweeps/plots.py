@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from unet_exp.sweeps.summary import REPEATS, Row, columns
 
 MOST_PANES = 12
+MOST_WORDS = 8  # settings that are written out
 WIDE = 30  # the largest by the smallest value, from where on an axis is logarithmic
 
 
@@ -24,8 +25,7 @@ def draw(rows: list[Row], path: Path) -> None:
     axes = [key for key in keys if key not in REPEATS] or keys[:1]
     axes.sort(key=lambda key: -len(values_of(rows, key)))  # the longest are drawn within the panes
     if len(axes) > 1 and len({settings(row, axes) for row in rows}) * 2 <= cells(rows, axes):
-        figure = Figure(figsize=(7.2, 4.2), layout="constrained")  # listed points, not a grid
-        draw_points(figure.subplots(), rows, axes)
+        figure = draw_scatter(rows, axes) if len(rows) > MOST_WORDS else draw_points(rows, axes)
     elif len(axes) < 2:
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         draw_line(figure.subplots(), rows, axes[0] if axes else "")
@@ -42,8 +42,35 @@ def cells(rows: list[Row], keys: list[str]) -> int:
     return math.prod(len(values_of(rows, key)) for key in keys)
 
 
-def draw_points(axes: Any, rows: list[Row], keys: list[str]) -> None:
+def draw_scatter(rows: list[Row], keys: list[str]) -> Figure:
+    """The metric over each axis alone, for jobs that are no grid, such as those of a search."""
+    keys = keys[:MOST_PANES]
+    figure = Figure(figsize=(3.4 * min(len(keys), 4), 3.2 * math.ceil(len(keys) / 4)), layout="constrained")
+    for axes, key in zip(
+        figure.subplots(math.ceil(len(keys) / 4), min(len(keys), 4), squeeze=False).flat, keys, strict=False
+    ):
+        values = values_of(rows, key)
+        numbers = {value: number(value) for value in values}
+        words = None in numbers.values()
+        places: dict[str, Any] = {v: at for at, v in enumerate(values)} if words else numbers
+        axes.scatter(
+            [places[row.job.overrides.get(key, "")] for row in rows], [row.score for row in rows], s=18
+        )
+        if words:
+            axes.set_xticks(range(len(values)), [short(value) for value in values])
+            axes.set_xlim(-0.5, len(values) - 0.5)
+        elif min(places.values()) > 0 and max(places.values()) / min(places.values()) >= WIDE:
+            axes.set_xscale("log")
+        axes.set_xlabel(key)
+        axes.grid(alpha=0.25)
+    figure.supylabel(rows[0].job.monitor, fontsize=10)
+    return figure
+
+
+def draw_points(rows: list[Row], keys: list[str]) -> Figure:
     """A point for each setting, in words."""
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    axes = figure.subplots()
     places = list(dict.fromkeys(settings(row, keys) for row in rows))
     found = [mean_and_sd([row for row in rows if settings(row, keys) == place]) for place in places]
     words = [in_words(dict(zip(keys, place, strict=True))) for place in places]
@@ -54,6 +81,7 @@ def draw_points(axes: Any, rows: list[Row], keys: list[str]) -> None:
     axes.invert_yaxis()
     axes.set_xlabel(rows[0].job.monitor)
     axes.grid(alpha=0.25)
+    return figure
 
 
 def in_words(values: dict[str, str]) -> str:
@@ -165,6 +193,7 @@ def draw_search(points: list[tuple[int, float, str]], monitor: str, lower: bool,
     axes.step(
         [number for number, _ in finished], best, where="post", color="0.4", lw=1.2, label="best so far"
     )
+    axes.locator_params(axis="x", integer=True)
     axes.set_xlabel("trial")
     axes.set_ylabel(monitor)
     axes.grid(alpha=0.25)
