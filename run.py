@@ -191,6 +191,7 @@ def main(cfg: DictConfig) -> None:
 
 def run_job(run_dir: Path) -> None:
     """A job of a sweep, from the config that the sweep composed for it; Hydra is not asked again."""
+    signals.patient = True
     stop_with_parent()
     log_to(run_dir / runs.LOG)
     again = run_dir if runs.has_started(run_dir) else None

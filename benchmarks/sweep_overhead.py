@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 RUN = [sys.executable, str(Path(__file__).resolve().parents[1] / "run.py")]
-JOB = ["threads=1", "data.split.train=16", "model.base_channels=8", "model.depth=3"]
+JOB = ["threads=1", "data.size=64", "data.split.train=16", "model.base_channels=8", "model.depth=3"]
 
 
 def bare(jobs: int, at_once: int, epochs: int, folder: Path) -> None:

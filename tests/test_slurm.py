@@ -33,7 +33,10 @@ elif name == "runner":
         while batch.poll() is None:
             time.sleep(0.02)
             if task == "0" and stay == 0 and list(state.parent.glob("sweep/lr-0.001*/checkpoints/last.pt")):
-                os.kill(int((state / "pid_0").read_text()), signal.SIGUSR2)
+                step = int((state / "pid_0").read_text())
+                children = pathlib.Path(f"/proc/{{step}}/task/{{step}}/children").read_text().split()
+                for process in [step, *map(int, children)]:  # Slurm signals every process of a step
+                    os.kill(process, signal.SIGUSR2)
                 batch.wait()
         if not (state / f"requeue_100_{{task}}").exists():
             break

@@ -19,6 +19,7 @@ import os, signal, pathlib
 class Saboteur:
     def __init__(self, seed):
         self.seed, self.calls = seed, 0
+        pathlib.Path(f"gpu_{seed}").write_text(os.environ["CUDA_VISIBLE_DEVICES"])
 
     def __call__(self, sample, rng):
         self.calls += 1
@@ -61,7 +62,7 @@ def test_failed_jobs_cost_themselves_and_run_again(cli: Cli, command: list[str],
     """Six jobs, three of them sabotaged; again; and beside it a sweep whose parent is killed on the way."""
     (tmp_path / "saboteur.py").write_text(SABOTEUR)
     own = {"UNET_EXP_ALLOW": "saboteur", "PYTHONPATH": str(tmp_path)}
-    arguments = ["-m", *TINY, "epochs=6", "seed=range(6)", *SABOTAGE, "n_jobs=2"]
+    arguments = ["-m", *TINY, "epochs=6", "seed=range(6)", *SABOTAGE, "gpus=[3,4]"]
     (tmp_path / "broken").touch()
     done = cli(*arguments, "sweep_dir=sweep", cwd=tmp_path, **own)
     assert done.returncode == 1, done.stdout
@@ -71,6 +72,8 @@ def test_failed_jobs_cost_themselves_and_run_again(cli: Cli, command: list[str],
     assert all(reason in row["reason"] for reason, row in zip(reasons, found[1::2], strict=True))
     assert all((tmp_path / "sweep" / row["log"]).exists() for row in found)
     assert "3 of 6 jobs did not finish" in done.stdout
+    seen = {(tmp_path / f"gpu_{seed}").read_text() for seed in range(6)}
+    assert seen == {"3", "4"}  # one for each of the two slots
     finished = {row["job"]: (tmp_path / "sweep" / row["job"] / "status.json").stat() for row in found[::2]}
 
     (tmp_path / "broken").unlink()

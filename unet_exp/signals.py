@@ -13,6 +13,7 @@ STOPPING = [
     signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
 ]
 received: int = signal.SIGINT  # the signal behind a KeyboardInterrupt
+patient = False  # jobs of a sweep: a second signal changes nothing, as clusters send several to every process
 
 
 @dataclass
@@ -70,7 +71,9 @@ def stop_on_signals() -> Iterator[Stop]:
     before = {number: signal.getsignal(number) for number in STOPPING}
 
     def note(number: int, frame: FrameType | None) -> None:
-        stop.signal = number
+        stop.signal = stop.signal or number
+        if patient:
+            return
         restore()
         os.write(2, b"\nstopping after this step; once more stops at once\n")  # print could be interrupted
 

@@ -59,8 +59,13 @@ def run_search(context: HydraContext, master: DictConfig, arguments: list[str]) 
             numbers.append(ask(study, space, options))
         batch = {}
         for number in numbers:
-            params = study.trials[number].params
-            planned = conduct.prepare(sweep, [overrides_of(fixed, params)])[0]
+            try:
+                planned = conduct.prepare(sweep, [overrides_of(fixed, study.trials[number].params)])[0]
+            except ConfigError as error:  # settings that do not fit each other cost their trial
+                print(f"trial {number}: {error.what}")
+                study.tell(number, state=states.FAIL)
+                failed += 1
+                continue
             conduct.freeze(sweep, [planned])
             batch[number] = jobs[number] = planned.job
             if planned.job in unfinished([planned.job]):
@@ -68,11 +73,14 @@ def run_search(context: HydraContext, master: DictConfig, arguments: list[str]) 
         try:
             conduct.launch(sweep, unfinished(list(batch.values())))
         except KeyboardInterrupt:
-            say_search(study, sweep, first)
+            say_search(study, sweep.directory, first)
             print("stopped; the same command goes on where it was")
             raise
         failed += tell(study, batch)
-    say_search(study, sweep, first)
+        limits = conduct.limits_of(master)
+        if failed and limits is not None and limits.fail_fast:
+            break
+    say_search(study, sweep.directory, first)
     say_results(sweep.directory)
     conduct.leave(list(jobs.values()))
 
@@ -176,17 +184,17 @@ def say_start(study: Any, sweep: Sweep, n_trials: int, running: int) -> None:
     print(f"{n_trials} trials in {shown_path(sweep.directory)}: {done} done{more}")
 
 
-def say_search(study: Any, sweep: Sweep, job: Job) -> None:
+def say_search(study: Any, sweep_dir: Path, job: Job) -> None:
     """search.png, and how many trials ended how."""
     points = history(done_trials(study))
     if not points:
         return
     from unet_exp.sweeps import plots
 
-    plots.draw_search(points, job.monitor, job.mode == "min", sweep.directory / SEARCH_PNG)
+    plots.draw_search(points, job.monitor, job.mode == "min", sweep_dir / SEARCH_PNG)
     pruned = sum(state == "pruned" for _, _, state in points)
     print(f"{len(points)} trials: {len(points) - pruned} finished, {pruned} pruned; "
-          f"{shown_path(sweep.directory)}/{SEARCH_PNG}")  # fmt: skip
+          f"{shown_path(sweep_dir)}/{SEARCH_PNG}")  # fmt: skip
 
 
 def history(trials: Sequence[Any]) -> list[tuple[int, float, str]]:
@@ -201,5 +209,8 @@ def history(trials: Sequence[Any]) -> list[tuple[int, float, str]]:
     return found
 
 
-def is_search(sweep_dir: Path) -> bool:
-    return any(sweep_dir.glob("study.*"))
+def summarise(sweep_dir: Path, job: Job) -> None:
+    """say_search at any time; nothing for a sweep that is no search. job: any of it."""
+    records = sorted(sweep_dir.glob(f"*/{runs.TRIAL}"))
+    if records:
+        say_search(open_study(sweep_dir, runs.read_json(records[0])), sweep_dir, job)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from unet_exp.errors import CheckpointError
 from unet_exp.sweeps.jobs import read_jobs
+from unet_exp.sweeps.search import summarise
 from unet_exp.sweeps.summary import say_results
 from unet_exp.verbs import SummaryConfig
 
@@ -16,4 +17,5 @@ def summary(options: SummaryConfig) -> None:
         raise CheckpointError(
             f"{directory} holds no jobs of a sweep", allowed="a directory such as multirun/lr_batch"
         )
+    summarise(directory, jobs[0])
     say_results(directory)
