@@ -174,6 +174,16 @@ def test_a_signal_leaves_a_sweep_that_goes_on(command: list[str], tmp_path: Path
     assert "Traceback" not in printed
 
 
+def test_a_sweep_whose_reader_goes_away_goes_on(command: list[str], tmp_path: Path) -> None:
+    arguments = ["-m", *TINY, "epochs=1", "seed=0,1", "n_jobs=2", "sweep_dir=sweep"]
+    with subprocess.Popen([*command, *arguments], cwd=tmp_path, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert b"2 jobs in sweep" in parent.stdout.readline()
+        parent.stdout.close()
+        assert parent.wait(120) == 0
+    assert [row["state"] for row in rows(tmp_path / "sweep")] == ["finished"] * 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "jobs"),
     [

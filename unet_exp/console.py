@@ -130,6 +130,16 @@ def survive_closed_pipes() -> None:
     logging.StreamHandler.handleError = handle  # type: ignore[method-assign, assignment]
 
 
+def say(text: str, end: str = "\n") -> None:
+    """print, at once; into nothing from when the reader of a pipe has gone, so that a sweep goes on."""
+    try:
+        print(text, end=end, flush=True)
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
 def report_failure(run_dir: Path, message: str, alone: bool) -> None:
     """Say why on stderr and in run.log; remove a single run that never began, else note it in status.json."""
     print(f"error: {message}", file=sys.stderr)

@@ -12,7 +12,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from unet_exp import runs
-from unet_exp.console import shown_path
+from unet_exp.console import say, shown_path
 from unet_exp.errors import ConfigError, UserError
 from unet_exp.sweeps import plan
 from unet_exp.sweeps.frozen import make_launcher
@@ -67,13 +67,13 @@ def run_grid(context: HydraContext, master: DictConfig, arguments: Overrides) ->
     begun = sum(runs.has_started(job.directory) for job in todo)
     freeze(sweep, [each for each in planned if each.job in todo])
     done = len(jobs) - len(todo)
-    print(f"{len(jobs)} jobs in {shown_path(sweep.directory)}: {done} done, {begun} to continue, "
+    say(f"{len(jobs)} jobs in {shown_path(sweep.directory)}: {done} done, {begun} to continue, "
           f"{len(todo) - begun} to start")  # fmt: skip
     try:
         launch(sweep, todo)
     except KeyboardInterrupt:
         write_csv(sweep.directory)
-        print("stopped; the same command goes on where it was")
+        say("stopped; the same command goes on where it was")
         raise
     say_results(sweep.directory)
     leave(jobs)
@@ -92,7 +92,7 @@ def prepare(sweep: Sweep, overrides: Iterable[Overrides]) -> list[Planned]:
         for problem in problems:
             wrong.setdefault(problem, []).append(words)
         if not problems and found.job.name in planned:
-            print(f"{words} is the same as another job: run once")
+            say(f"{words} is the same as another job: run once")
         planned[found.job.name] = found
     if wrong:
         lines = [f"  {problem}\n    in {plan.shortened(words)}" for problem, words in wrong.items()]
@@ -142,7 +142,7 @@ def launch(sweep: Sweep, jobs: list[Job]) -> None:
     except UserError:
         raise
     except Exception as error:  # a cluster that lost a worker; the jobs' own files say what is missing
-        print(f"the launcher said: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
+        say(f"the launcher said: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
     write_csv(sweep.directory)
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from unet_exp.sweeps.summary import REPEATS, Row, columns
 
 MOST_PANES = 12
-MOST_WORDS = 8  # settings that are written out
+MOST_WORDS, LONGEST_WORDS = 8, 40  # settings that are written out, and their characters
 WIDE = 30  # the largest by the smallest value, from where on an axis is logarithmic
 
 
@@ -25,7 +25,9 @@ def draw(rows: list[Row], path: Path) -> None:
     axes = [key for key in keys if key not in REPEATS] or keys[:1]
     axes.sort(key=lambda key: -len(values_of(rows, key)))  # the longest are drawn within the panes
     if len(axes) > 1 and len({settings(row, axes) for row in rows}) * 2 <= cells(rows, axes):
-        figure = draw_scatter(rows, axes) if len(rows) > MOST_WORDS else draw_points(rows, axes)
+        words = {in_words(dict(zip(axes, settings(row, axes), strict=True))) for row in rows}
+        several = len(words) > MOST_WORDS or max(map(len, words)) > LONGEST_WORDS
+        figure = draw_scatter(rows, axes) if several else draw_points(rows, axes)
     elif len(axes) < 2:
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         draw_line(figure.subplots(), rows, axes[0] if axes else "")
@@ -77,7 +79,7 @@ def draw_points(rows: list[Row], keys: list[str]) -> Figure:
     down = range(len(places))
     axes.errorbar([mean for mean, _ in found], down, xerr=[sd for _, sd in found], fmt="o", color="#1f77b4",
                   ecolor="0.6", capsize=3)  # fmt: skip
-    axes.set_yticks(down, [short(word) if len(word) > 40 else word for word in words])
+    axes.set_yticks(down, words)
     axes.invert_yaxis()
     axes.set_xlabel(rows[0].job.monitor)
     axes.grid(alpha=0.25)

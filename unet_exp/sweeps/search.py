@@ -10,7 +10,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from unet_exp import runs
-from unet_exp.console import shown_path
+from unet_exp.console import say, shown_path
 from unet_exp.errors import ConfigError
 from unet_exp.sweeps import conduct, plan
 from unet_exp.sweeps.conduct import Sweep
@@ -62,7 +62,7 @@ def run_search(context: HydraContext, master: DictConfig, arguments: list[str]) 
             try:
                 planned = conduct.prepare(sweep, [overrides_of(fixed, study.trials[number].params)])[0]
             except ConfigError as error:  # settings that do not fit each other cost their trial
-                print(f"trial {number}: {error.what}")
+                say(f"trial {number}: {error.what}")
                 study.tell(number, state=states.FAIL)
                 failed += 1
                 continue
@@ -74,7 +74,7 @@ def run_search(context: HydraContext, master: DictConfig, arguments: list[str]) 
             conduct.launch(sweep, unfinished(list(batch.values())))
         except KeyboardInterrupt:
             say_search(study, sweep.directory, first)
-            print("stopped; the same command goes on where it was")
+            say("stopped; the same command goes on where it was")
             raise
         failed += tell(study, batch)
         limits = conduct.limits_of(master)
@@ -181,7 +181,7 @@ def tell(study: Any, batch: dict[int, Job]) -> int:
 def say_start(study: Any, sweep: Sweep, n_trials: int, running: int) -> None:
     done = len(done_trials(study))
     more = f", {running} to continue" if running else ""
-    print(f"{n_trials} trials in {shown_path(sweep.directory)}: {done} done{more}")
+    say(f"{n_trials} trials in {shown_path(sweep.directory)}: {done} done{more}")
 
 
 def say_search(study: Any, sweep_dir: Path, job: Job) -> None:
@@ -193,7 +193,7 @@ def say_search(study: Any, sweep_dir: Path, job: Job) -> None:
 
     plots.draw_search(points, job.monitor, job.mode == "min", sweep_dir / SEARCH_PNG)
     pruned = sum(state == "pruned" for _, _, state in points)
-    print(f"{len(points)} trials: {len(points) - pruned} finished, {pruned} pruned; "
+    say(f"{len(points)} trials: {len(points) - pruned} finished, {pruned} pruned; "
           f"{shown_path(sweep_dir)}/{SEARCH_PNG}")  # fmt: skip
 
 

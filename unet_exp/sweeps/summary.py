@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unet_exp import runs
-from unet_exp.console import program, shown_path
+from unet_exp.console import program, say, shown_path
 from unet_exp.sweeps.jobs import JOB_LOG, SWEEP_CSV, SWEEP_PNG, Job, Progress, progress, read_jobs
 
 REPEATS = ("seed", "data.fold")  # axes that repeat a setting, so that it gets a mean and an sd
@@ -129,15 +129,15 @@ def say_results(sweep_dir: Path) -> None:
     settings = ranking(rows)
     where = shown_path(sweep_dir)
     if not settings:
-        print(f"no job finished; {where}/{SWEEP_CSV} has the rows")
+        say(f"no job finished; {where}/{SWEEP_CSV} has the rows")
         return
     if len(monitors(rows)) > 1:
-        print(f"warning: the jobs monitor different metrics ({', '.join(monitors(rows))})")
+        say(f"warning: the jobs monitor different metrics ({', '.join(monitors(rows))})")
     from unet_exp.sweeps import plots  # matplotlib takes half a second, so only now
 
     plots.draw(rows, sweep_dir / SWEEP_PNG)
-    print("\n".join(["", *ranking_lines(settings, settings[0].rows[0].job.monitor), ""]))
+    say("\n".join(["", *ranking_lines(settings, settings[0].rows[0].job.monitor), ""]))
     best = best_job(settings)
-    print(f"best:    {shown_path(best.directory)}")
-    print(f"again:   {program()} from_run={shown_path(best.directory)}")
-    print(f"open:    {where}/{SWEEP_PNG}, {where}/{SWEEP_CSV}, or tensorboard --logdir {where}")
+    say(f"best:    {shown_path(best.directory)}")
+    say(f"again:   {program()} from_run={shown_path(best.directory)}")
+    say(f"open:    {where}/{SWEEP_PNG}, {where}/{SWEEP_CSV}, or tensorboard --logdir {where}")

@@ -4,6 +4,7 @@ import shutil
 import sys
 import time
 
+from unet_exp.console import say
 from unet_exp.sweeps.jobs import DONE, Job, Progress, progress
 
 EVERY = 1.0  # seconds between drawings
@@ -22,8 +23,7 @@ class LiveTable:
     def say(self, line: str) -> None:
         """A line above the table."""
         self.wipe()
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+        say(line)
 
     def ended(self, job: Job, state: str) -> None:
         found = progress(job)
@@ -52,8 +52,7 @@ class LiveTable:
         if len(rows) > len(shown):
             lines.append(f"... and {len(rows) - len(shown)} more"[: width - 1])
         self.wipe()
-        sys.stdout.write("\n".join(lines) + "\n")
-        sys.stdout.flush()
+        say("\n".join(lines))
         self.drawn = len(lines)
 
     def left(self, job: Job, found: Progress, started: float) -> str:
@@ -64,12 +63,11 @@ class LiveTable:
 
     def wipe(self) -> None:
         if self.drawn:
-            sys.stdout.write(f"\x1b[{self.drawn}F\x1b[J")
+            say(f"\x1b[{self.drawn}F\x1b[J", end="")
             self.drawn = 0
 
     def close(self) -> None:
         self.wipe()
-        sys.stdout.flush()
 
 
 def line_of(cells: tuple[str, str, str, str, str], width: int) -> str:

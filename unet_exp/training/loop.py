@@ -78,7 +78,8 @@ def fit(
         state.epoch, state.batch_in_epoch, state.sums = epoch, 0, Sums(len(parts.classes))
         save(parts, state, tracker, checkpoints, best, numbered=is_time_to_keep(epoch, trainer))
         if val_metrics is not None:
-            stop.pruned = distributed.hand_over(stop.told(epoch, val_metrics[trainer.monitor]))
+            pruned = distributed.hand_over(stop.told(epoch, val_metrics[trainer.monitor]))
+            stop.pruned = "" if is_finished(state, config) else pruned
 
 
 def train_one_epoch(
