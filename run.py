@@ -250,9 +250,17 @@ def run_task(cfg: DictConfig) -> None:
 
 
 def start() -> None:
+    """All of a process; a signal outside of training ends it without a word."""
+    signals.interrupt_on_signals()
+    try:
+        begin()
+    except KeyboardInterrupt:
+        sys.exit(128 + signals.received)
+
+
+def begin() -> None:
     """Prepare the command line, let Hydra compose and run, and turn failures into exit codes."""
     global command
-    signals.interrupt_on_signals()
     runs.remember_command(sys.argv)
     quiet_threads()
     survive_closed_pipes()
@@ -272,8 +280,6 @@ def start() -> None:
     sys.argv[1:] = command.argv
     try:
         main()
-    except KeyboardInterrupt:
-        sys.exit(128 + signals.received)
     except SystemExit as stop:
         if stop.code == 1 and not runs.is_composed():
             print(

@@ -1,5 +1,6 @@
 """What happens to the command line before Hydra reads it: flags in front, paths quoted, runs looked up."""
 
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +56,11 @@ def prepare(argv: list[str]) -> CommandLine:
     elif any(is_sweep(override) for override in overrides) and not {"-m", "--multirun"} & set(flags):
         flags = [*flags, "--multirun"]
     multirun = bool({"-m", "--multirun"} & set(flags))
+    if multirun and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise ConfigError(
+            "a sweep is started once, and torchrun starts every process",
+            do="python run.py -m ... trainer.devices=N",
+        )
     given = {key: path_value(overrides, key) for key in ("task", "resume", "from_run")}
     overrides = [o for o in overrides if o.partition("=")[0] not in given]
     if given["task"] is None:

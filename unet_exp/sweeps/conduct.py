@@ -36,12 +36,12 @@ class Sweep:
     launcher: Launcher
 
 
-def open_sweep(context: HydraContext, master: DictConfig, arguments: Overrides, axes: list[str]) -> Sweep:
+def open_sweep(context: HydraContext, master: DictConfig, axes: list[str]) -> Sweep:
     """Nothing is written yet. Raises ConfigError where a run lies in the way."""
     limits = limits_of(master)
     if limits is not None:
         limits.check()
-    directory = plan.sweep_directory(master, arguments, axes)
+    directory = plan.sweep_directory(master, axes)
     if runs.has_started(directory):
         raise ConfigError(f"{shown_path(directory)} already holds a run", do="choose another sweep_dir=DIR")
     return Sweep(directory, axes, context, master, make_launcher(master, directory))
@@ -58,7 +58,7 @@ def run_grid(context: HydraContext, master: DictConfig, arguments: Overrides) ->
     swept = [str(each.get_key_element()) for each in parsed if each.is_sweep_override()]
     axes = list(dict.fromkeys([*swept, *(str(key) for point in points for key in point)]))
     overrides = [job for each in lists for job in plan.expand(each, loader)]
-    sweep = open_sweep(context, master, arguments, axes)
+    sweep = open_sweep(context, master, axes)
     planned = prepare(sweep, overrides)
     runs.make_directory(sweep.directory)
     runs.lock(sweep.directory)

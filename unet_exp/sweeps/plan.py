@@ -124,8 +124,9 @@ def slug_of(values: dict[str, str]) -> str:
     return re.sub(r"([^A-Za-z0-9._]|-)+", "-", text)[:LONGEST].strip("-.") or "job"
 
 
-def sweep_directory(master: DictConfig, arguments: Overrides, axes: list[str]) -> Path:
-    """Where the jobs lie: hydra.sweep.dir (sweep_dir=) if given, else by the sweep's name or its axes.
+def sweep_directory(master: DictConfig, axes: list[str]) -> Path:
+    """Where the jobs lie: hydra.sweep.dir (sweep_dir=) if given, else by the sweep's name, or by its axes and
+    a hash of what is the same for all jobs.
 
     The values of the axes are not in it, so that adding one meets the same directory.
     """
@@ -134,8 +135,7 @@ def sweep_directory(master: DictConfig, arguments: Overrides, axes: list[str]) -
         return Path(chosen).absolute()
     name = master.hydra.runtime.choices.get("sweep")
     if name is None:
-        fixed = sorted(a for a in arguments if key_of(a) not in axes)
-        text = json.dumps([sorted(axes), fixed, str(master.hydra.job.config_name)])
+        text = json.dumps([sorted(axes), digest(without_hydra(master))])
         slug = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(sorted(axes)))[:LONGEST] or "jobs"
         name = f"{slug}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     return Path("multirun", str(name)).absolute()

@@ -37,7 +37,7 @@ def run_search(context: HydraContext, master: DictConfig, arguments: list[str]) 
             "there is nothing to search", do="e.g. sweep=tune 'lr=tag(log, interval(1e-4, 1e-1))'"
         )
     fixed = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
-    sweep = conduct.open_sweep(context, master, arguments, list(space))
+    sweep = conduct.open_sweep(context, master, list(space))
     ends = [overrides_of(fixed, values) for values in corners(space)]
     first = conduct.prepare(sweep, ends)[0].job
     runs.make_directory(sweep.directory)

@@ -69,6 +69,8 @@ def check(config: Config) -> None:
             f"batch_size is {config.batch_size}, the number of samples on all {devices} devices together",
             allowed=f"at least {devices}",
         )
+    if devices > 1 and config.trainer.compile:
+        raise ConfigError("trainer.compile is for one device", do="leave it out, or trainer.devices=1")
     if devices > 1 and config.metrics:
         raise ConfigError("metrics of other packages are not summed over devices", do="trainer.devices=1")
     if config.trainer.sync_batchnorm and not is_cuda:
