@@ -139,9 +139,9 @@ def launch(sweep: Sweep, jobs: list[Job]) -> None:
         return
     try:
         sweep.launcher.launch([[job.name] for job in jobs], 0)
-    except UserError:
-        raise
     except Exception as error:  # a cluster that lost a worker; the jobs' own files say what is missing
+        if isinstance(error, UserError) or limits_of(sweep.master) is not None:
+            raise
         say(f"the launcher said: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
     write_csv(sweep.directory)
 

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from unet_exp import runs
-from unet_exp.errors import CheckpointError, UserError
+from unet_exp.errors import CheckpointError
 
 RECORD, JOB_LOG, SWEEP_CSV, SWEEP_PNG = "job.json", "job.log", "sweep.csv", "sweep.png"
 RUN_PY = Path(__file__).resolve().parents[2] / "run.py"
@@ -212,9 +212,3 @@ def stop_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def say_failure(directory: Path, error: Exception) -> None:
-    """A job that could not even be started. Its directory may be in another process's hands."""
-    with contextlib.suppress(UserError):
-        runs.write_status(directory, "failed", error=str(error).splitlines()[0])

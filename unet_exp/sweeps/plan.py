@@ -12,6 +12,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from unet_exp import runs
 from unet_exp.checks import find_problems
@@ -107,7 +108,7 @@ def value_text(config: DictConfig, key: str, text: str) -> str:
         return text  # a reference: its value is no choice of the sweep's
     try:
         value = OmegaConf.select(config, key)
-    except Exception:  # a key of a group's option, such as transform@x
+    except OmegaConfBaseException:  # a key of a group's option, such as transform@x
         return text
     return f"{value:g}" if isinstance(value, float) else as_text(value) if is_plain(value) else text
 

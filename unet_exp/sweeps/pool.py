@@ -5,7 +5,6 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from unet_exp import runs, signals
 from unet_exp.errors import ConfigError
@@ -125,7 +124,3 @@ def ask_to_stop(running: Running) -> None:
 def unfinished(found: list[Job]) -> list[Job]:
     """The jobs that the same command still has to run."""
     return [job for job in found if runs.read_status(job.directory).get("state") not in DONE]
-
-
-def directories(found: list[Job]) -> dict[str, Path]:
-    return {job.name: job.directory for job in found}
