@@ -126,7 +126,12 @@ def train(
         checkpoints = checkpoint.Checkpoints(folder, yaml, trainer.keep)
         say_what_runs(config, parts, state.step)
         tracker.hparams(config)
-        with closing(tracker), parts.precision.memory_errors(), signals.stop_on_signals() as stop:
+        with (
+            closing(tracker),
+            closing(checkpoints),
+            parts.precision.memory_errors(),
+            signals.stop_on_signals() as stop,
+        ):
             stop.after_epoch = until_epoch
             if (run_dir / runs.TRIAL).exists():
                 from unet_exp.sweeps import trial

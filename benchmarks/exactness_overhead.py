@@ -89,7 +89,7 @@ def main() -> None:
             "exact, not deterministic": lambda epoch: exact_epoch(False),
         }
         seconds: dict[str, list[float]] = {name: [] for name in arms}
-        with closing(tracker):
+        with closing(tracker), closing(checkpoints):
             for epoch in range(options.epochs + 1):  # the first warms up
                 for name, arm in arms.items():
                     started = time.perf_counter()

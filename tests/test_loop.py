@@ -43,8 +43,8 @@ def trained(
     config, built = prepared(*overrides)
     parts = parts or built
     state = State(Sums(2))
-    with closing(tracker_in(run_dir, config)) as tracker:
-        fit(parts, config, state, tracker, checkpoints_in(run_dir, config), stop or Stop())
+    with closing(tracker_in(run_dir, config)) as tracker, closing(checkpoints_in(run_dir, config)) as kept:
+        fit(parts, config, state, tracker, kept, stop or Stop())
     return parts, state
 
 
@@ -104,7 +104,7 @@ def test_an_infinite_loss_stops_before_the_update(tmp_path: Path) -> None:
 
     with pytest.raises(TrainingError) as caught:
         trained(tmp_path, "batch_size=4", parts=replace(parts, loss=Broken()))
-    assert "epoch 1, before update 1" in str(caught.value)
+    assert "epoch 1, batch 1 of" in str(caught.value)
     assert "membranes_000" in str(caught.value)
     assert torch.equal(weights(parts), before)
 

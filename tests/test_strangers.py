@@ -1,5 +1,6 @@
 """A run directory from somebody else is data: what it holds is never run."""
 
+import io
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from tests.conftest import Cli
 from unet_exp import commandline, saved, schema
 from unet_exp.errors import CheckpointError
-from unet_exp.training.checkpoint import with_checksum
+from unet_exp.training.checkpoint import add_checksum
 
 Run = tuple[Path, str]
 COMMANDS = ["resume=run epochs=5", "from_run=run hydra.run.dir=new", "task=reproduce run=run"]
@@ -31,6 +32,12 @@ class Payload:
 def run_dir(finished_run: Run, tmp_path: Path) -> Path:
     shutil.copytree(finished_run[0], tmp_path / "run")
     return tmp_path / "run"
+
+
+def with_checksum(archive: bytes) -> bytes:
+    buffer = io.BytesIO(archive)
+    add_checksum(buffer)
+    return buffer.getvalue()
 
 
 def set_in(path: Path, key: str, value: object) -> None:

@@ -22,7 +22,7 @@ from unet_exp.errors import ConfigError, ModelError, UserError
 from unet_exp.fitting import allowed_heads
 from unet_exp.models.unet import UNet, center_crop
 from unet_exp.schema import Config
-from unet_exp.training import distributed, precision
+from unet_exp.training import distributed, precision, quick_start
 from unet_exp.training.loop import Parts
 
 
@@ -106,7 +106,9 @@ def build_parts(config: Config, data: dict[str, Samples]) -> Parts:
                 "trainer.compile needs a C++ compiler", do="install g++, or trainer.compile=false"
             )
         model.compile()
+    quick_start.spare_compiler()
     optimizer = build(config.optimizer, "optimizer", params=model.parameters())
+    quick_start.spare_compiler_in_step(optimizer)
     closure = inspect.signature(type(optimizer).step).parameters.get("closure")
     if closure is not None and closure.default is closure.empty:
         raise ConfigError(

@@ -189,7 +189,7 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """As write_text."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

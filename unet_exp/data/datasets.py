@@ -16,7 +16,6 @@ from unet_exp.data.inspect import Facts, look_at
 from unet_exp.data.items import DrawnItem, Item
 from unet_exp.data.label_map import BINARY, LabelMap
 from unet_exp.data.labels import class_indices
-from unet_exp.data.membranes import draw_membranes
 from unet_exp.data.transforms import RandomCrop, Sample, Transform
 from unet_exp.errors import DataError
 
@@ -98,6 +97,8 @@ def window_of(item: Item | DrawnItem) -> Window:
 def open_pair(item: Item | DrawnItem, labels: LabelMap) -> Pair:
     """Image and label of a sample, opened but, where the format allows, not read. Raises DataError."""
     if isinstance(item, DrawnItem):
+        from unet_exp.data.membranes import draw_membranes  # scipy takes a fifth of a second
+
         image, label = draw_membranes(item.seed, item.index, item.size)
         return image[..., np.newaxis], label[..., np.newaxis]
     opened = open_array(item.image, item.page)

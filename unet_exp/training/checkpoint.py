@@ -9,7 +9,7 @@ carries its own checksum and any torch.load still reads it.
 import hashlib
 import io
 import logging
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,35 +28,73 @@ MARK = b"sha256:"
 COMMENT = len(MARK) + 64
 
 
-@dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints/ folder of one run. keep: how many epoch_NNNN.pt stay, 0 for all."""
+    """The checkpoints/ folder of one run. keep: how many epoch_NNNN.pt stay, 0 for all.
 
-    folder: Path
-    config: str
-    keep: int
+    A checkpoint is copied when it is asked for and written by a thread while training goes on, one at a time.
+    """
+
+    def __init__(self, folder: Path, config: str, keep: int) -> None:
+        self.folder, self.config, self.keep = folder, config, keep
+        self.thread = ThreadPoolExecutor(1, "checkpoint")
+        self.writing: Future[None] | None = None
 
     def save(self, contents: dict[str, Any], state: State, best: bool, numbered: bool) -> None:
-        """Write last.pt, and on demand best.pt (with best.safetensors) and epoch_NNNN.pt.
+        """Begin to write last.pt, and on demand best.pt (with best.safetensors) and epoch_NNNN.pt.
 
-        last.pt is written last: what it says of the best epoch is on disk by then.
-        Raises CheckpointError when the disk or the directory refuses; the older files are whole then.
+        Raises CheckpointError for the checkpoint before this one, as raise_failure().
         """
+        self.wait()
+        everything = {"format": FORMAT, "config": self.config, "state": state.state_dict(), **contents}
+        self.writing = self.thread.submit(self.write, on_cpu(everything), state.epoch, best, numbered)
+
+    def raise_failure(self) -> None:
+        """Raises CheckpointError where the disk or the directory refused; the older files are whole then."""
+        if self.writing is not None and self.writing.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Until nothing is being written any more. Raises CheckpointError as raise_failure()."""
+        writing, self.writing = self.writing, None
+        if writing is not None:
+            writing.result()
+
+    def close(self) -> None:
+        """Wait, and end the thread."""
+        try:
+            self.wait()
+        finally:
+            self.thread.shutdown()
+
+    def write(self, contents: dict[str, Any], epoch: int, best: bool, numbered: bool) -> None:
+        """last.pt is written last: what it says of the best epoch is on disk by then."""
         buffer = io.BytesIO()
-        torch.save({"format": FORMAT, "config": self.config, "state": state.state_dict(), **contents}, buffer)
-        content = with_checksum(buffer.getvalue())
-        if best:
-            runs.write_bytes(self.folder / WEIGHTS, safetensors.torch.save(weights_of(contents)))
-            runs.write_bytes(self.folder / BEST, content)
-        if numbered:
-            runs.write_bytes(self.folder / f"epoch_{state.epoch:04d}.pt", content)
-            for old in self.old_epochs():
-                old.unlink(missing_ok=True)
-        runs.write_bytes(self.folder / LAST, content)
+        torch.save(contents, buffer)
+        add_checksum(buffer)
+        with buffer.getbuffer() as content:
+            if best:
+                runs.write_bytes(self.folder / WEIGHTS, safetensors.torch.save(weights_of(contents)))
+                runs.write_bytes(self.folder / BEST, content)
+            if numbered:
+                runs.write_bytes(self.folder / f"epoch_{epoch:04d}.pt", content)
+                for old in self.old_epochs():
+                    old.unlink(missing_ok=True)
+            runs.write_bytes(self.folder / LAST, content)
 
     def old_epochs(self) -> list[Path]:
         numbered = sorted(self.folder.glob("epoch_*.pt"))
         return numbered[: -self.keep] if self.keep else []
+
+
+def on_cpu(contents: Any) -> Any:
+    """The same containers with copies of their tensors, which training may go on to change."""
+    if isinstance(contents, Tensor):
+        return contents.detach().clone() if contents.device.type == "cpu" else contents.detach().cpu()
+    if isinstance(contents, dict):
+        return {key: on_cpu(value) for key, value in contents.items()}
+    if isinstance(contents, (list, tuple)):
+        return type(contents)(map(on_cpu, contents))
+    return contents
 
 
 def weights_of(contents: dict[str, Any]) -> dict[str, Tensor]:
@@ -75,10 +113,12 @@ def weights_sha256(contents: dict[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def with_checksum(archive: bytes) -> bytes:
-    """A zip archive without comment, with the sha256 of itself as its comment."""
-    comment = MARK + hashlib.sha256(archive).hexdigest().encode()
-    return archive[:-2] + len(comment).to_bytes(2, "little") + comment
+def add_checksum(archive: io.BytesIO) -> None:
+    """Give a zip archive without comment the sha256 of itself as its comment."""
+    with archive.getbuffer() as content:
+        comment = MARK + hashlib.sha256(content).hexdigest().encode()
+    archive.seek(-2, io.SEEK_END)
+    archive.write(len(comment).to_bytes(2, "little") + comment)
 
 
 def read_verified(path: Path) -> bytes:
@@ -89,12 +129,14 @@ def read_verified(path: Path) -> bytes:
         raise CheckpointError(f"{path} is not there") from error
     except OSError as error:
         raise CheckpointError(f"{path} can't be read: {error.strerror}") from error
-    archive = content[: -COMMENT - 2] + b"\0\0"
     if content[-COMMENT:-64] != MARK:
         raise CheckpointError(
             f"{path} is cut off, or is no checkpoint of this version: its checksum is missing"
         )
-    if with_checksum(archive) != content:
+    archive = hashlib.sha256(memoryview(content)[: -COMMENT - 2])
+    archive.update(b"\0\0")  # the length of the comment before there was one
+    length = int.from_bytes(content[-COMMENT - 2 : -COMMENT], "little")
+    if length != COMMENT or archive.hexdigest().encode() != content[-64:]:
         raise CheckpointError(f"{path} is damaged: its bytes do not give its checksum")
     return content
 

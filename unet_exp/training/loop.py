@@ -10,15 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
+from torch.profiler import record_function
 
 from unet_exp.data.loaders import Loader
-from unet_exp.errors import TrainingError
 from unet_exp.metrics.confusion import confusion, predict_classes
 from unet_exp.models.unet import center_crop
 from unet_exp.schema import Config, TrainerConfig
 from unet_exp.signals import Stop
 from unet_exp.training import determinism, distributed
 from unet_exp.training.checkpoint import Checkpoints, weights_sha256
+from unet_exp.training.ledger import Ledger
 from unet_exp.training.precision import Precision
 from unet_exp.training.resume import contents
 from unet_exp.training.state import State, Sums
@@ -94,68 +95,69 @@ def train_one_epoch(
     total, accumulate, epoch = len(parts.train), config.trainer.accumulate, state.epoch + 1
     if state.batch_in_epoch == 0:
         determinism.seed_epoch(config.seed, state.epoch, distributed.rank())
-    clock, group_loss = time.perf_counter(), 0.0
+    clock, ledger = time.perf_counter(), Ledger(state.sums, tracker, parts.train, "train", epoch)
     batches = parts.train.epoch(state.epoch, start=state.batch_in_epoch)
     with tracker.progress(batches, "train", epoch, total, state.batch_in_epoch) as bar:
         for number, batch in enumerate(bar, start=state.batch_in_epoch + 1):
-            image, label, logits, loss = forward(parts.trained, parts, batch)
-            stop_if_not_finite(loss, f"in epoch {epoch}, before update {state.step + 1}", batch, parts.train)
             first = (number - 1) // accumulate * accumulate
             group = parts.train.batches.batch_samples(first, min(first + accumulate, total))
-            own = parts.train.batches.own_samples(number - 1)  # gradients are averaged over devices
-            scaled = loss * (own * distributed.size() / group)
-            parts.scaler.scale(scaled).backward()  # type: ignore[no-untyped-call]
-            found = distributed.total(loss.item(), own, counts(logits, label, parts))
-            group_loss += found[0] * (found[1] / group)
-            state.sums.add(*found)
-            tracker.batch("train", epoch, number, total, state.sums.mean_loss())
+            is_last = not number % accumulate or number == total
+            own = parts.train.batches.own_samples(number - 1)
+            image, label, logits, loss = forward(parts.trained, parts, batch)
+            ledger.add(number, batch, loss, counts(logits, label, parts), own, group, is_last)
+            backward(loss * (own * distributed.size() / group), parts)  # gradients are averaged over devices
             if tracker.wants_images("train", epoch, number):
                 tracker.images("train", epoch, number, total, image, label, logits)
-            if number % accumulate and number != total:
+            if not is_last:
                 continue
             state.lr = parts.optimizer.param_groups[0]["lr"]
             update(parts, config.trainer)
             state.step, state.batch_in_epoch = state.step + 1, number
             digest = weights_sha256(contents(parts)) if number == total else ""
-            tracker.step(epoch, state.step, group_loss, state.lr, digest)
+            ledger.update_done(state.step, state.lr, digest)
             now = time.perf_counter()
             state.seconds, state.sums.seconds = state.seconds + now - clock, state.sums.seconds + now - clock
-            clock, group_loss = now, 0.0
+            clock = now
+            checkpoints.raise_failure()
             if distributed.asked_to_stop(stop):
-                return
+                break
             if is_time_to_save(state, config.trainer):
+                ledger.finish()
                 save(parts, state, tracker, checkpoints)
+    ledger.finish()
 
 
+@record_function("checkpoint")
 def save(
     parts: Parts, state: State, tracker: Tracker, checkpoints: Checkpoints, best: bool = False,
     numbered: bool = False,
 ) -> None:  # fmt: skip
-    """A checkpoint, after what the tracker knows up to here is on disk."""
+    """A checkpoint, after what the tracker knows up to here is on disk; written beside the next steps."""
     tracker.flush()
     state.saved_seconds = state.seconds
     checkpoints.save(contents(parts), state, best, numbered)
 
 
+@record_function("validation")
 def evaluate(model: nn.Module, parts: Parts, epoch: int, tracker: Tracker, stop: Stop) -> Sums | None:
     """Sums of the whole validation set; None if a signal came. Draws nothing from any random stream."""
     model.eval()
     distributed.same_buffers(model)
     sums, total, started = Sums(len(parts.classes)), len(parts.val), time.perf_counter()
+    ledger = Ledger(sums, tracker, parts.val, "val", epoch, alone=True)
     for metric in parts.metrics.values():
         metric.reset()
     with torch.inference_mode(), tracker.progress(parts.val.epoch(0), "val", epoch, total) as bar:
         for number, batch in enumerate(bar, start=1):
             image, label, logits, loss = forward(model, parts, batch)
-            stop_if_not_finite(loss, f"in the validation of epoch {epoch}", batch, parts.val)
-            sums.add(loss.item(), len(image), counts(logits, label, parts))
+            ledger.add(number, batch, loss, counts(logits, label, parts), len(image), len(image))
             for metric in parts.metrics.values():
                 metric.update(predict_classes(logits).squeeze(1), label.squeeze(1).long())
-            tracker.batch("val", epoch, number, total, sums.mean_loss())
             if tracker.wants_images("val", epoch, number):
                 tracker.images("val", epoch, number, total, image, label, logits)
             if distributed.size() == 1 and distributed.asked_to_stop(stop):
                 return None
+        ledger.finish()
     sums = distributed.sum_of(sums)
     if distributed.asked_to_stop(stop):
         return None
@@ -164,6 +166,7 @@ def evaluate(model: nn.Module, parts: Parts, epoch: int, tracker: Tracker, stop:
     return sums
 
 
+@record_function("forward")
 def forward(
     model: Callable[[Tensor], Tensor], parts: Parts, batch: dict[str, Any]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -176,6 +179,12 @@ def forward(
     return image, label, logits, parts.loss(logits, label)
 
 
+@record_function("backward")
+def backward(loss: Tensor, parts: Parts) -> None:
+    parts.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+
+@record_function("optimizer")
 def update(parts: Parts, trainer: TrainerConfig) -> None:
     """One optimizer update from the gradients collected so far."""
     if trainer.clip_norm is not None:
@@ -201,17 +210,6 @@ def end_of_epoch_schedule(parts: Parts, monitored: float | None) -> None:
 
 def counts(logits: Tensor, label: Tensor, parts: Parts) -> Tensor:
     return confusion(predict_classes(logits.detach()), label, len(parts.classes))
-
-
-def stop_if_not_finite(loss: Tensor, where: str, batch: dict[str, Any], loader: Loader) -> None:
-    """Raises TrainingError before a loss that is not a number reaches the weights or the scores."""
-    if math.isfinite(loss.item()):
-        return
-    names = ", ".join(loader.dataset.samples.items[i].name for i in batch["index"].tolist())
-    raise TrainingError(
-        f"the loss is {loss.item()} {where}, on the images {names}",
-        do="a smaller lr, trainer.clip_norm=1, or trainer.precision=fp32; and look at these images",
-    )
 
 
 def is_last_epoch(epoch: int, seconds: float, config: Config) -> bool:
