@@ -57,7 +57,7 @@ def train(
         from unet_exp import build, prepare
         from unet_exp.data import fingerprint, splits
         from unet_exp.data.label_map import label_map, palette
-        from unet_exp.training import checkpoint, determinism, distributed, followers
+        from unet_exp.training import checkpoint, determinism, distributed, followers, profiling
         from unet_exp.training.loop import fit, is_finished
         from unet_exp.training.resume import restore
         from unet_exp.training.state import State, Sums
@@ -74,15 +74,15 @@ def train(
             raise ConfigError(f"epochs is {config.epochs}, but this run has {state.epoch} behind it")
         if is_finished(state, config) and runs.read_status(run_dir).get("state") == "finished":
             limit = "" if state.epoch == config.epochs else ", by trainer.early_stop or trainer.max_minutes"
-            done = f"epoch {state.epoch} of {config.epochs}{limit}"
-            log.info("%s is finished (%s): nothing to do", shown_path(run_dir), done)
+            log.info("%s is finished (epoch %d of %d%s): nothing to do", shown_path(run_dir), state.epoch,
+                     config.epochs, limit)  # fmt: skip
             return math.nan if state.best_metric is None else state.best_metric
     elif resuming:
         say_from_the_start(run_dir)
 
     config = prepare.decide_machine(config)
     distributed.check(config)
-    determinism.set_up(config.seed, config.trainer.deterministic, int(config.threads))
+    prepare.set_up(config)
     items = prepare.find_items(config)
     known = compare.known_files(origin)
     paths = prepare.data_files(config, items)
@@ -119,8 +119,7 @@ def train(
         save_resolved(config, run_dir / runs.RESOLVED_CONFIG)
         provenance.write_environment(run_dir, environment)
         runs.write_status(run_dir, "running", epoch=state.epoch, step=state.step)
-        trainer = config.trainer
-        denorm = build.denormalization(config)
+        trainer, denorm = config.trainer, build.denormalization(config)
         tracker = Tracker(run_dir, config, state, denorm, replay)
         yaml = (run_dir / runs.RESOLVED_CONFIG).read_text(encoding="utf-8")
         checkpoints = checkpoint.Checkpoints(folder, yaml, trainer.keep)
@@ -137,7 +136,8 @@ def train(
                 from unet_exp.sweeps import trial
 
                 stop.prune = trial.pruner(run_dir, trainer.monitor)
-            fit(parts, config, state, tracker, checkpoints, stop)
+            train_loop = profiling.fit_profiled if trainer.profile and replay is None else fit
+            train_loop(parts, config, state, tracker, checkpoints, stop)
 
     facts = {"epoch": state.epoch, "step": state.step, "best_metric": state.best_metric,
              "monitor": trainer.monitor, "best_epoch": state.best_epoch,
@@ -167,13 +167,13 @@ def follow() -> None:
     """A process other than the first of a run on several devices: the same loop, in silence."""
     signals.leave_to_the_first()
     from unet_exp import build, prepare
-    from unet_exp.training import determinism, distributed, followers
+    from unet_exp.training import distributed, followers
     from unet_exp.training.loop import fit
     from unet_exp.training.resume import restore
     from unet_exp.training.state import State, Sums
 
     with followers.following() as (config, found, until_epoch, run_dir):
-        determinism.set_up(config.seed, config.trainer.deterministic, int(config.threads))
+        prepare.set_up(config)
         data = prepare.read_data(config, prepare.find_items(config))
         parts = build.build_parts(config, data)
         state = State(Sums(len(config.data.classes)), config.epochs)
@@ -239,7 +239,7 @@ def run(cfg: DictConfig, run_dir: Path, origin: Path | None, alone: bool = True)
 
 
 def run_task(cfg: DictConfig) -> None:
-    """The verb of task=VERB, on its own small config; check_data has that of training."""
+    """The verb of task=VERB, on its own small config; check_data and autotune have that of training."""
     runs.composed()
     verb = str(command.task)
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from unet_exp import schema, verbs
+from unet_exp import schema, targets, verbs
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
@@ -28,16 +28,16 @@ GROUPS = {
 }
 # What is typed before a field's name, the class of the field, the group whose files may set it, a remark.
 SECTIONS: list[tuple[str, type, str, str]] = [
-    ("model.", schema.UNetConfig, "model", ""),
+    ("model.", targets.UNetConfig, "model", ""),
     ("data.", schema.DataConfig, "data", ""),
     ("data.split.", schema.SplitConfig, "data", ""),
     ("trainer.", schema.TrainerConfig, "trainer", ""),
-    ("transform.", schema.NormalizationConfig, "transform", ""),
-    ("transform.train.crop.", schema.RandomCropConfig, "transform", "transform=crop: "),
-    ("loss.", schema.CrossEntropyLossConfig, "loss", "loss=ce, ce_dice, cross_entropy: "),
-    ("loss.", schema.CELossConfig, "loss", "loss=ce, ce_dice: "),
-    ("loss.", schema.DiceLossConfig, "loss", "loss=dice: "),
-    ("loss.", schema.CEDiceLossConfig, "loss", "loss=ce_dice: "),
+    ("transform.", targets.NormalizationConfig, "transform", ""),
+    ("transform.train.crop.", targets.RandomCropConfig, "transform", "transform=crop: "),
+    ("loss.", targets.CrossEntropyLossConfig, "loss", "loss=ce, ce_dice, cross_entropy: "),
+    ("loss.", targets.CELossConfig, "loss", "loss=ce, ce_dice: "),
+    ("loss.", targets.DiceLossConfig, "loss", "loss=dice: "),
+    ("loss.", targets.CEDiceLossConfig, "loss", "loss=ce_dice: "),
 ]
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from unet_exp.errors import ModelError
 from unet_exp.models.sizes import nearest_sizes, output_size
 from unet_exp.models.unet import UNet
-from unet_exp.schema import UNetConfig
+from unet_exp.targets import UNetConfig
 
 
 @pytest.fixture(autouse=True)

@@ -107,7 +107,7 @@ def build_parts(config: Config, data: dict[str, Samples]) -> Parts:
             )
         model.compile()
     quick_start.spare_compiler()
-    optimizer = build(config.optimizer, "optimizer", params=model.parameters())
+    optimizer = build(config.optimizer, "optimizer", params=model.parameters(), **fused_argument(config))
     quick_start.spare_compiler_in_step(optimizer)
     closure = inspect.signature(type(optimizer).step).parameters.get("closure")
     if closure is not None and closure.default is closure.empty:
@@ -132,6 +132,15 @@ def build_parts(config: Config, data: dict[str, Samples]) -> Parts:
         metrics={name: build_metric(name, node, place) for name, node in config.metrics.items()},
         trained=distributed.wrap(model, config.device, config.trainer.sync_batchnorm),
     )
+
+
+def fused_argument(config: Config) -> dict[str, Any]:
+    """fused=True for a torch optimizer that has it, unless the user names an implementation himself."""
+    target = config.optimizer["_target_"]
+    if not config.trainer.fused or {"fused", "foreach"} & config.optimizer.keys():
+        return {}
+    has = "fused" in inspect.signature(find_class(target, "optimizer")).parameters
+    return {"fused": True} if has and target.startswith("torch.optim.") else {}
 
 
 def build_metric(name: str, node: dict[str, Any], place: precision.Precision) -> Any:
@@ -197,7 +206,7 @@ def build_loaders(config: Config, data: dict[str, Samples]) -> tuple[Loader, Loa
     trainer, pin = config.trainer, config.device.startswith("cuda")
     crop, augment = build_transform(config.transform["train" if trainer.overfit_samples is None else "eval"])
     _, plain = build_transform(config.transform["eval"])
-    val_batch = config.batch_size if len(set(data["val"].sizes)) == 1 else 1
+    val_batch = (trainer.val_batch_size or config.batch_size) if len(set(data["val"].sizes)) == 1 else 1
     loaders = []
     for part, transform, batch_size, shuffle, limit in (
         ("train", augment, config.batch_size, True, trainer.limit_train_batches),

@@ -11,7 +11,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from unet_exp.errors import did_you_mean
 from unet_exp.fitting import Problem, fitting_problems, number_problem
-from unet_exp.schema import TARGETS, Config, NormalizationConfig
+from unet_exp.schema import Config
+from unet_exp.targets import TARGETS, NormalizationConfig
 
 ALLOW_VARIABLE = "UNET_EXP_ALLOW"
 ALLOWED_TARGETS = {

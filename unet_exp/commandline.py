@@ -25,7 +25,7 @@ SWEEP_KEYS = {
     "job_minutes": "hydra.launcher.job_minutes", "fail_fast": "hydra.launcher.fail_fast",
 }  # fmt: skip
 LOOKING = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "-sc", "--shell-completion"}
-TASKS = (*VERBS, "check_data")  # each with unet_exp/tasks/VERB.py
+TASKS = (*VERBS, "check_data", "autotune")  # each with unet_exp/tasks/VERB.py
 FLAGS_WITH_VALUE = (
     "--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--cfg", "-c", "--package", "-p",
     "--shell-completion", "-sc", "--experimental-rerun",
@@ -100,7 +100,7 @@ def task_command(
             f"task={task} is not known{did_you_mean(task, list(TASKS))}",
             allowed=f"task={', task='.join(TASKS)}; training needs none",
         )
-    if task == "check_data" and len(given) == 1 and not multirun:
+    if task in ("check_data", "autotune") and len(given) == 1 and not multirun:
         # The configuration of training, without a run: no directory, no lock, lines on the terminal only.
         own = ["hydra.run.dir=.", "hydra.output_subdir=null", "~hydra.callbacks.check",
                "hydra/job_logging=stdout", "~hydra.job_logging.handlers.file"]  # fmt: skip

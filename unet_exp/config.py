@@ -15,7 +15,8 @@ from unet_exp import runs
 from unet_exp.checks import GROUPS, find_problems, node_problems, typed_config
 from unet_exp.compare import flat
 from unet_exp.errors import ConfigError, UserError
-from unet_exp.schema import TARGETS, Config, UNetConfig
+from unet_exp.schema import Config
+from unet_exp.targets import TARGETS, UNetConfig
 from unet_exp.verbs import VERBS
 
 SWEEPS = Path(__file__).resolve().parents[1] / "multirun_sweeps"
@@ -136,10 +137,11 @@ def filled(node: dict[str, Any]) -> dict[str, Any]:
 
 
 MAY_CHANGE = (
-    "epochs", "num_workers", "trainer.devices", "device", "data.root", "data.cache", "data.cache_limit_mb",
-    "data.fingerprint_limit_mb", "trainer.max_minutes", "trainer.early_stop", "trainer.save_every",
-    "trainer.keep", "trainer.log_every", "trainer.images_every", "trainer.images_max",
-    "trainer.images_each_batch", "trainer.checkpoint_every_steps", "trainer.checkpoint_every_minutes",
+    "epochs", "num_workers", "trainer.devices", "trainer.allocator", "trainer.profile", "device",
+    "data.root", "data.cache", "data.cache_limit_mb", "data.fingerprint_limit_mb", "trainer.max_minutes",
+    "trainer.early_stop", "trainer.save_every", "trainer.keep", "trainer.log_every",
+    "trainer.images_every", "trainer.images_max", "trainer.images_each_batch",
+    "trainer.checkpoint_every_steps", "trainer.checkpoint_every_minutes",
 )  # fmt: skip
 
 

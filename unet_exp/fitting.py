@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from unet_exp.data.label_map import map_problems
 from unet_exp.errors import did_you_mean
 from unet_exp.models.sizes import nearest_sizes, output_size
-from unet_exp.schema import TARGETS, Config, UNetConfig
+from unet_exp.schema import Config
+from unet_exp.targets import TARGETS, UNetConfig
 
 
 class Problem(NamedTuple):

@@ -19,7 +19,7 @@ from unet_exp.data.splits import Splits, decide_mode, find_splits
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.fitting import allowed_heads
 from unet_exp.schema import Config
-from unet_exp.training import distributed, precision
+from unet_exp.training import determinism, distributed, precision
 
 log = logging.getLogger("unet_exp")
 RARE = 0.001  # share of the training pixels below which a class is warned about
@@ -33,6 +33,8 @@ def decide_machine(config: Config) -> Config:
         devices=max(config.trainer.devices, distributed.launched()),
         precision=precision.decide_precision(config.trainer.precision, device),
         channels_last=precision.decide_channels_last(config.trainer.channels_last, device),
+        fused=precision.decide_fused(config.trainer.fused, device),
+        allocator=precision.decide_allocator(config.trainer.allocator, device),
         mode={"auto": "min" if config.trainer.monitor == "loss" else "max"}.get(
             config.trainer.mode, config.trainer.mode
         ),
@@ -43,6 +45,12 @@ def decide_machine(config: Config) -> Config:
         threads=precision.decide_threads(config.threads, trainer.devices),
         trainer=trainer,
     )
+
+
+def set_up(config: Config) -> None:
+    """Put torch and this process into the state that the config, without 'auto', asks for."""
+    determinism.set_up(config.seed, config.trainer.deterministic, int(config.threads))
+    precision.set_allocator(config.trainer.allocator)
 
 
 def find_items(config: Config) -> Splits:

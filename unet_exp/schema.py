@@ -21,31 +21,6 @@ def knob(default: Any, help: str, **rules: Any) -> Any:
 
 
 @dataclass
-class UNetConfig:
-    """model=unet, unet_small: the arguments of unet_exp.models.unet.UNet."""
-
-    _target_: str = "unet_exp.models.unet.UNet"
-    in_channels: int | str = knob("auto", "image channels; auto: those of the data", minimum=1)
-    out_channels: int | str = knob(
-        "auto", "logits per pixel; auto: 1 for two classes, else one per class", minimum=1
-    )
-    base_channels: int = knob(64, "channels of the first level, doubled at each level", minimum=1)
-    depth: int = knob(4, "number of times the image is halved", minimum=1, maximum=8)
-    norm: str = knob(
-        "batch", "normalisation after each convolution", choices=["batch", "instance", "group", "none"]
-    )
-    dropout: float = knob(
-        0.0, "dropout at the end of the contracting path, as in the paper", minimum=0.0, below=1.0
-    )
-    upsample: str = knob(
-        "transpose", "learned transposed or bilinear upsampling", choices=["transpose", "bilinear"]
-    )
-    padding: str = knob(
-        "same", "same: output as large as the input; valid: the paper's", choices=["same", "valid"]
-    )
-
-
-@dataclass
 class SplitConfig:
     """Which samples train, validate and test."""
 
@@ -125,6 +100,16 @@ class TrainerConfig:
     channels_last: bool | str = knob(
         "auto", "memory format NHWC; auto: on for CPU and CUDA", choices=["auto", True, False]
     )
+    fused: bool | str = knob(
+        "auto", "the optimizer's update as one kernel; auto: on CPU and CUDA, where torch has it",
+        choices=["auto", True, False],
+    )  # fmt: skip
+    allocator: str = knob(
+        "auto",
+        "keep: freed memory stays with the process, which saves page faults (CPU, glibc); auto: keep where "
+        "that can be had",
+        choices=["auto", "keep", "system"],
+    )
     devices: int = knob(1, "processes that share each batch: GPUs, or on a CPU its cores", minimum=1)
     sync_batchnorm: bool = knob(False, "batch statistics over all devices (GPUs only)")
     compile: bool = knob(False, "torch.compile the model (no promise of equal bits)")
@@ -161,6 +146,10 @@ class TrainerConfig:
     images_every: int = knob(5, "epochs between images in TensorBoard; 0: none", minimum=0)
     images_max: int = knob(4, "images per epoch in TensorBoard", minimum=1)
     images_each_batch: bool = knob(False, "images of every batch, as in the lecture (slow)")
+    val_batch_size: int | None = knob(
+        None, "samples per batch of the validation; null: batch_size", minimum=1
+    )
+    profile: bool = knob(False, "profile the second epoch: a table, and trace.json in the run directory")
     limit_train_batches: int | None = knob(None, "batches per training epoch", minimum=1)
     limit_val_batches: int | None = knob(None, "batches per validation", minimum=1)
     overfit_samples: int | None = knob(
@@ -191,106 +180,5 @@ class Config:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
 
-@dataclass
-class RandomCropConfig:
-    """transform.train.crop"""
-
-    _target_: str = "unet_exp.data.transforms.RandomCrop"
-    size: int = knob("???", "height and width of the crop in pixels", minimum=1)
-    foreground: float = knob(
-        0.0,
-        "share of crops that hold a pixel of a class other than 0, each such class as often",
-        minimum=0.0,
-        maximum=1.0,
-    )
-
-
-@dataclass
-class NormalizationConfig:
-    """transform.*.normalize"""
-
-    _target_: str = "unet_exp.data.transforms.Normalization"
-    mean: Any = knob(
-        "???",
-        "subtracted from values in [0, 1]: a number, one per channel, train (mean of the training "
-        "images), or image (of each image)",
-    )
-    std: Any = knob("???", "divides what is left: as mean")
-
-
-@dataclass
-class RandomFlipConfig:
-    """transform.train.flip"""
-
-    _target_: str = "unet_exp.data.transforms.RandomFlip"
-
-
-@dataclass
-class RandomRotate90Config:
-    """transform.train.rotate90"""
-
-    _target_: str = "unet_exp.data.transforms.RandomRotate90"
-
-
-@dataclass
-class ToTensorConfig:
-    """transform.*.to_tensor"""
-
-    _target_: str = "unet_exp.data.transforms.ToTensor"
-
-
-@dataclass
-class CrossEntropyLossConfig:
-    """loss=cross_entropy: a softmax over one logit per class, also for two classes"""
-
-    _target_: str = "unet_exp.losses.CrossEntropyLoss"
-    class_weights: Any = knob(
-        None, "null, one number per class, or inverse or median_frequency (of the training pixels)"
-    )
-
-
-@dataclass
-class CELossConfig(CrossEntropyLossConfig):
-    """loss=ce: BCE of one logit, softmax cross-entropy of several"""
-
-    _target_: str = "unet_exp.losses.CELoss"
-    pos_weight: float | str | None = knob(
-        None, "one logit: weight of class 1; auto: pixels of class 0 per pixel of class 1", above=0.0
-    )
-
-
-@dataclass
-class DiceLossConfig:
-    """loss=dice"""
-
-    _target_: str = "unet_exp.losses.DiceLoss"
-    smooth: float = knob(1.0, "pixels added above and below the fraction", minimum=0.0)
-
-
-@dataclass
-class CEDiceLossConfig(CELossConfig):
-    """loss=ce_dice"""
-
-    _target_: str = "unet_exp.losses.CEDiceLoss"
-    dice_weight: float = knob(0.5, "share of Dice; the rest is as loss=ce", minimum=0.0, maximum=1.0)
-    smooth: float = knob(1.0, "as in loss=dice", minimum=0.0)
-
-
 # Keys that had another name once (old: new), so that a saved config that has them can be told what to change.
 RENAMED: dict[str, str] = {}
-
-TARGETS: dict[str, type] = {
-    config._target_: config
-    for config in (
-        UNetConfig,
-        RandomCropConfig,
-        NormalizationConfig,
-        RandomFlipConfig,
-        RandomRotate90Config,
-        ToTensorConfig,
-        CELossConfig,
-        CrossEntropyLossConfig,
-        DiceLossConfig,
-        CEDiceLossConfig,
-    )
-}
