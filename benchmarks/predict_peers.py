@@ -1,0 +1,159 @@
+"""Prediction of large images beside MONAI's sliding_window_inference: seconds and peak memory.
+
+    pip install -c constraints.txt -e ".[benchmark]"
+    python benchmarks/predict_peers.py                           # 1024 and 4096 pixels, a few minutes
+    python benchmarks/predict_peers.py --sides 8192 --repeats 1
+
+The same network (16 channels, one logit), tiles, overlap and Gaussian blending; each run is a process of its
+own. unet_exp reads the image from a file window by window and writes float32 probabilities of both classes to
+a file; MONAI gets the image as a tensor and gives logits as one. "same": in the number and memory format and
+with the allocator that unet_exp decides on by itself; "fp32": as torch comes.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+ARMS = ["unet_exp", "MONAI", "MONAI, same", "unet_exp, fp32"]
+DEPTH = 4
+
+
+def build(arm: str) -> tuple[Any, Any]:
+    """The network, and what unet_exp's Precision is for this arm."""
+    from benchmarks.loops import Settings, network
+
+    settings = Settings(same=arm in ("unet_exp", "MONAI, same"))
+    model = settings.put(network(argparse.Namespace(base=16))).eval()
+    return model, settings.place
+
+
+def own(arm: str, options: argparse.Namespace, folder: Path) -> float:
+    import torch
+    from torch import Tensor
+
+    from unet_exp.inference.tiling import predict_tiles, receptive_radius
+    from unet_exp.losses import class_probabilities
+
+    model, place = build(arm)
+
+    def forward(tiles: Tensor) -> Tensor:
+        with torch.inference_mode(), place.autocast():
+            logits = model(place.to_device((tiles - 0.5) / 0.5)).float()
+        return class_probabilities(logits)
+
+    image = np.load(folder / "image.npy", mmap_mode="r")
+    side = options.side
+    with open(folder / "probabilities.raw", "wb") as result:
+
+        def write(top: int, rows: np.ndarray) -> None:
+            for index, plane in enumerate(rows):
+                result.seek((index * side + top) * side * 4)
+                result.write(plane.data)
+
+        started = time.perf_counter()
+        predict_tiles(
+            [forward], lambda rows, columns: image[rows, columns, None].astype(np.float32) / 255,
+            (side, side), write, tile=options.tile, overlap=options.overlap, margin=0, multiple=2**DEPTH,
+            halo=receptive_radius(DEPTH, "transpose"), batch=1,
+        )  # fmt: skip
+        return time.perf_counter() - started
+
+
+def monai(arm: str, options: argparse.Namespace, folder: Path) -> float:
+    import torch
+    from monai.inferers import sliding_window_inference
+
+    model, place = build(arm)
+
+    def forward(tiles: torch.Tensor) -> torch.Tensor:
+        with place.autocast():
+            logits: torch.Tensor = model(place.to_device(tiles)).float()
+        return logits
+
+    image = np.load(folder / "image.npy")
+    started = time.perf_counter()
+    with torch.inference_mode():
+        tensor = (torch.from_numpy(image)[None, None].float() / 255 - 0.5) / 0.5
+        tile = (options.tile, options.tile)
+        logits = sliding_window_inference(tensor, tile, 1, forward, overlap=options.overlap, mode="gaussian")
+        torch.sigmoid(logits).cpu()
+    return time.perf_counter() - started
+
+
+def child(options: argparse.Namespace) -> None:
+    work = own if options.arm.startswith("unet_exp") else monai
+    seconds = work(options.arm, options, options.folder)
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    peak = next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+    print(json.dumps({"seconds": seconds, "peak_mib": peak}))
+
+
+def measured(arm: str, side: int, options: argparse.Namespace, folder: Path) -> dict[str, float]:
+    command = [sys.executable, __file__, "--arm", arm, "--side", str(side), "--folder", str(folder),
+               "--tile", str(min(options.tile, side // 2)), "--overlap", str(options.overlap)]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"the arm {arm} failed\n{done.stderr}")
+    row: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return row
+
+
+def summed_up(rows: list[dict[str, float]], own: list[dict[str, float]]) -> dict[str, float]:
+    ratios = [row["seconds"] / one["seconds"] for row, one in zip(rows, own, strict=True)]
+    return {
+        "seconds": statistics.median(row["seconds"] for row in rows),
+        "of_unet_exp": statistics.median(ratios),
+        "peak_mib": max(row["peak_mib"] for row in rows),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sides", type=int, nargs="+", default=[1024, 4096])
+    parser.add_argument("--tile", type=int, default=1024, help="at most; half the side of a smaller image")
+    parser.add_argument("--overlap", type=float, default=0.25)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--arms", default="|".join(ARMS), help="some of the arms, with | between")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--arm", help=argparse.SUPPRESS)
+    parser.add_argument("--side", type=int, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--folder", type=Path, help="for the files (0.6 GB at 8192), instead of the usual one"
+    )
+    options = parser.parse_args()
+    if options.arm:
+        return child(options)
+    tables: dict[int, dict[str, dict[str, float]]] = {}
+    for side in options.sides:
+        found: dict[str, list[dict[str, float]]] = {arm: [] for arm in options.arms.split("|")}
+        with tempfile.TemporaryDirectory(dir=options.folder) as name:
+            drawn = np.random.default_rng(0).integers(0, 256, (side, side), dtype=np.uint8)
+            np.save(Path(name) / "image.npy", drawn)
+            for _ in range(options.repeats):
+                for arm, rows in found.items():
+                    rows.append(measured(arm, side, options, Path(name)))
+        tables[side] = {arm: summed_up(rows, found["unet_exp"]) for arm, rows in found.items()}
+        print(f"{side} x {side}, tiles of {min(options.tile, side // 2)}, overlap {options.overlap}")
+        print("| program | seconds | unet_exp = 1 | peak MiB |\n|---|---|---|---|")
+        for arm, row in tables[side].items():
+            numbers = f"{row['seconds']:.2f} | {row['of_unet_exp']:.2f} | {row['peak_mib']:.0f}"
+            print(f"| {arm} | {numbers} |", flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(tables, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
