@@ -20,6 +20,7 @@ from unet_exp import commandline, compare, provenance, runs, signals
 from unet_exp.commandline import CommandLine
 from unet_exp.config import check, check_resume, check_task, register, save_resolved
 from unet_exp.console import (
+    end,
     log_to,
     quiet_threads,
     report_failure,
@@ -155,9 +156,10 @@ def train(
         log.info("continue: %s", resume_command(run_dir))
         sys.exit(128 + stop.signal)
     if replay is None:
-        from unet_exp import report  # matplotlib takes half a second, so only now
+        if trainer.plots:
+            from unet_exp import report  # matplotlib takes a third of a second, so only now
 
-        report.draw_run(run_dir, config, parts, state.best_epoch, denorm, palette(label_map(config.data)))
+            report.draw_run(run_dir, config, parts, state.best_epoch, denorm, palette(label_map(config.data)))
         say_where(run_dir, config, state)
     runs.write_status(run_dir, "finished", **facts)
     return math.nan if state.best_metric is None else state.best_metric
@@ -283,18 +285,15 @@ def begin() -> None:
     if command.resume:
         runs.resume_here()
     sys.argv[1:] = command.argv
+    commandline.compose_once()
     try:
         main()
     except SystemExit as stop:
         if stop.code == 1 and not runs.is_composed():
-            print(
-                "\n".join(
-                    commandline.suggestions(command.argv, command.task if command.task in VERBS else "config")
-                ),
-                file=sys.stderr,
-            )
+            primary = command.task if command.task in VERBS else "config"
+            print("\n".join(commandline.suggestions(command.argv, primary)), file=sys.stderr)
         raise
 
 
 if __name__ == "__main__":
-    start()
+    end(start)

@@ -94,9 +94,7 @@ def scores() -> dict[str, Callable[[], Any]]:
         "unet_exp: confusion of a batch": lambda: confusion(predict_classes(logits), label, 2),
         "MONAI: DiceMetric of a batch": lambda: metric(y_pred=(logits > 0).float(), y=label),
         "unet_exp: segments of 512x512": lambda: proposal_segments(ndimage.binary_erosion(interior)),
-        "scikit-image: watershed of the same": lambda: segmentation.watershed(
-            flat, markers, watershed_line=True
-        ),
+        "scikit-image: watershed of the same": lambda: watershed(flat, markers, watershed_line=True),
         "unet_exp: V-Rand and V-Info of 512x512": lambda: rand_and_info(truth, found),
         "scikit-image: adapted Rand and variation of information": other_scores,
     }

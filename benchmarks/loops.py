@@ -113,12 +113,13 @@ def ram_batches(options: argparse.Namespace) -> Callable[[], Iterator[dict[str, 
 
 
 def bare(options: argparse.Namespace, same: bool) -> Epoch:
-    """Forward, backward, update and nothing else; the data from RAM."""
+    """Forward, backward, update, nothing else; data from RAM, for whole runs as the lecture reads it."""
     import torch
     from torch import nn
 
     settings = Settings(same)
-    batches = ram_batches(options)
+    lectures = lecture_loader(options)
+    batches = ram_batches(options) if not options.epochs else lambda: iter(lectures)
     model, loss_of = settings.put(network(options)), nn.BCEWithLogitsLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, **settings.adam)
 

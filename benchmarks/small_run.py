@@ -24,7 +24,8 @@ sys.path.insert(0, str(HERE.parent))
 
 from benchmarks.loops import own_settings, write_images  # noqa: E402
 
-ARMS = ["unet_exp", "lecture", "Lightning", "MONAI", "plain", "bare, same"]
+PLAIN = "unet_exp, no pictures"
+ARMS = ["unet_exp", PLAIN, "lecture", "Lightning", "MONAI", "plain", "bare, same"]
 
 
 def timed(command: list[str]) -> float:
@@ -37,7 +38,12 @@ def timed(command: list[str]) -> float:
 
 def first_step(arm: str, arguments: list[str]) -> float:
     """Seconds from the start of the process to the end of the first update."""
-    command = [sys.executable, str(HERE / "loops.py"), "--arm", "run.py" if arm == "unet_exp" else arm]
+    command = [
+        sys.executable,
+        str(HERE / "loops.py"),
+        "--arm",
+        "run.py" if arm in ("unet_exp", PLAIN) else arm,
+    ]
     done = subprocess.run(
         [*command, *arguments, "--epochs", "1", "--began", str(time.time())], capture_output=True, text=True
     )
@@ -101,7 +107,9 @@ def main() -> None:
             for arm in ARMS:
                 loops = [sys.executable, str(HERE / "loops.py"), "--arm", arm, *arguments, "--epochs", "2"]
                 own = [sys.executable, str(RUN), *settings, "epochs=2", f"hydra.run.dir={folder}/{number}"]
-                found["whole"][arm].append(timed(own if arm == "unet_exp" else loops))
+                if arm == PLAIN:
+                    own = [*own, "trainer.plots=false", f"hydra.run.dir={folder}/{number}plain"]
+                found["whole"][arm].append(timed(own if arm in ("unet_exp", PLAIN) else loops))
                 found["first update"][arm].append(first_step(arm, arguments))
             composed.append(timed([sys.executable, str(RUN), "--cfg", "job"]))
             print(f"\rround {number + 1} of {options.repeats}", end="", file=sys.stderr, flush=True)

@@ -2,12 +2,15 @@
 
 import os
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from unet_exp.errors import ConfigError, did_you_mean
@@ -108,6 +111,18 @@ def task_command(
     if len(given) > 1 or multirun:
         raise ConfigError(f"task={task} goes with run=RUN_DIR, not with -m, resume= or from_run=")
     return CommandLine(["--config-name", task, *flags, *overrides], task=task)
+
+
+def compose_once() -> None:
+    """Hydra composes everything twice, first only to read hydra.mode, which a flag has decided here."""
+    asked = Hydra.get_mode
+
+    def get_mode(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:
+        if any(override.lstrip("+").startswith("hydra.mode=") for override in overrides):
+            return asked(self, config_name, overrides)
+        return RunMode.MULTIRUN if {"-m", "--multirun"} & set(sys.argv) else RunMode.RUN
+
+    Hydra.get_mode = get_mode  # type: ignore[method-assign]
 
 
 def is_sweep(override: str) -> bool:

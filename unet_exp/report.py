@@ -176,4 +176,4 @@ def save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # names in a script that the font has not
-        figure.savefig(path, dpi=110)
+        figure.savefig(path, dpi=110, pil_kwargs={"compress_level": 3})

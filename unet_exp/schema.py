@@ -149,6 +149,7 @@ class TrainerConfig:
     val_batch_size: int | None = knob(
         None, "samples per batch of the validation; null: batch_size", minimum=1
     )
+    plots: bool = knob(True, "curves.png and samples.png at the end (0.6 s)")
     profile: bool = knob(False, "profile the second epoch: a table, and trace.json in the run directory")
     limit_train_batches: int | None = knob(None, "batches per training epoch", minimum=1)
     limit_val_batches: int | None = knob(None, "batches per validation", minimum=1)

@@ -32,7 +32,7 @@ from unet_exp.metrics.confusion import (
 )
 from unet_exp.schema import IGNORE, Config
 from unet_exp.tasks.load import run_config
-from unet_exp.training import checkpoint, determinism
+from unet_exp.training import checkpoint
 from unet_exp.training.loop import Parts, counts, forward
 from unet_exp.training.state import State, Sums
 from unet_exp.verbs import EvaluateConfig
@@ -63,7 +63,7 @@ def evaluate(options: EvaluateConfig) -> None:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=options.data.root))
     free = dataclasses.replace(config.trainer, limit_val_batches=None, overfit_samples=None)
     config = dataclasses.replace(config, trainer=free, num_workers=0)
-    determinism.set_up(config.seed, config.trainer.deterministic, int(config.threads))
+    prepare.set_up(config)
     contents = checkpoint.load(run_dir / runs.CHECKPOINTS / f"{options.weights}.pt")
     samples = samples_of(config, options.split)
     parts, network = parts_with(config, samples, contents, options.tta)

@@ -62,7 +62,7 @@ def run_config(run_dir: Path, device: str = "auto") -> Config:
     config = check_values({**values, "data": {**values["data"], "root": "." if root else None}})
     if root:
         root = str(Path(starts(run_dir)[-1]["start_dir"]) / root)
-    trainer = config.trainer
+    trainer = dataclasses.replace(config.trainer, allocator="auto")  # no result depends on it
     here = precision.decide_device(device)
     if here.type != torch.device(config.device).type:
         trainer = dataclasses.replace(trainer, precision="auto", channels_last="auto")

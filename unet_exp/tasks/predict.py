@@ -29,6 +29,7 @@ from unet_exp.inference import tiling
 from unet_exp.inference.pictures import overlay_rows, save_picture, visible_rows
 from unet_exp.inference.predictor import Predictor
 from unet_exp.tasks.load import load_ensemble
+from unet_exp.training.precision import decide_allocator, set_allocator
 from unet_exp.verbs import PredictConfig
 
 log = logging.getLogger("unet_exp")
@@ -55,6 +56,7 @@ def predict(options: PredictConfig) -> None:
         tta=options.tta, threshold=options.threshold, tile=options.tile, overlap=options.overlap,
         batch=options.batch_size,
     )  # fmt: skip
+    set_allocator(decide_allocator("auto", predictor.precision.device))
     kind = kind_of_maps(options, predictor)
     output = Path(options.output).expanduser()
     if output.exists() and any(path.parent.resolve() == output.resolve() for path in paths):
