@@ -48,7 +48,7 @@ def milliseconds(work: dict[str, Callable[[], Any]], rounds: int, each: int) -> 
 
 def batches(folder: Path) -> dict[str, Callable[[], Any]]:
     options = argparse.Namespace(data=folder, size=256, batch=4, base=16)
-    turned = ["transform.train.rotate90._target_=unet_exp.data.transforms.RandomRotate90"]
+    turned = ["transform.train.rotate90={_target_: unet_exp.data.transforms.RandomRotate90}"]
     loaders: dict[str, Callable[[int], Any]] = {}
     for name, more in (
         ("unet_exp, in RAM", []),

@@ -5,7 +5,7 @@
 
 Eight PNG files of 64x64, two epochs in batches of 4. unet_exp (python run.py) also reads a ninth image to
 validate, writes tables and draws two pictures, which the others (benchmarks/loops.py) do not. The default run
-is python run.py on the drawn membranes: its time against that of its steps, validations and start-up.
+is python run.py on the drawn membranes: its time against that of its training steps and its start-up.
 """
 
 import argparse
@@ -65,20 +65,21 @@ def medians(found: dict[str, list[float]]) -> dict[str, dict[str, float]]:
 
 
 def default_run(folder: Path, repeats: int) -> dict[str, float]:
-    """python run.py: all of it, the time in training and validation (timing.csv), and the start-up."""
+    """python run.py: all of it, the time of its training steps (timing.csv), and a run of one update."""
     whole, loop, start = [], [], []
     for number in range(repeats):
         run_dir = folder / f"default{number}"
         whole.append(timed([sys.executable, str(RUN), f"hydra.run.dir={run_dir}"]))
         with open(run_dir / "timing.csv", newline="", encoding="utf-8") as file:
-            loop.append(sum(float(row["seconds"]) for row in csv.DictReader(file)))
+            rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
+        loop.append(sum(float(row["seconds"]) for row in rows))
         start.append(
             timed([sys.executable, str(RUN), "epochs=1", "trainer.limit_train_batches=1",
                    "trainer.limit_val_batches=1", f"hydra.run.dir={folder}/start{number}"])
         )  # fmt: skip
     return {
         "seconds": statistics.median(whole),
-        "in_loop": statistics.median(loop),
+        "in_steps": statistics.median(loop),
         "one_update": statistics.median(start),
         "ratio": statistics.median(
             total / (steps + one) for total, steps, one in zip(whole, loop, start, strict=True)
@@ -124,8 +125,8 @@ def main() -> None:
         print(f"| {arm} | {' | '.join(cells)} |")
     print(f"python run.py --cfg job: {statistics.median(composed):.2f} s")
     if default:
-        told = (f"{default[key]:.1f} s" for key in ("seconds", "in_loop", "one_update"))
-        print("python run.py: {}, in the loop {}; a run of one update: {}".format(*told))
+        told = (f"{default[key]:.1f} s" for key in ("seconds", "in_steps", "one_update"))
+        print("python run.py: {}, in its training steps {}; a run of one update: {}".format(*told))
         print(f"ratio of the whole run to the sum of the other two: {default['ratio']:.3f}")
     if options.json:
         everything = {"tables": tables, "cfg_job": statistics.median(composed), "default_run": default}

@@ -11,6 +11,7 @@ from torch import Tensor
 from unet_exp.metrics.confusion import (
     confusion,
     confusion_per_image,
+    count_by_comparing,
     image_means,
     predict_classes,
     scores,
@@ -155,3 +156,8 @@ def test_largest_of_several_logits() -> None:
     assert np.array_equal(predicted.squeeze(1).numpy(), logits.numpy().argmax(axis=1))
     two = torch.tensor([[0.2, -1.0], [0.3, -2.0]]).reshape(1, 2, 2, 1)
     assert predict_classes(two).flatten().tolist() == [1, 0]
+
+
+def test_counting_by_comparing_is_counting() -> None:
+    values = torch.randint(0, 6, (3, 50))
+    assert torch.equal(count_by_comparing(values, 8), torch.bincount(values.flatten(), minlength=8))

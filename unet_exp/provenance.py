@@ -12,7 +12,7 @@ from unet_exp import __version__, runs
 
 MOST_PATCH = 1_000_000  # bytes of the uncommitted change that are kept
 CODE = Path(__file__).resolve().parents[1]
-PACKAGES = ("unet_exp", "torch", "numpy", "hydra-core", "omegaconf", "tensorboard", "scikit-image",
+PACKAGES = ("unet_exp", "torch", "numpy", "hydra-core", "omegaconf", "tensorboard",
             "scipy", "pillow", "tifffile", "matplotlib", "safetensors", "tqdm")  # fmt: skip
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY",
              "CUBLAS_WORKSPACE_CONFIG", "CUDA_VISIBLE_DEVICES")  # fmt: skip
