@@ -14,6 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.conftest import TINY, Cli
 from tests.test_run import rows
+from unet_exp.console import say_from_the_start
+from unet_exp.errors import CheckpointError
 
 Run = tuple[Path, str]
 LONG = [*TINY, "batch_size=2", "epochs=24", "model.dropout=0.2", "trainer.ema_decay=0.9", "optimizer=adamw",
@@ -255,3 +257,13 @@ def test_a_run_cut_while_drawing_is_finished_by_resume(cli: Cli, finished_run: R
     assert (run_dir / "plots" / "samples.png").exists()
     assert json.loads((run_dir / "status.json").read_text())["state"] == "finished"
     assert table(run_dir) == table(finished_run[0])
+
+
+def test_a_first_checkpoint_that_came_too_late_is_not_missed(tmp_path: Path) -> None:
+    """It is written beside the second epoch, so a kill may leave the rows of two epochs, and no checkpoint."""
+    lines = ["epoch,step,split", "1,2,train", "1,2,val", "2,4,train", "2,4,val"]
+    (tmp_path / "metrics.csv").write_text("\n".join(lines) + "\n")
+    say_from_the_start(tmp_path)
+    (tmp_path / "metrics.csv").write_text("\n".join([*lines, "3,6,train"]) + "\n")
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        say_from_the_start(tmp_path)

@@ -43,7 +43,8 @@ def say_from_the_start(run_dir: Path) -> None:
     Raises CheckpointError if it has scores of later epochs: then its checkpoints were taken away.
     """
     metrics = run_dir / runs.METRICS
-    if metrics.exists() and metrics.read_text(encoding="utf-8").count("\n") > 3:  # a header and one epoch
+    # A header and two epochs: the first checkpoint may still be on its way when the second epoch ends.
+    if metrics.exists() and metrics.read_text(encoding="utf-8").count("\n") > 5:
         raise CheckpointError(
             f"{run_dir / runs.CHECKPOINTS} holds no checkpoint, but {runs.METRICS} has epochs",
             do="put last.pt back, or start anew with from_run=RUN_DIR",
