@@ -260,7 +260,7 @@ def test_a_run_cut_while_drawing_is_finished_by_resume(cli: Cli, finished_run: R
 
 
 def test_a_first_checkpoint_that_came_too_late_is_not_missed(tmp_path: Path) -> None:
-    """It is written beside the second epoch, so a kill may leave the rows of two epochs, and no checkpoint."""
+    """It is written beside the second epoch: a kill may leave the rows of two epochs without a checkpoint."""
     lines = ["epoch,step,split", "1,2,train", "1,2,val", "2,4,train", "2,4,val"]
     (tmp_path / "metrics.csv").write_text("\n".join(lines) + "\n")
     say_from_the_start(tmp_path)
