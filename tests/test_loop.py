@@ -3,7 +3,9 @@
 import csv
 import math
 import signal
-from contextlib import closing
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +17,13 @@ from torch import nn
 from tests.conftest import composed
 from unet_exp import build, prepare
 from unet_exp.data.transforms import Compose
-from unet_exp.errors import TrainingError, UserError
+from unet_exp.errors import CheckpointError, TrainingError, UserError
 from unet_exp.schema import Config
 from unet_exp.signals import Stop
 from unet_exp.training import loop
-from unet_exp.training.checkpoint import Checkpoints
+from unet_exp.training.checkpoint import Checkpoints, load
 from unet_exp.training.loop import Parts, fit
+from unet_exp.training.resume import contents
 from unet_exp.training.state import State, Sums
 from unet_exp.training.tracking import Tracker
 
@@ -288,3 +291,41 @@ def test_pictures_come_when_they_are_due(tmp_path: Path) -> None:
     with_validation.close()
     assert train == [1, 5, 10]
     assert val == [2, 6, 10]
+
+
+def test_a_checkpoint_holds_what_was_when_it_was_asked_for(tmp_path: Path) -> None:
+    """Training goes on while it is written: weights, sums and rates that change then are not in it."""
+    config, parts = prepared("batch_size=4", "scheduler=onecycle", "trainer.ema_decay=0.9")
+    state, checkpoints = State(Sums(2)), checkpoints_in(tmp_path, config)
+    with closing(checkpoints), slow_thread(checkpoints) as go_on:
+        checkpoints.save(contents(parts), state, best=False, numbered=False)
+        asked = {name: tensor.clone() for name, tensor in parts.model.state_dict().items()}
+        for tensor in [*parts.model.state_dict().values(), state.sums.confusion]:
+            tensor.add_(1)
+        state.step, parts.optimizer.param_groups[0]["lr"] = 7, 99.0
+        go_on.set()
+    saved = load(tmp_path / "checkpoints" / "last.pt")
+    assert all(torch.equal(saved["model"][name], tensor) for name, tensor in asked.items())
+    assert saved["state"]["step"] == 0
+    assert not saved["state"]["sums"]["confusion"].any()
+    assert saved["optimizer"]["param_groups"][0]["lr"] != 99.0
+
+
+@contextmanager
+def slow_thread(checkpoints: Checkpoints) -> Iterator[threading.Event]:
+    """The thread that writes waits for the event."""
+    go_on = threading.Event()
+    checkpoints.thread.submit(go_on.wait)
+    try:
+        yield go_on
+    finally:
+        go_on.set()
+
+
+def test_a_checkpoint_that_could_not_be_written_is_told_at_the_next_update(tmp_path: Path) -> None:
+    config, parts = prepared("batch_size=4")
+    checkpoints = Checkpoints(tmp_path / "nowhere", "", config.trainer.keep)
+    checkpoints.save(contents(parts), State(Sums(2)), best=False, numbered=False)
+    checkpoints.thread.shutdown()
+    with pytest.raises(CheckpointError, match="could not be written"):
+        checkpoints.raise_failure()
