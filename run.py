@@ -98,7 +98,7 @@ def train(
 
     with followers.followed(config.trainer.devices, run_dir):
         distributed.hand_over((config, found, until_epoch, run_dir))
-        parts = build.build_parts(config, data)
+        parts = build.build_parts(config, data, first_start=found is None)
         build.check_model(parts)
         if found is not None:
             state = restore(parts, *found, config.epochs)
@@ -177,7 +177,7 @@ def follow() -> None:
     with followers.following() as (config, found, until_epoch, run_dir):
         prepare.set_up(config)
         data = prepare.read_data(config, prepare.find_items(config))
-        parts = build.build_parts(config, data)
+        parts = build.build_parts(config, data, first_start=found is None)
         state = State(Sums(len(config.data.classes)), config.epochs)
         if found is not None:
             saved, path = found

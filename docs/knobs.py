@@ -15,7 +15,8 @@ README = ROOT / "README.md"
 MARKS = [("<!-- knobs -->", "<!-- /knobs -->"), ("<!-- verbs -->", "<!-- /verbs -->")]
 BOUNDS = {"minimum": "at least", "above": "above", "maximum": "at most", "below": "below"}
 WORDS = {"int": "whole number", "float": "number", "str": "word", "bool": "true or false",
-         "None": "null", "list[str]": "list of words", "Any": "see meaning"}  # fmt: skip
+         "None": "null", "list[str]": "list of words", "list[float]": "two numbers",
+         "Any": "see meaning"}  # fmt: skip
 GROUPS = {
     "model": "the network",
     "data": "what it learns from: [docs/data.md](docs/data.md)",
@@ -34,6 +35,13 @@ SECTIONS: list[tuple[str, type, str, str]] = [
     ("trainer.", schema.TrainerConfig, "trainer", ""),
     ("transform.", targets.NormalizationConfig, "transform", ""),
     ("transform.train.crop.", targets.RandomCropConfig, "transform", "transform=crop: "),
+    ("transform.train.crop.", targets.RandomWarpConfig, "transform", "transform=strong: "),
+    ("transform.train.gamma.", targets.RandomGammaConfig, "transform", "transform=strong: "),
+    ("transform.train.brightness.", targets.RandomBrightnessConfig, "transform", "transform=strong: "),
+    ("transform.train.contrast.", targets.RandomContrastConfig, "transform", "transform=strong: "),
+    ("transform.train.noise.", targets.RandomNoiseConfig, "transform", "transform=strong: "),
+    ("transform.train.blur.", targets.RandomBlurConfig, "transform", "transform=strong: "),
+    ("transform.train.low_resolution.", targets.RandomLowResolutionConfig, "transform", "transform=strong: "),
     ("loss.", targets.CrossEntropyLossConfig, "loss", "loss=ce, ce_dice, cross_entropy: "),
     ("loss.", targets.CELossConfig, "loss", "loss=ce, ce_dice: "),
     ("loss.", targets.DiceLossConfig, "loss", "loss=dice: "),

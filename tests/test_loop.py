@@ -329,3 +329,38 @@ def test_a_checkpoint_that_could_not_be_written_is_told_at_the_next_update(tmp_p
     checkpoints.thread.shutdown()
     with pytest.raises(CheckpointError, match="could not be written"):
         checkpoints.raise_failure()
+
+
+def test_deep_supervision_trains_on_all_levels(tmp_path: Path) -> None:
+    """The first update's loss is the shares 4, 2, 1 of 7 of the levels' own losses."""
+    _, parts = prepared("model.depth=3", "model.deep_supervision=true", "batch_size=6", "transform=none")
+    batch = next(parts.train.epoch(0))
+    outputs = parts.model.train()(parts.precision.to_device(batch["input"]))
+    each = [
+        torch.nn.functional.binary_cross_entropy_with_logits(
+            logits, batch["label"][..., :: 2**level, :: 2**level]
+        ).item()
+        for level, logits in enumerate(outputs)
+    ]
+    assert len(each) == 3
+    assert len(set(each)) == 3
+    _, _, logits, loss = loop.forward(parts.model, parts, batch)
+    assert torch.equal(logits, outputs[0])
+    assert loss.item() == pytest.approx((4 * each[0] + 2 * each[1] + each[2]) / 7, rel=1e-5)
+    before = parts.model.coarse_heads[1].weight.detach().clone()  # type: ignore[union-attr, index]
+    trained(tmp_path, parts=parts)
+    assert not torch.equal(before, parts.model.coarse_heads[1].weight)  # type: ignore[union-attr, index]
+
+
+def test_a_moving_average_of_the_monitor_chooses_the_best_epoch() -> None:
+    trainer = replace(composed().trainer, mode="max", smoothing=0.5)
+    state, found = State(Sums(2)), []
+    for epoch, value in enumerate([0.4, 0.8, 0.5, 0.7, float("nan"), 0.7], start=1):
+        found.append((loop.update_best(state, epoch, value, trainer), state.smoothed))
+    smoothed = [0.4, 0.6, 0.55, 0.625]  # by hand
+    assert [value for _, value in found[:4]] == pytest.approx(smoothed)
+    assert [best for best, _ in found] == [True, True, False, True, False, True]
+    assert (state.best_metric, state.best_epoch, state.validations_without_best) == (0.7, 6, 0)
+    plain, state = replace(trainer, smoothing=0.0), State(Sums(2))
+    bests = [loop.update_best(state, epoch, value, plain) for epoch, value in enumerate([0.4, 0.8, 0.5, 0.7])]
+    assert bests == [True, True, False, False]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from unet_exp.errors import ModelError
 from unet_exp.models.sizes import nearest_sizes, output_size
-from unet_exp.models.unet import UNet
+from unet_exp.models.unet import DoubleConv, UNet
 from unet_exp.targets import UNetConfig
 
 
@@ -267,7 +267,7 @@ def test_group_norm_groups() -> None:
 
 def test_defaults_are_the_schemas() -> None:
     taken = inspect.signature(UNet).parameters
-    schema = {field.name: field for field in fields(UNetConfig) if field.name != "_target_"}
+    schema = {field.name: field for field in fields(UNetConfig) if field.name not in ("_target_", "weights")}
     assert list(taken) == list(schema)
     for name, field in schema.items():
         assert field.default is not MISSING
@@ -296,3 +296,30 @@ def test_images_of_a_batch_do_not_mix_in_evaluation(norm: str) -> None:
         alone = torch.cat([net(image[None]) for image in images])
         torch.testing.assert_close(net(images), alone)
         torch.testing.assert_close(net(images.to(memory_format=torch.channels_last)), alone)
+
+
+@pytest.mark.parametrize("size", [(32, 48), (33, 45)])
+def test_deep_supervision_asks_the_coarser_levels_in_training_only(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    deep = UNet(base_channels=2, depth=3, deep_supervision=True)
+    plain = UNet(base_channels=2, depth=3)
+    plain.load_state_dict({k: v for k, v in deep.state_dict().items() if not k.startswith("coarse_heads")})
+    image = torch.randn(1, 1, *size)
+    outputs = deep.train()(image)
+    halves = [tuple(-(-side // 2**level) for side in size) for level in range(3)]
+    assert [tuple(logits.shape) for logits in outputs] == [(1, 1, *half) for half in halves]
+    assert torch.equal(outputs[0], plain.train()(image))
+    assert torch.equal(deep.eval()(image), plain.eval()(image))
+    with pytest.raises(ModelError, match="padding=same"):
+        UNet(deep_supervision=True, padding="valid")
+
+
+def test_leaky_relu_lets_a_hundredth_of_the_negative_through() -> None:
+    block = DoubleConv(1, 1, "none", "leaky_relu", "same")
+    for conv in (block[0], block[2]):
+        assert isinstance(conv, nn.Conv2d)
+        assert conv.bias is not None
+        nn.init.dirac_(conv.weight)
+        nn.init.zeros_(conv.bias)
+    image = torch.tensor([[[[-1.0, 2.0]]]])
+    assert torch.allclose(block(image.clone()), torch.tensor([[[[-0.0001, 2.0]]]]))

@@ -5,6 +5,7 @@ import inspect
 import os
 import shutil
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from unet_exp.fitting import allowed_heads
 from unet_exp.models.unet import UNet, center_crop
 from unet_exp.schema import Config
 from unet_exp.training import distributed, precision, quick_start
+from unet_exp.training.checkpoint import start_from
 from unet_exp.training.loop import Parts
 
 
@@ -83,17 +85,26 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def build_parts(config: Config, data: dict[str, Samples]) -> Parts:
-    """Everything fit() needs. The config has no 'auto' left."""
+def build_model(config: Config) -> nn.Module:
+    """The network of a config, with fresh weights."""
+    model: nn.Module = build({k: v for k, v in config.model.items() if k != "weights"}, "model")
+    return model
+
+
+def build_parts(config: Config, data: dict[str, Samples], first_start: bool = False) -> Parts:
+    """Everything fit() needs. The config has no 'auto' left. first_start: with model.weights, if given."""
     place = precision.Precision(
         torch.device(distributed.own_device(config.device)),
         config.trainer.precision,
         bool(config.trainer.channels_last),
     )
     train, val = build_loaders(config, data)
-    model = build(config.model, "model").to(place.device)
+    model = build_model(config)
+    if first_start and config.model.get("weights"):
+        start_from(model, Path(config.model["weights"]))
+    model = model.to(place.device)
     if place.channels_last:
-        model = model.to(memory_format=torch.channels_last)
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     ema = None
     if config.trainer.ema_decay is not None:
         average = get_ema_multi_avg_fn(config.trainer.ema_decay)  # type: ignore[no-untyped-call]
@@ -207,12 +218,16 @@ def build_loaders(config: Config, data: dict[str, Samples]) -> tuple[Loader, Loa
     crop, augment = build_transform(config.transform["train" if trainer.overfit_samples is None else "eval"])
     _, plain = build_transform(config.transform["eval"])
     val_batch = (trainer.val_batch_size or config.batch_size) if len(set(data["val"].sizes)) == 1 else 1
+    loss = config.loss
+    weights = (float(loss["w0"]), float(loss["sigma"])) if loss.get("w0") else None
     loaders = []
     for part, transform, batch_size, shuffle, limit in (
         ("train", augment, config.batch_size, True, trainer.limit_train_batches),
         ("val", plain, val_batch, False, trainer.limit_val_batches),
     ):
-        dataset = SegmentationDataset(data[part], transform, config.seed, crop if part == "train" else None)
+        dataset = SegmentationDataset(
+            data[part], transform, config.seed, crop if part == "train" else None, weights
+        )
         ranks = distributed.rank(), distributed.size()
         batches = EpochBatches(len(dataset), batch_size, config.seed, shuffle, limit, *ranks)
         loaders.append(Loader(dataset, batches, int(config.num_workers), pin))

@@ -16,11 +16,11 @@ from unet_exp.targets import TARGETS, NormalizationConfig
 
 ALLOW_VARIABLE = "UNET_EXP_ALLOW"
 ALLOWED_TARGETS = {
-    "model": ("unet_exp.models.", "torch.nn."),
+    "model": ("unet_exp.models.", "torch.nn.", "monai.networks.nets.", "segmentation_models_pytorch."),
     "loss": ("unet_exp.losses.", "torch.nn."),
     "optimizer": ("torch.optim.",),
     "scheduler": ("torch.optim.lr_scheduler.",),
-    "transform": ("unet_exp.data.transforms.",),
+    "transform": ("unet_exp.data.transforms.", "unet_exp.data.warp.", "unet_exp.data.intensities."),
     "metrics": ("torchmetrics.",),
 }
 GROUPS = ("model", "loss", "optimizer", "scheduler")  # each one node with a _target_
@@ -106,7 +106,8 @@ def node_problems(node: DictConfig, schema: type, prefix: str) -> Iterator[Probl
 
 def type_name(type_: Any) -> str:
     words = {"int": "a whole number", "float": "a number", "str": "a word", "bool": "true or false",
-             "NoneType": "null", "None": "null", "list[str]": "a list of words"}  # fmt: skip
+             "NoneType": "null", "None": "null", "list[str]": "a list of words",
+             "list[float]": "a list of numbers"}  # fmt: skip
     names = [getattr(type_, "__name__", str(type_))] if isinstance(type_, type) else str(type_).split(" | ")
     return " or ".join(words.get(name.replace("typing.", ""), name) for name in names)
 
@@ -122,6 +123,12 @@ def rule_problem(value: Any, rules: Any) -> str | None:
         words = [str(choice) for choice in choices]
         return f"is {value!r}; allowed: {', '.join(words)}{did_you_mean(str(value), words)}"
     bounds = {name: rules[name] for name in BOUNDS if name in rules}
+    if "pair" in rules:
+        rest = {name: rule for name, rule in rules.items() if name != "pair"}
+        good = len(value) == 2 and value[0] <= value[1] and all(map(math.isfinite, value))
+        wrong = not good or any(rule_problem(one, rest) for one in value)
+        allowed = "".join(f", {BOUNDS[name]} {bound:g}" for name, bound in bounds.items())
+        return f"is {list(value)}; allowed: two numbers, the smaller first{allowed}" if wrong else None
     if not bounds:
         return None
     if isinstance(value, str):

@@ -57,6 +57,11 @@ def fitting_problems(config: Config) -> Iterator[Problem]:
     elif mode not in ("auto", "min" if monitor == "loss" else "max"):
         yield Problem("trainer.mode", f"is {mode!r}, but a better {monitor} is the other way; use auto")
     yield from loss_problems(config)
+    weights = config.model.get("weights")
+    if weights is not None and not os.path.isfile(str(weights)):
+        yield Problem(
+            "model.weights", f"{weights} is not there (from {Path.cwd()}); give a .pt or .safetensors"
+        )
     head, heads = config.model.get("out_channels"), allowed_heads(config)
     if isinstance(head, int) and head not in heads:
         classes = len(config.data.classes)
@@ -108,15 +113,18 @@ def size_problems(config: Config) -> Iterator[Problem]:
         return
     known = {field.name for field in dataclasses.fields(UNetConfig)}
     unet = UNetConfig(**{key: value for key, value in config.model.items() if key in known})
-    sizes = {
-        f"transform.train.{name}.size": step["size"]
+    crops = {
+        f"transform.train.{name}.size": step
         for name, step in (config.transform.get("train") or {}).items()
-        if step and str(step.get("_target_")).endswith(".RandomCrop") and "size" in step
+        if step and str(step.get("_target_")).endswith((".RandomCrop", ".RandomWarp")) and step.get("size")
     }
+    sizes = {key: int(step["size"]) for key, step in crops.items()}
     if config.data.kind == "membranes":
-        for key, size in sizes.items():
-            if size > config.data.size:
-                yield Problem(key, f"is {size}, but data.size is {config.data.size}; crop at most that")
+        for key, step in crops.items():
+            if step["size"] - 2 * step.get("margin", 0) > config.data.size:
+                yield Problem(
+                    key, f"is {step['size']}, but data.size is {config.data.size}; crop at most that"
+                )
         sizes = sizes or {"data.size": config.data.size}
     for key, size in sizes.items():
         if output_size(size, unet.depth, unet.padding) is None:

@@ -2,7 +2,8 @@
 
 Shapes: logits float N x C x H x W; label float N x 1 x H x W with class indices (0.0, 1.0, ...), 255 for
 pixels to ignore. C = 1 means the logit of class 1 of two. Each returns a scalar: the mean over the pixels
-that count (weighted by the class weights, if given), 0 where none counts.
+that count (weighted by the class weights, if given), 0 where none counts. weight: float N x 1 x H x W, what
+each pixel weighs in the cross-entropy besides (see data.weight_map).
 """
 
 from collections.abc import Sequence
@@ -19,23 +20,31 @@ class CELoss(nn.Module):
 
     class_weights: one per class; the mean is divided by the sum of the weights, as torch does.
     pos_weight: single logit only, factor of the pixels of class 1 (as torch's BCEWithLogitsLoss, whose
-    mean it leaves divided by the number of pixels).
+    mean it leaves divided by the number of pixels). w0, sigma: of the weight maps that come with the samples.
     """
 
     weights: Tensor | None
 
-    def __init__(self, class_weights: Sequence[float] | None = None, pos_weight: float | None = None) -> None:
+    def __init__(
+        self, class_weights: Sequence[float] | None = None, pos_weight: float | None = None,
+        w0: float = 0.0, sigma: float = 5.0,
+    ) -> None:  # fmt: skip
         super().__init__()
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
         self.register_buffer("weights", weights, persistent=False)
-        self.pos_weight = pos_weight
+        self.pos_weight, self.w0, self.sigma = pos_weight, w0, sigma
 
-    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
         counted = label != IGNORE
         index = torch.where(counted, label, 0.0).squeeze(1).long()
         share = counted.squeeze(1).to(logits.dtype)
         if self.weights is not None:
-            share = share * self.weights[index]
+            # The paper adds what the map holds to the weight of the class.
+            share = share * (
+                self.weights[index] if weight is None else self.weights[index] + weight.squeeze(1)
+            )
+        elif weight is not None:
+            share = share * (1 + weight.squeeze(1))
         if logits.shape[1] == 1:
             positive = (
                 None if self.pos_weight is None else torch.tensor(self.pos_weight, device=logits.device)
@@ -83,16 +92,33 @@ class CEDiceLoss(nn.Module):
 
     def __init__(
         self, dice_weight: float = 0.5, smooth: float = 1.0, class_weights: Sequence[float] | None = None,
-        pos_weight: float | None = None,
+        pos_weight: float | None = None, w0: float = 0.0, sigma: float = 5.0,
     ) -> None:  # fmt: skip
         super().__init__()
         self.dice_weight = dice_weight
-        self.ce, self.dice = CELoss(class_weights, pos_weight), DiceLoss(smooth)
+        self.ce, self.dice = CELoss(class_weights, pos_weight, w0, sigma), DiceLoss(smooth)
 
-    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
-        ce: Tensor = self.ce(logits, label)
+    def forward(self, logits: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
+        ce: Tensor = self.ce(logits, label, weight)
         dice: Tensor = self.dice(logits, label)
         return (1 - self.dice_weight) * ce + self.dice_weight * dice
+
+
+def supervised(
+    loss: nn.Module, outputs: Tensor | Sequence[Tensor], label: Tensor, weight: Tensor | None = None
+) -> Tensor:
+    """The loss of logits, or of those of several levels, finest first, each counting half of the one before.
+
+    The shares sum to 1; labels and weights of coarser levels are every 2nd, 4th ... pixel of the label.
+    """
+    levels = [outputs] if isinstance(outputs, Tensor) else outputs
+    total, shares = torch.zeros((), device=label.device), 2 - 0.5 ** (len(levels) - 1)
+    for number, logits in enumerate(levels):
+        step = round(label.shape[-1] / logits.shape[-1])
+        extra = () if weight is None else (weight[..., ::step, ::step],)
+        value = loss(logits.float(), label[..., ::step, ::step], *extra)
+        total = total + 0.5**number / shares * value if len(levels) > 1 else value
+    return total
 
 
 def class_probabilities(logits: Tensor) -> Tensor:

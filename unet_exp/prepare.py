@@ -63,8 +63,13 @@ def find_items(config: Config) -> Splits:
 
 
 def data_files(config: Config, splits: Splits) -> dict[str, Path]:
-    """The files of the train and val items, named PART/PATH relative to data.root; drawn items have none."""
-    return {
+    """The files of the train and val items, named PART/PATH relative to data.root; drawn items have none.
+
+    And the file of model.weights, which decides of a run as much.
+    """
+    weights = config.model.get("weights")
+    first = {f"weights/{Path(weights).name}": Path(weights)} if weights else {}
+    return first | {
         f"{part}/{Path(os.path.relpath(path, config.data.root or '')).as_posix()}": path
         for part in ("train", "val")
         for item in splits[part]
@@ -89,9 +94,14 @@ def read_data(config: Config, splits: Splits) -> dict[str, Samples]:
     if overfit is None:
         refuse_duplicates(data)
     warn_of_rare_classes(data, config.data.classes)
-    crop = config.transform["train"].get("crop", {}).get("size") if overfit is None else None
-    check_batches(data["train"], "train", config.batch_size, crop)
+    check_batches(data["train"], "train", config.batch_size, None if overfit else crop_size(config))
     return data
+
+
+def crop_size(config: Config) -> int | None:
+    """Pixels that an image has to have for the training crop, None without one of a fixed size."""
+    crop = config.transform["train"].get("crop", {})
+    return crop["size"] - 2 * crop.get("margin", 0) if crop.get("size") else None
 
 
 def pixels_of(samples: Samples) -> list[int]:
@@ -121,7 +131,9 @@ def warn_of_rare_classes(data: dict[str, Samples], classes: list[str]) -> None:
 def decide_from_data(config: Config, data: dict[str, Samples]) -> Config:
     """Replace what the data answers: channels, workers, cache, split, and the schedule's total_steps."""
     model = dict(config.model)
-    channels = {"in_channels": data["train"].channels, "out_channels": allowed_heads(config)[0]}
+    head = allowed_heads(config)[0]
+    # "classes" is segmentation_models_pytorch's word for out_channels.
+    channels = {"in_channels": data["train"].channels, "out_channels": head, "classes": head}
     for key, value in channels.items():
         if model.get(key) == "auto":
             model[key] = value

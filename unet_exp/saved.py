@@ -56,6 +56,9 @@ def load_saved(run_dir: Path, carried: tuple[str, ...]) -> DictConfig:
             value = OmegaConf.select(newest, key)
             if value is not None or key not in DECIDED:
                 OmegaConf.update(saved, key, value)
+    weights = OmegaConf.select(saved, "model.weights")
+    if isinstance(weights, str) and (run_dir / runs.ENVIRONMENT).exists():
+        saved.model.weights = str(Path(starts(run_dir)[0]["start_dir"]) / weights)
     root = OmegaConf.select(saved, "data.root")
     if isinstance(root, str) and (run_dir / runs.ENVIRONMENT).exists():
         start = starts(run_dir)[-1 if "data.root" in carried and resolved.exists() else 0]

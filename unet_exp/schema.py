@@ -129,6 +129,12 @@ class TrainerConfig:
         "is a larger or smaller monitor better; auto: min for loss, else max",
         choices=["auto", "min", "max"],
     )
+    smoothing: float = knob(
+        0.0,
+        "best.pt is chosen by a moving average of monitor, in which the past has this share (nnU-Net: 0.9)",
+        minimum=0.0,
+        below=1.0,
+    )
     early_stop: int | None = knob(None, "stop after this many validations without a best", minimum=1)
     max_minutes: float | None = knob(None, "stop after the epoch that passes this", above=0.0)
     validate_every: int = knob(1, "epochs between validations (the last epoch always)", minimum=1)

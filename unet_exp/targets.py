@@ -20,6 +20,7 @@ class UNetConfig:
     norm: str = knob(
         "batch", "normalisation after each convolution", choices=["batch", "instance", "group", "none"]
     )
+    activation: str = knob("relu", "after each convolution", choices=["relu", "leaky_relu"])
     dropout: float = knob(
         0.0, "dropout at the end of the contracting path, as in the paper", minimum=0.0, below=1.0
     )
@@ -28,6 +29,12 @@ class UNetConfig:
     )
     padding: str = knob(
         "same", "same: output as large as the input; valid: the paper's", choices=["same", "valid"]
+    )
+    deep_supervision: bool = knob(
+        False, "training also asks logits of the coarser levels, each counting half of the one above it"
+    )
+    weights: str | None = knob(
+        None, "start from these weights: .safetensors or .pt; what does not fit is listed", path=True
     )
 
 
@@ -43,6 +50,87 @@ class RandomCropConfig:
         minimum=0.0,
         maximum=1.0,
     )
+
+
+@dataclass
+class RandomWarpConfig:
+    """transform.train.crop of transform=strong: one geometric map, resampled once"""
+
+    _target_: str = "unet_exp.data.warp.RandomWarp"
+    size: int | None = knob(
+        None, "height and width of the patch in pixels; null: those of the image", minimum=1
+    )
+    elastic: float = knob(10.0, "standard deviation of the displacements in pixels", minimum=0.0)
+    grid: int = knob(3, "displaced points along each side, between them bicubic", minimum=2)
+    rotation: float = knob(180.0, "largest angle in degrees, either way", minimum=0.0, maximum=180.0)
+    scale: list[float] = knob([1.0, 1.0], "smallest and largest magnification", pair=True, above=0.0)
+    shear: float = knob(0.0, "largest angle in degrees, either way", minimum=0.0, maximum=60.0)
+    shift: float = knob(0.0, "largest shift in pixels, beside the place of the patch", minimum=0.0)
+    flip: bool = knob(True, "left-right and up-down, each every other time")
+    turn: bool = knob(True, "quarter turns (half turns of oblong images)")
+    probability: float = knob(1.0, "of each of elastic, rotation, scale and shear", minimum=0.0, maximum=1.0)
+    margin: int = knob(
+        0, "pixels at its sides by which the patch may hang over the image, which is mirrored there; 92 is "
+        "what the paper's network leaves out", minimum=0,
+    )  # fmt: skip
+    foreground: float = knob(0.0, "as of transform=crop", minimum=0.0, maximum=1.0)
+    interpolation: str = knob("bicubic", "of the image", choices=["bicubic", "bilinear"])
+
+
+@dataclass
+class RandomGammaConfig:
+    """transform.train.gamma"""
+
+    _target_: str = "unet_exp.data.intensities.RandomGamma"
+    gamma: list[float] = knob([0.7, 1.5], "exponent", pair=True, above=0.0)
+    probability: float = knob(0.3, "of being applied", minimum=0.0, maximum=1.0)
+
+
+@dataclass
+class RandomBrightnessConfig:
+    """transform.train.brightness"""
+
+    _target_: str = "unet_exp.data.intensities.RandomBrightness"
+    shift: list[float] = knob([-0.15, 0.15], "added to values in [0, 1]", pair=True)
+    probability: float = knob(0.3, "of being applied", minimum=0.0, maximum=1.0)
+
+
+@dataclass
+class RandomContrastConfig:
+    """transform.train.contrast"""
+
+    _target_: str = "unet_exp.data.intensities.RandomContrast"
+    factor: list[float] = knob([0.7, 1.3], "of the distance from the mean", pair=True, minimum=0.0)
+    probability: float = knob(0.3, "of being applied", minimum=0.0, maximum=1.0)
+
+
+@dataclass
+class RandomNoiseConfig:
+    """transform.train.noise"""
+
+    _target_: str = "unet_exp.data.intensities.RandomNoise"
+    share: list[float] = knob(
+        [0.0, 0.3], "standard deviation as a share of the image's", pair=True, minimum=0.0
+    )
+    probability: float = knob(0.2, "of being applied", minimum=0.0, maximum=1.0)
+
+
+@dataclass
+class RandomBlurConfig:
+    """transform.train.blur"""
+
+    _target_: str = "unet_exp.data.intensities.RandomBlur"
+    sigma: list[float] = knob([0.5, 1.0], "of a Gaussian, in pixels", pair=True, minimum=0.0)
+    probability: float = knob(0.2, "of being applied", minimum=0.0, maximum=1.0)
+
+
+@dataclass
+class RandomLowResolutionConfig:
+    """transform.train.low_resolution"""
+
+    _target_: str = "unet_exp.data.intensities.RandomLowResolution"
+    zoom: list[float] = knob([0.5, 1.0], "share of height and width", pair=True, above=0.0, maximum=1.0)
+    probability: float = knob(0.2, "of being applied", minimum=0.0, maximum=1.0)
 
 
 @dataclass
@@ -97,6 +185,11 @@ class CELossConfig(CrossEntropyLossConfig):
     pos_weight: float | str | None = knob(
         None, "one logit: weight of class 1; auto: pixels of class 0 per pixel of class 1", above=0.0
     )
+    w0: float = knob(
+        0.0, "the paper's weight map: what pixels of class 0 between two objects weigh more (10 there)",
+        minimum=0.0,
+    )  # fmt: skip
+    sigma: float = knob(5.0, "of the weight map: how far that reaches, in pixels", above=0.0)
 
 
 @dataclass
@@ -121,6 +214,13 @@ TARGETS: dict[str, type] = {
     for config in (
         UNetConfig,
         RandomCropConfig,
+        RandomWarpConfig,
+        RandomGammaConfig,
+        RandomBrightnessConfig,
+        RandomContrastConfig,
+        RandomNoiseConfig,
+        RandomBlurConfig,
+        RandomLowResolutionConfig,
         NormalizationConfig,
         RandomFlipConfig,
         RandomRotate90Config,

@@ -16,7 +16,7 @@ from unet_exp.data.inspect import Facts, look_at
 from unet_exp.data.items import DrawnItem, Item
 from unet_exp.data.label_map import BINARY, LabelMap
 from unet_exp.data.labels import class_indices
-from unet_exp.data.transforms import RandomCrop, Sample, Transform
+from unet_exp.data.transforms import MAPS, RandomCrop, Sample, Transform
 from unet_exp.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -55,12 +55,15 @@ class SegmentationDataset(Dataset[Sample]):
     The augmentation of a sample is a function of (seed, epoch, index) alone, which is why the epoch
     is part of the key. Each sample is a dict of "input" and "label" (see data.transforms) and "index".
     crop: cut from the stored image before anything else, so that only this window of it is read.
+    weights: w0 and sigma of weight maps, computed once for each label that is kept in RAM.
     """
 
     def __init__(
-        self, samples: Samples, transform: Transform, seed: int, crop: RandomCrop | None = None
-    ) -> None:
+        self, samples: Samples, transform: Transform, seed: int, crop: RandomCrop | None = None,
+        weights: tuple[float, float] | None = None,
+    ) -> None:  # fmt: skip
         self.samples, self.transform, self.seed, self.crop = samples, transform, seed, crop
+        self.weights, self.maps = weights, dict[int, np.ndarray]()
 
     def __len__(self) -> int:
         return len(self.samples.items)
@@ -72,19 +75,31 @@ class SegmentationDataset(Dataset[Sample]):
         facts = self.samples.facts[index]
         # The leading number keeps this stream apart from the one that orders the epochs.
         rng = np.random.default_rng((1, self.seed, epoch, index))
-        window = window_of(item)
+        window, then = window_of(item), None
         if self.crop is not None:
-            window = self.crop.window(image.shape[:2], rng, facts.points)
-        sample = self.transform(
-            {
-                "input": to_unit(read_window(image, window, getattr(item, "image", item.name))),
-                "label": label[window].astype(np.float32),
-                "mean": facts.mean,
-                "std": facts.std,
-            },
-            rng,
-        )
-        return {"input": sample["input"], "label": sample["label"], "index": index}
+            window, then = self.crop.draw(image.shape[:2], rng, facts.points)
+        sample = {
+            "input": to_unit(read_window(image, window, getattr(item, "image", item.name))),
+            "label": label[window].astype(np.float32),
+            "mean": facts.mean,
+            "std": facts.std,
+        }
+        if self.weights is not None:
+            sample["weight"] = self.weight_map(index, label)[window]
+        sample = self.transform(sample if then is None else then(sample), rng)
+        return {key: sample[key] for key in MAPS if key in sample} | {"index": index}
+
+    def weight_map(self, index: int, label: Any) -> np.ndarray:
+        """float32 H x W x 1 of the whole label."""
+        if index not in self.maps:
+            from unet_exp.data.weight_map import weight_map  # scipy takes a fifth of a second
+
+            assert self.weights is not None
+            found = weight_map(np.asarray(label[WHOLE])[..., 0], *self.weights)[..., np.newaxis]
+            if self.samples.pairs is None:
+                return found
+            self.maps[index] = found
+        return self.maps[index]
 
 
 def window_of(item: Item | DrawnItem) -> Window:

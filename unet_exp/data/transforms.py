@@ -1,8 +1,9 @@
 """Transforms of samples: each takes (sample, rng) and draws only from that rng.
 
 A sample is a dict: "input" float32 H x W x C (values in [0, 1] until Normalization), "label" float32
-H x W x 1 (class indices), other keys pass through. ToTensor makes both C x H x W tensors. The rng is a
-function of (seed, epoch, index), so neither workers nor a restart change what is drawn.
+H x W x 1 (class indices), perhaps "weight" float32 H x W x 1 (of each pixel in the loss); other keys pass.
+ToTensor makes them C x H x W tensors. The rng is a function of (seed, epoch, index), so neither workers nor
+a restart change what is drawn.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,6 +18,10 @@ from unet_exp.schema import IGNORE
 Sample = dict[str, Any]
 Transform = Callable[[Sample, np.random.Generator], Sample]
 Statistic = float | Sequence[float] | str
+Window = tuple[slice, slice]
+Points = dict[int, np.ndarray]  # class index: rows and columns of some of its pixels
+Then = Callable[[Sample], Sample]
+MAPS = ("input", "label", "weight")  # what lies on top of each other in a sample, where it is there
 
 
 class Compose:
@@ -59,7 +64,7 @@ class RandomFlip:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         for axis in (1, 0):
             if rng.random() < 0.5:
-                sample = _both(sample, lambda array, axis=axis: np.flip(array, axis))
+                sample = _all(sample, lambda array, axis=axis: np.flip(array, axis))
         return sample
 
 
@@ -71,7 +76,7 @@ class RandomRotate90:
         height, width = sample["input"].shape[:2]
         if height != width:
             turns -= turns % 2
-        return _both(sample, lambda array: np.rot90(array, turns))
+        return _all(sample, lambda array: np.rot90(array, turns))
 
 
 class RandomCrop:
@@ -87,43 +92,51 @@ class RandomCrop:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         label = sample["label"][..., 0]
         there = label[(label != 0) & (label != IGNORE)] if self.foreground else label[:0]
-        classes = np.unique(there)
-        points = {int(index): np.argwhere(label == index) for index in classes}
-        window = self.window(label.shape, rng, points)
-        return _both(sample, lambda array: array[window])
+        points = {int(index): np.argwhere(label == index) for index in np.unique(there)}
+        window, then = self.draw(label.shape, rng, points)
+        return then(_all(sample, lambda array: array[window]))
 
-    def window(
-        self, shape: tuple[int, ...], rng: np.random.Generator, points: dict[int, np.ndarray]
-    ) -> tuple[slice, slice]:
-        """Where to cut an image of this height and width. points: rows and columns of pixels of a class."""
-        height, width = shape
+    def draw(self, shape: Sequence[int], rng: np.random.Generator, points: Points) -> tuple[Window, Then]:
+        """Where to cut an image of this height and width, and what is to be done with the piece: nothing."""
+        height, width = shape[:2]
         if min(height, width) < self.size:
-            raise DataError(
-                f"a crop of {self.size} pixels does not fit into an image of {height} x {width}",
-                do=f"set transform.train.crop.size to at most {min(height, width)}",
-            )
-        if self.foreground and rng.random() < self.foreground and points:
-            of_class = points[sorted(points)[int(rng.integers(len(points)))]]
-            row, column = of_class[int(rng.integers(len(of_class)))]
-            top = min(max(int(row) - int(rng.integers(self.size)), 0), height - self.size)
-            left = min(max(int(column) - int(rng.integers(self.size)), 0), width - self.size)
+            raise too_large(self.size, height, width)
+        pixel = self.of_foreground(rng, points)
+        if pixel is not None:
+            top = min(max(pixel[0] - int(rng.integers(self.size)), 0), height - self.size)
+            left = min(max(pixel[1] - int(rng.integers(self.size)), 0), width - self.size)
         else:
             top = int(rng.integers(height - self.size + 1))
             left = int(rng.integers(width - self.size + 1))
-        return slice(top, top + self.size), slice(left, left + self.size)
+        return (slice(top, top + self.size), slice(left, left + self.size)), lambda sample: sample
+
+    def of_foreground(self, rng: np.random.Generator, points: Points) -> tuple[int, int] | None:
+        """Row and column of a pixel of a class other than 0 for the share `foreground` of the crops."""
+        if not (self.foreground and rng.random() < self.foreground and points):
+            return None
+        of_class = points[sorted(points)[int(rng.integers(len(points)))]]
+        row, column = of_class[int(rng.integers(len(of_class)))]
+        return int(row), int(column)
+
+
+def too_large(size: int, height: int, width: int) -> DataError:
+    return DataError(
+        f"a crop of {size} pixels does not fit into an image of {height} x {width}",
+        do=f"set transform.train.crop.size to at most {min(height, width)}",
+    )
 
 
 class ToTensor:
     """H x W x C arrays to C x H x W float32 tensors."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        return _both(sample, to_tensor)
+        return _all(sample, to_tensor)
 
 
 def to_tensor(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.array(array.transpose(2, 0, 1), dtype=np.float32, order="C"))
 
 
-def _both(sample: Sample, change: Callable[..., Any]) -> Sample:
-    """The same change for image and label, which have to stay on top of each other."""
-    return {**sample, "input": change(sample["input"]), "label": change(sample["label"])}
+def _all(sample: Sample, change: Callable[..., Any]) -> Sample:
+    """The same change for image, label and weight map, which have to stay on top of each other."""
+    return sample | {key: change(sample[key]) for key in MAPS if key in sample}

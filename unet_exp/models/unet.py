@@ -17,11 +17,14 @@ class UNet(nn.Module):
     normalisation, which the paper has not. padding="same" takes any H and W: the image is continued at
     its right and bottom border up to a multiple of 2**depth and the logits are cut back. padding="valid"
     is the paper's: logits are smaller than the image (572 -> 388) and only some sizes fit.
+    deep_supervision: in training mode a list, these logits and those of each coarser level but the lowest,
+    half as large each (Lee et al., 2015, arXiv:1409.5185); padding="same" only.
 
     in_channels, out_channels: channels of the image, logits per pixel. base_channels: channels of the
     first level, doubled at each of the `depth` levels. norm: batch, instance, group (groups of 8
-    channels, fewer where the width is no multiple) or none. dropout: probability, at the end of the
-    contracting path. upsample: transpose (learned 2x2) or bilinear followed by a 1x1 convolution.
+    channels, fewer where the width is no multiple) or none. activation: relu or leaky_relu. dropout:
+    probability, at the end of the contracting path. upsample: transpose (learned 2x2) or bilinear followed
+    by a 1x1 convolution.
     Weights start after He et al., 2015, as in the paper. Raises ModelError for an image that does not fit.
     """
 
@@ -32,13 +35,16 @@ class UNet(nn.Module):
         base_channels: int = 64,
         depth: int = 4,
         norm: str = "batch",
+        activation: str = "relu",
         dropout: float = 0.0,
         upsample: str = "transpose",
         padding: str = "same",
+        deep_supervision: bool = False,
     ) -> None:
         super().__init__()
         for name, value, allowed in (
             ("norm", norm, ("batch", "instance", "group", "none")),
+            ("activation", activation, ("relu", "leaky_relu")),
             ("upsample", upsample, ("transpose", "bilinear")),
             ("padding", padding, ("same", "valid")),
         ):
@@ -46,16 +52,21 @@ class UNet(nn.Module):
                 raise ModelError(f"{name} is {value!r}", allowed=", ".join(allowed))
         self.in_channels, self.depth, self.padding, self.upsample = in_channels, depth, padding, upsample
         widths = [base_channels * 2**level for level in range(depth + 1)]
-        self.first = DoubleConv(in_channels, widths[0], norm, padding)
-        self.down = nn.ModuleList(Down(narrow, wide, norm, padding) for narrow, wide in pairwise(widths))
+        kind = norm, activation, padding
+        self.first = DoubleConv(in_channels, widths[0], *kind)
+        self.down = nn.ModuleList(Down(narrow, wide, *kind) for narrow, wide in pairwise(widths))
         self.dropout = nn.Dropout(dropout)
         self.up = nn.ModuleList(
-            Up(wide, narrow, norm, padding, upsample) for narrow, wide in reversed(list(pairwise(widths)))
+            Up(wide, narrow, *kind, upsample) for narrow, wide in reversed(list(pairwise(widths)))
         )
         self.head = nn.Conv2d(widths[0], out_channels, kernel_size=1)
+        if deep_supervision and padding != "same":
+            raise ModelError("deep_supervision needs padding=same")
+        coarse = widths[1:depth] if deep_supervision else []
+        self.coarse_heads = nn.ModuleList(nn.Conv2d(width, out_channels, kernel_size=1) for width in coarse)
         self.apply(he_init)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         height, width = image.shape[-2:]
         x = self.first(self.fit_size(image))
         skips = []
@@ -63,10 +74,17 @@ class UNet(nn.Module):
             skips.append(x)
             x = down(x)
         x = self.dropout(x)
+        levels = []
         for up in self.up:
             x = up(x, skips.pop())
-        logits: Tensor = self.head(x)
-        return logits[..., :height, :width]
+            levels.append(x)
+        logits: Tensor = self.head(x)[..., :height, :width]
+        if not (self.coarse_heads and self.training):
+            return logits
+        found = [logits]
+        for factor, (head, features) in enumerate(zip(self.coarse_heads, levels[-2::-1], strict=True), 1):
+            found.append(head(features)[..., : -(-height // 2**factor), : -(-width // 2**factor)])
+        return found
 
     def fit_size(self, image: Tensor) -> Tensor:
         """The image, continued to a size that every level can halve; refused where that is not possible."""
@@ -95,9 +113,9 @@ class UNet(nn.Module):
 
 
 class DoubleConv(nn.Sequential):
-    """Two 3x3 convolutions, each followed by normalisation and ReLU."""
+    """Two 3x3 convolutions, each followed by normalisation and activation."""
 
-    def __init__(self, in_channels: int, out_channels: int, norm: str, padding: str) -> None:
+    def __init__(self, in_channels: int, out_channels: int, norm: str, activation: str, padding: str) -> None:
         layers: list[nn.Module] = []
         for channels in (in_channels, out_channels):
             # A normalisation that subtracts the mean makes a bias useless.
@@ -105,21 +123,23 @@ class DoubleConv(nn.Sequential):
             pad = 1 if padding == "same" else 0
             layers.append(nn.Conv2d(channels, out_channels, kernel_size=3, padding=pad, bias=bias))
             layers += norm_layers(norm, out_channels)
-            layers.append(nn.ReLU(inplace=True))
+            layers.append(nn.ReLU(inplace=True) if activation == "relu" else nn.LeakyReLU(inplace=True))
         super().__init__(*layers)
 
 
 class Down(nn.Sequential):
     """Half the size, twice the channels."""
 
-    def __init__(self, in_channels: int, out_channels: int, norm: str, padding: str) -> None:
-        super().__init__(nn.MaxPool2d(2), DoubleConv(in_channels, out_channels, norm, padding))
+    def __init__(self, in_channels: int, out_channels: int, norm: str, activation: str, padding: str) -> None:
+        super().__init__(nn.MaxPool2d(2), DoubleConv(in_channels, out_channels, norm, activation, padding))
 
 
 class Up(nn.Module):
     """Twice the size, half the channels, joined with the contracting path's features of that level."""
 
-    def __init__(self, in_channels: int, out_channels: int, norm: str, padding: str, upsample: str) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, norm: str, activation: str, padding: str, upsample: str
+    ) -> None:  # fmt: skip
         super().__init__()
         self.enlarge: nn.Module
         if upsample == "transpose":
@@ -130,7 +150,7 @@ class Up(nn.Module):
                 nn.Conv2d(in_channels, out_channels, kernel_size=1),
                 nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
             )
-        self.conv = DoubleConv(2 * out_channels, out_channels, norm, padding)
+        self.conv = DoubleConv(2 * out_channels, out_channels, norm, activation, padding)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         x = self.enlarge(x)

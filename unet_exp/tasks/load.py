@@ -59,7 +59,9 @@ def run_config(run_dir: Path, device: str = "auto") -> Config:
     values = compare.resolved(run_dir)
     root = values["data"]["root"]
     # Whether the data is still there is not asked by predictions.
-    config = check_values({**values, "data": {**values["data"], "root": "." if root else None}})
+    model = {key: value for key, value in values["model"].items() if key != "weights"}
+    anywhere = {**values["data"], "root": "." if root else None}
+    config = check_values({**values, "data": anywhere, "model": model})
     if root:
         root = str(Path(starts(run_dir)[-1]["start_dir"]) / root)
     trainer = dataclasses.replace(config.trainer, allocator="auto")  # no result depends on it
@@ -75,7 +77,7 @@ def load_model(config: Config, run_dir: Path, weights: str) -> nn.Module:
     path = run_dir / runs.CHECKPOINTS / {"best": checkpoint.BEST, "last": checkpoint.LAST}[weights]
     contents = checkpoint.load(path)
     place = precision_of(config)
-    model: nn.Module = build.build(config.model, "model")
+    model: nn.Module = build.build_model(config)
     checkpoint.load_weights(model, checkpoint.weights_of(contents), path)
     model = model.to(place.device).eval()
     if place.channels_last:

@@ -202,8 +202,51 @@ def set_damaged_best_aside(folder: Path, best_epoch: int) -> None:
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     """Put weights into a network. Raises CheckpointError listing the keys that do not fit."""
+    lines = misfits(model, weights)
+    if lines:
+        raise CheckpointError(
+            "\n".join([f"{path} is of another model", *lines]),
+            do="use the model settings of that run: its .hydra/config.yaml has them",
+        )
+    model.load_state_dict(weights)
+
+
+def start_from(model: nn.Module, path: Path) -> None:
+    """Put into a network what fits it of the weights in a file, and say in a line each what does not.
+
+    A .safetensors file, a checkpoint of ours (its moving average, if it has one), or any .pt file with a dict
+    of tensors, which may lie under "state_dict" or "model". Raises CheckpointError where nothing fits.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            weights: Any = safetensors.torch.load_file(path)
+        else:
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+            if "format" in weights and "ema" in weights:
+                weights = weights_of(weights)
+            weights = weights.get("state_dict", weights.get("model", weights))
+        weights = {name: tensor for name, tensor in weights.items() if isinstance(tensor, Tensor)}
+    except Exception as error:  # what is no file of weights raises whatever its bytes happen to mean
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} can't be read as weights: {reason}") from error
     have = model.state_dict()
-    lines = [
+    fitting = {
+        name: tensor for name, tensor in weights.items()
+        if name in have and have[name].shape == tensor.shape
+    }  # fmt: skip
+    lines = misfits(model, weights)
+    if not fitting:
+        raise CheckpointError("\n".join([f"{path}: none of its weights fits the model", *lines[:2]]))
+    model.load_state_dict(fitting, strict=False)
+    log.info("starting from %s: %d of %d tensors of the model", path, len(fitting), len(have))
+    for line in lines:
+        log.warning("%s", line.strip())
+
+
+def misfits(model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
+    """A line each for the keys that are missing, that the model has not, and that have another shape."""
+    have = model.state_dict()
+    return [
         f"  {what}: {', '.join(keys[:6])}{f' and {len(keys) - 6} more' if len(keys) > 6 else ''}"
         for what, keys in (
             ("missing", [key for key in have if key not in weights]),
@@ -219,9 +262,3 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> No
         )
         if keys
     ]
-    if lines:
-        raise CheckpointError(
-            "\n".join([f"{path} is of another model", *lines]),
-            do="use the model settings of that run: its .hydra/config.yaml has them",
-        )
-    model.load_state_dict(weights)

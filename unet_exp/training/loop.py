@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.profiler import record_function
 
 from unet_exp.data.loaders import Loader
+from unet_exp.losses import supervised
 from unet_exp.metrics.confusion import confusion, predict_classes
 from unet_exp.models.unet import center_crop
 from unet_exp.schema import Config, TrainerConfig
@@ -43,7 +44,7 @@ class Parts:
     classes: list[str]
     logits_per_pixel: int
     metrics: dict[str, Any]  # objects with update(prediction, label), compute() and reset(), for validation
-    trained: Callable[[Tensor], Tensor]  # the model, or what averages its gradients over devices
+    trained: Callable[[Tensor], Any]  # the model, or what averages its gradients over devices
 
     @property
     def evaluated(self) -> nn.Module:
@@ -67,9 +68,7 @@ def fit(
             return
         train_metrics = state.sums.metrics(parts.classes)
         val_metrics = None if val is None else val.metrics(parts.classes)
-        best = val_metrics is not None and update_best(
-            state, epoch, val_metrics[trainer.monitor], trainer.mode
-        )
+        best = val_metrics is not None and update_best(state, epoch, val_metrics[trainer.monitor], trainer)
         tracker.epoch("train", epoch, state.step, train_metrics, state.lr, state.sums.seconds)
         if val is not None and val_metrics is not None:
             tracker.epoch("val", epoch, state.step, val_metrics, state.lr, val.seconds)
@@ -168,15 +167,19 @@ def evaluate(model: nn.Module, parts: Parts, epoch: int, tracker: Tracker, stop:
 
 @record_function("forward")
 def forward(
-    model: Callable[[Tensor], Tensor], parts: Parts, batch: dict[str, Any]
+    model: Callable[[Tensor], Any], parts: Parts, batch: dict[str, Any]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Image, label, logits (fp32) and loss of one batch; the label is cut to the size of the logits."""
     image = parts.precision.to_device(batch["input"])
     label = parts.precision.to_device(batch["label"])
+    weight = parts.precision.to_device(batch["weight"]) if "weight" in batch else None
     with parts.precision.autocast():
-        logits = model(image).float()
+        outputs = model(image)
+    logits = outputs.float() if isinstance(outputs, Tensor) else outputs[0].float()
     label = center_crop(label, logits.shape[-2], logits.shape[-1])
-    return image, label, logits, parts.loss(logits, label)
+    if weight is not None:
+        weight = center_crop(weight, logits.shape[-2], logits.shape[-1])
+    return image, label, logits, supervised(parts.loss, outputs, label, weight)
 
 
 @record_function("backward")
@@ -246,9 +249,13 @@ def is_better(value: float, best: float | None, mode: str) -> bool:
     return value < best if mode == "min" else value > best
 
 
-def update_best(state: State, epoch: int, value: float, mode: str) -> bool:
-    if not is_better(value, state.best_metric, mode):
+def update_best(state: State, epoch: int, value: float, trainer: TrainerConfig) -> bool:
+    """Is this the best epoch so far? By the moving average where trainer.smoothing asks for one."""
+    share = 0.0 if state.smoothed is None or math.isnan(state.smoothed) else trainer.smoothing
+    state.smoothed = value if not share else share * (state.smoothed or 0.0) + (1 - share) * value
+    if not is_better(state.smoothed, state.best_smoothed, trainer.mode):
         state.validations_without_best += 1
         return False
-    state.best_metric, state.best_epoch, state.validations_without_best = value, epoch, 0
+    state.best_metric, state.best_smoothed = value, state.smoothed
+    state.best_epoch, state.validations_without_best = epoch, 0
     return True

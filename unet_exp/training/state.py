@@ -53,6 +53,8 @@ class State:
     batch_in_epoch: int = 0
     best_metric: float | None = None
     best_epoch: int = 0
+    smoothed: float | None = None  # trainer.monitor with trainer.smoothing, and what it was at the best epoch
+    best_smoothed: float | None = None
     validations_without_best: int = 0
     seconds: float = 0.0
     saved_seconds: float = 0.0  # of the last checkpoint
@@ -67,4 +69,4 @@ class State:
         for name in ("epochs", "epoch", "step", "batch_in_epoch", "best_epoch", "validations_without_best"):
             if type(saved[name]) is not int:
                 raise TypeError(f"{name} is {saved[name]!r}")
-        return cls(**{**saved, "sums": Sums(**saved["sums"])})
+        return cls(**{"best_smoothed": saved["best_metric"], **saved, "sums": Sums(**saved["sums"])})

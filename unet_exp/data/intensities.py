@@ -1,0 +1,107 @@
+"""Random changes of grey values and colours; the label stays. Each happens with its `probability`.
+
+Images come with values in [0, 1] and keep them. Ranges are drawn from evenly.
+"""
+
+import numpy as np
+from scipy import ndimage
+
+from unet_exp.data.transforms import Sample
+from unet_exp.data.warp import resample
+
+Range = tuple[float, float]
+
+
+class RandomGamma:
+    """value ** gamma on the image's own range, every other time of the inverted image."""
+
+    def __init__(self, gamma: Range = (0.7, 1.5), probability: float = 0.3) -> None:
+        self.gamma, self.probability = gamma, probability
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if rng.random() >= self.probability:
+            return sample
+        image, gamma, inverted = sample["input"], rng.uniform(*self.gamma), rng.random() < 0.5
+        low, high = image.min(), image.max()
+        unit = (image - low) / max(high - low, np.finfo(np.float32).tiny)
+        unit = 1 - unit if inverted else unit
+        unit **= np.float32(gamma)
+        return sample | {"input": low + (1 - unit if inverted else unit) * (high - low)}
+
+
+class RandomBrightness:
+    """value + shift, in [0, 1]."""
+
+    def __init__(self, shift: Range = (-0.15, 0.15), probability: float = 0.3) -> None:
+        self.shift, self.probability = shift, probability
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if rng.random() >= self.probability:
+            return sample
+        return sample | {"input": in_range(sample["input"] + np.float32(rng.uniform(*self.shift)))}
+
+
+class RandomContrast:
+    """Distance from the image's mean, times a factor; in [0, 1]."""
+
+    def __init__(self, factor: Range = (0.7, 1.3), probability: float = 0.3) -> None:
+        self.factor, self.probability = factor, probability
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if rng.random() >= self.probability:
+            return sample
+        image, mean = sample["input"], sample["input"].mean((0, 1), keepdims=True)
+        return sample | {"input": in_range(mean + (image - mean) * np.float32(rng.uniform(*self.factor)))}
+
+
+class RandomNoise:
+    """Gaussian noise; its standard deviation is drawn as a share of the image's own."""
+
+    def __init__(self, share: Range = (0.0, 0.3), probability: float = 0.2) -> None:
+        self.share, self.probability = share, probability
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if rng.random() >= self.probability:
+            return sample
+        image, share = sample["input"], rng.uniform(*self.share)
+        noise = rng.standard_normal(image.shape, np.float32)
+        return sample | {"input": in_range(image + noise * np.float32(share * image.std()))}
+
+
+class RandomBlur:
+    """A Gaussian of standard deviation `sigma` pixels."""
+
+    def __init__(self, sigma: Range = (0.5, 1.0), probability: float = 0.2) -> None:
+        self.sigma, self.probability = sigma, probability
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if rng.random() >= self.probability:
+            return sample
+        sigma = rng.uniform(*self.sigma)
+        return sample | {"input": ndimage.gaussian_filter(sample["input"], (sigma, sigma, 0), mode="mirror")}
+
+
+class RandomLowResolution:
+    """Reduced to a share `zoom` of its height and width by the nearest pixels and enlarged bicubically."""
+
+    def __init__(self, zoom: Range = (0.5, 1.0), probability: float = 0.2) -> None:
+        self.zoom, self.probability = zoom, probability
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if rng.random() >= self.probability:
+            return sample
+        image, zoom = sample["input"], rng.uniform(*self.zoom)
+        sizes = [max(2, round(length * zoom)) for length in image.shape[:2]]
+        places = [
+            np.linspace(0, length - 1, size) for length, size in zip(image.shape[:2], sizes, strict=True)
+        ]
+        small = image[np.ix_(*(np.rint(place).astype(int) for place in places))]
+        rows, columns = np.meshgrid(
+            *(np.linspace(0, size - 1, length, dtype=np.float32)
+              for length, size in zip(image.shape[:2], sizes, strict=True)), indexing="ij",
+        )  # fmt: skip
+        return sample | {"input": resample(small, rows, columns, "bicubic")}
+
+
+def in_range(image: np.ndarray) -> np.ndarray:
+    return np.asarray(image.clip(0, 1), np.float32)
