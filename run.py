@@ -57,7 +57,6 @@ def train(
     with signals.deferred():
         from unet_exp import build, prepare
         from unet_exp.data import fingerprint, splits
-        from unet_exp.data.label_map import label_map, palette
         from unet_exp.training import checkpoint, determinism, distributed, followers, profiling
         from unet_exp.training.loop import fit, is_finished
         from unet_exp.training.resume import restore
@@ -155,13 +154,13 @@ def train(
         log.info("stopped in epoch %d after update %d; everything is saved", state.epoch + 1, state.step)
         log.info("continue: %s", resume_command(run_dir))
         sys.exit(128 + stop.signal)
+    scores = {}
     if replay is None:
-        if trainer.plots:
-            from unet_exp import report  # matplotlib takes a third of a second, so only now
+        from unet_exp.tasks.finish import finish
 
-            report.draw_run(run_dir, config, parts, state.best_epoch, denorm, palette(label_map(config.data)))
+        scores = finish(run_dir, config, parts, state.best_epoch)
         say_where(run_dir, config, state)
-    runs.write_status(run_dir, "finished", **facts)
+    runs.write_status(run_dir, "finished", **facts, scores=scores)
     return math.nan if state.best_metric is None else state.best_metric
 
 

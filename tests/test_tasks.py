@@ -18,6 +18,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from PIL import Image
+from sklearn.metrics import f1_score
 
 import run
 import unet_exp
@@ -25,7 +26,9 @@ from tests.conftest import ROOT, TINY, Cli, composed, write_folder
 from unet_exp import runs
 from unet_exp.config import check, register
 from unet_exp.data.items import files_in
+from unet_exp.data.membranes import draw_membranes
 from unet_exp.errors import UserError
+from unet_exp.metrics.em import em_table
 from unet_exp.tasks.check_data import check_data
 from unet_exp.tasks.evaluate import evaluate
 from unet_exp.tasks.export import export
@@ -649,3 +652,58 @@ def test_verbs_on_the_command_line(cli: Cli, finished_run: tuple[Path, str], tmp
     done = cli("task=evaluate", f"run={run_dir}", "splt=test", cwd=tmp_path)
     assert done.returncode == 1
     assert "did you mean 'split'" in done.stdout
+
+
+# ---- the threshold of two classes -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", ["dice", "v_rand"])
+def test_a_run_keeps_the_threshold_that_is_best_on_validation(metric: str, tmp_path: Path) -> None:
+    size = ["data.size=64", "data.split.train=4", "data.split.val=2", "data.split.test=1", "epochs=3"]
+    run_dir = train(tmp_path / "run", *size, f"trainer.choose_threshold={metric}")
+    stored = read_json(run_dir / "threshold.json")
+    scores = read_json(run_dir / "status.json")["scores"]
+    predictor = unet_exp.load_run(run_dir)
+    items = composed(*size)
+    labels, images = [], []
+    for index in range(4, 6):  # drawn after the four of training
+        image, label = draw_membranes(items.data.seed, index, 64)
+        images.append(image)
+        labels.append(label == 1)
+    for name, ending in (("plain", ""), ("tta", "_tta")):
+        ours = predictor.with_options(tta=name == "tta")
+        assert ours.cut == stored[name]["threshold"]
+        maps = [ours.probabilities(image)[1] for image in images]
+        by_hand = {}
+        for threshold in np.arange(1, 20) / 20:
+            if metric == "v_rand":
+                by_hand[threshold] = em_table(maps, labels, [threshold])[0]["v_rand"]
+            else:
+                found = f1_score(np.ravel(labels), np.ravel([m > threshold for m in maps]))
+                by_hand[threshold] = found
+        assert stored[name][metric] == pytest.approx(max(by_hand.values()), abs=1e-6)
+        assert scores[f"{metric}{ending}"] == stored[name][metric]
+        assert by_hand[np.float64(stored[name]["threshold"])] == pytest.approx(
+            max(by_hand.values()), abs=1e-6
+        )
+    save(tmp_path / "images/a.png", (images[0]).astype(np.uint8))
+    options: dict[str, Any] = {"run": str(run_dir), "input": str(tmp_path / "images"), "tta": True}
+    for given, used in (("auto", stored["tta"]["threshold"]), (0.9, 0.9)):
+        output = tmp_path / f"{given}"
+        predict(PredictConfig(**options, output=str(output), threshold=given))
+        expected = predictor.with_options(tta=True).probabilities(images[0])[1] > used
+        assert np.array_equal(np.array(Image.open(output / "a.png")), expected)
+    evaluate(EvaluateConfig(run=str(run_dir), split="test", tta=True, worst=0))
+    test = read_json(run_dir / "evaluation/test_tta/evaluation.json")["em"]
+    assert (test["threshold"], test["threshold_from"]) == (stored["tta"]["threshold"], "threshold.json")
+
+
+def test_a_threshold_of_other_weights_is_not_used(membranes: Path, tmp_path: Path) -> None:
+    assert unet_exp.load_run(membranes).cut == 0.5
+    row = {"threshold": 0.9}
+    stored = {"metric": "dice", "weights_sha256": "0" * 64, "plain": row, "tta": row}
+    (membranes / "threshold.json").write_text(json.dumps(stored))
+    try:
+        assert unet_exp.load_run(membranes).cut == 0.5
+    finally:
+        (membranes / "threshold.json").unlink()

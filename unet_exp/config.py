@@ -138,6 +138,7 @@ def filled(node: dict[str, Any]) -> dict[str, Any]:
 
 MAY_CHANGE = (
     "epochs", "num_workers", "trainer.devices", "trainer.allocator", "trainer.profile", "trainer.plots",
+    "trainer.choose_threshold",
     "device", "data.root", "data.cache", "data.cache_limit_mb", "data.fingerprint_limit_mb",
     "trainer.max_minutes", "trainer.early_stop", "trainer.save_every", "trainer.keep",
     "trainer.log_every", "trainer.images_every", "trainer.images_max", "trainer.images_each_batch",

@@ -57,6 +57,8 @@ def fitting_problems(config: Config) -> Iterator[Problem]:
     elif mode not in ("auto", "min" if monitor == "loss" else "max"):
         yield Problem("trainer.mode", f"is {mode!r}, but a better {monitor} is the other way; use auto")
     yield from loss_problems(config)
+    if config.trainer.choose_threshold is not None and len(config.data.classes) != 2:
+        yield Problem("trainer.choose_threshold", f"is for two classes, not {len(config.data.classes)}; null")
     weights = config.model.get("weights")
     if weights is not None and not os.path.isfile(str(weights)):
         yield Problem(

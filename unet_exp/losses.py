@@ -60,8 +60,10 @@ class CELoss(nn.Module):
 class CrossEntropyLoss(CELoss):
     """The same for networks with one logit per class, also for two classes."""
 
-    def __init__(self, class_weights: Sequence[float] | None = None) -> None:
-        super().__init__(class_weights)
+    def __init__(
+        self, class_weights: Sequence[float] | None = None, w0: float = 0.0, sigma: float = 5.0
+    ) -> None:
+        super().__init__(class_weights, w0=w0, sigma=sigma)
 
 
 class DiceLoss(nn.Module):

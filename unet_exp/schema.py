@@ -155,6 +155,12 @@ class TrainerConfig:
     val_batch_size: int | None = knob(
         None, "samples per batch of the validation; null: batch_size", minimum=1
     )
+    choose_threshold: str | None = knob(
+        None,
+        "two classes: after training choose the threshold by this score of the validation samples, with and "
+        "without tta; threshold.json keeps both, predict and evaluate use them",
+        choices=["dice", "v_rand"],
+    )
     plots: bool = knob(True, "curves.png and samples.png at the end (0.6 s)")
     profile: bool = knob(False, "profile the second epoch: a table, and trace.json in the run directory")
     limit_train_batches: int | None = knob(None, "batches per training epoch", minimum=1)

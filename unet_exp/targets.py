@@ -16,6 +16,7 @@ class UNetConfig:
         "auto", "logits per pixel; auto: 1 for two classes, else one per class", minimum=1
     )
     base_channels: int = knob(64, "channels of the first level, doubled at each level", minimum=1)
+    max_channels: int | None = knob(None, "no level is wider than this (nnU-Net: 512)", minimum=1)
     depth: int = knob(4, "number of times the image is halved", minimum=1, maximum=8)
     norm: str = knob(
         "batch", "normalisation after each convolution", choices=["batch", "instance", "group", "none"]
@@ -175,6 +176,11 @@ class CrossEntropyLossConfig:
     class_weights: Any = knob(
         None, "null, one number per class, or inverse or median_frequency (of the training pixels)"
     )
+    w0: float = knob(
+        0.0, "the paper's weight map: what pixels of class 0 between two objects weigh more (10 there)",
+        minimum=0.0,
+    )  # fmt: skip
+    sigma: float = knob(5.0, "of the weight map: how far that reaches, in pixels", above=0.0)
 
 
 @dataclass
@@ -185,11 +191,6 @@ class CELossConfig(CrossEntropyLossConfig):
     pos_weight: float | str | None = knob(
         None, "one logit: weight of class 1; auto: pixels of class 0 per pixel of class 1", above=0.0
     )
-    w0: float = knob(
-        0.0, "the paper's weight map: what pixels of class 0 between two objects weigh more (10 there)",
-        minimum=0.0,
-    )  # fmt: skip
-    sigma: float = knob(5.0, "of the weight map: how far that reaches, in pixels", above=0.0)
 
 
 @dataclass

@@ -55,9 +55,10 @@ class PredictConfig:
     output: str = knob("???", "the folder for the predictions", path=True)
     weights: str = knob("best", "best.pt or last.pt", choices=["best", "last"])
     tta: bool = knob(False, "mean over the eight symmetries of a square")
-    threshold: float = knob(
-        0.5, "two classes: class 1 is where its probability is above", minimum=0.0, below=1.0
-    )
+    threshold: float | str = knob(
+        "auto", "two classes: class 1 is where its probability is above; auto: what the run chose "
+        "(trainer.choose_threshold), else 0.5", minimum=0.0, below=1.0,
+    )  # fmt: skip
     probabilities: Any = knob(
         "auto", "maps of class 1 as tif: float32 (true), uint16, false; auto: float32 for nets of one logit",
         choices=["auto", True, False, "float32", "uint16"],

@@ -74,7 +74,7 @@ def export_onnx(predictor: Predictor, path: Path) -> None:
         },
         "classes": predictor.classes,
         "palette": [list(colour) for colour in predictor.palette],
-        "threshold": predictor.threshold,
+        "threshold": predictor.cut,
         "size_multiple": 2**depth if padding == "same" else None,
         "example_size": side,
         "output_is_smaller_by": 2 * unet_margin(depth, padding),

@@ -27,7 +27,8 @@ class Predictor:
     """Networks of one or several runs (an ensemble: their probabilities are averaged) and what they expect.
 
     statistics: each network's mean and std, as Normalization has them ("image": of each whole image).
-    threshold: class 1 of two is where its probability is above. tile, overlap, batch, tta: see tiling.
+    thresholds: class 1 of two is where its probability is above; plain, and with tta, unless `threshold` says
+    otherwise. tile, overlap, batch, tta: see tiling.
     """
 
     networks: list[nn.Module]
@@ -37,11 +38,17 @@ class Predictor:
     channels: int
     statistics: list[tuple[Any, Any]]
     logits_per_pixel: int
-    threshold: float
+    thresholds: tuple[float, float]
     tile: int
     overlap: float
     batch: int
     tta: bool
+    threshold: float | None = None
+
+    @property
+    def cut(self) -> float:
+        """The threshold in use."""
+        return self.thresholds[self.tta] if self.threshold is None else self.threshold
 
     def predict(self, image: np.ndarray) -> np.ndarray:
         """Class indices uint8 H x W of an image H x W or H x W x C as it is stored (uint8, uint16, float).
@@ -64,7 +71,7 @@ class Predictor:
     def classes_of(self, probabilities: np.ndarray) -> np.ndarray:
         """Class indices uint8 H x W of probabilities K x H x W."""
         if len(self.classes) == 2:
-            return np.asarray(probabilities[1] > self.threshold, np.uint8)
+            return np.asarray(probabilities[1] > self.cut, np.uint8)
         return np.asarray(probabilities.argmax(0), np.uint8)
 
     def predict_rows(

@@ -21,10 +21,10 @@ class UNet(nn.Module):
     half as large each (Lee et al., 2015, arXiv:1409.5185); padding="same" only.
 
     in_channels, out_channels: channels of the image, logits per pixel. base_channels: channels of the
-    first level, doubled at each of the `depth` levels. norm: batch, instance, group (groups of 8
-    channels, fewer where the width is no multiple) or none. activation: relu or leaky_relu. dropout:
-    probability, at the end of the contracting path. upsample: transpose (learned 2x2) or bilinear followed
-    by a 1x1 convolution.
+    first level, doubled at each of the `depth` levels up to max_channels. norm: batch, instance, group
+    (groups of 8 channels, fewer where the width is no multiple) or none. activation: relu or leaky_relu.
+    dropout: probability, at the end of the contracting path. upsample: transpose (learned 2x2) or bilinear
+    followed by a 1x1 convolution.
     Weights start after He et al., 2015, as in the paper. Raises ModelError for an image that does not fit.
     """
 
@@ -33,6 +33,7 @@ class UNet(nn.Module):
         in_channels: int = 1,
         out_channels: int = 1,
         base_channels: int = 64,
+        max_channels: int | None = None,
         depth: int = 4,
         norm: str = "batch",
         activation: str = "relu",
@@ -51,7 +52,8 @@ class UNet(nn.Module):
             if value not in allowed:
                 raise ModelError(f"{name} is {value!r}", allowed=", ".join(allowed))
         self.in_channels, self.depth, self.padding, self.upsample = in_channels, depth, padding, upsample
-        widths = [base_channels * 2**level for level in range(depth + 1)]
+        most = max_channels or base_channels * 2**depth
+        widths = [min(base_channels * 2**level, most) for level in range(depth + 1)]
         kind = norm, activation, padding
         self.first = DoubleConv(in_channels, widths[0], *kind)
         self.down = nn.ModuleList(Down(narrow, wide, *kind) for narrow, wide in pairwise(widths))

@@ -65,6 +65,7 @@ class Progress:
     best_epoch: int
     seconds: float
     reason: str
+    scores: dict[str, float] = field(default_factory=dict)  # of the end: trainer.choose_threshold
 
 
 def progress(job: Job) -> Progress:
@@ -75,7 +76,7 @@ def progress(job: Job) -> Progress:
     if state in DONE:
         best = status.get("best_metric")
         return Progress(state, int(status["epoch"]), best, int(status["best_epoch"]),
-                        float(status["seconds"]), reason)  # fmt: skip
+                        float(status["seconds"]), reason, status.get("scores", {}))  # fmt: skip
     scores = validations(job)
     found = [pair for pair in scores if not math.isnan(pair[1])]
     best_epoch, best = (min if job.mode == "min" else max)(

@@ -13,6 +13,8 @@ from unet_exp.sweeps.jobs import JOB_LOG, SWEEP_CSV, SWEEP_PNG, Job, Progress, p
 
 REPEATS = ("seed", "data.fold")  # axes that repeat a setting, so that it gets a mean and an sd
 MOST_ROWS = 20  # of the ranking on the terminal
+RANKING = "ranking.csv"
+SHOWN = ("v_rand_tta", "v_info_tta")  # of the scores, on the terminal
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,20 @@ def write_csv(sweep_dir: Path) -> list[Row]:
     """sweep.csv anew: a row for each job, by name. Paths are relative to the sweep."""
     rows = read_rows(sweep_dir)
     keys = columns(rows)
-    head = ["job", "state", *keys, "monitor", "best", "best_epoch", "epoch", "seconds", "reason", "log"]
+    names = score_names(rows)
+    head = [
+        "job",
+        "state",
+        *keys,
+        "monitor",
+        "best",
+        *names,
+        "best_epoch",
+        "epoch",
+        "seconds",
+        "reason",
+        "log",
+    ]
     text = io.StringIO()
     writer = csv.DictWriter(text, head, lineterminator="\n")
     writer.writeheader()
@@ -68,11 +83,39 @@ def write_csv(sweep_dir: Path) -> list[Row]:
             "job": row.job.name, "state": found.state,
             **{key: row.job.overrides.get(key, "") for key in keys},
             "monitor": row.job.monitor, "best": "" if found.best is None else repr(found.best),
+            **{name: repr(found.scores[name]) if name in found.scores else "" for name in names},
             "best_epoch": found.best_epoch or "", "epoch": found.epoch, "seconds": f"{found.seconds:.1f}",
             "reason": (found.reason.splitlines() or [""])[0], "log": f"{row.job.name}/{JOB_LOG}",
         })  # fmt: skip
     runs.write_text(sweep_dir / SWEEP_CSV, text.getvalue())
     return rows
+
+
+def score_names(rows: list[Row]) -> list[str]:
+    """The scores that jobs have at their end beside the monitored metric."""
+    return list(dict.fromkeys(name for row in rows for name in row.progress.scores))
+
+
+def write_ranking(sweep_dir: Path, settings: list[Setting]) -> None:
+    """ranking.csv: for each setting how many jobs, minutes of training, and mean and sd of every score."""
+    names = score_names([row for each in settings for row in each.rows])
+    monitor = settings[0].rows[0].job.monitor
+    columns = [f"{name}{ending}" for name in (monitor, *names) for ending in ("", "_sd")]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*settings[0].values, "jobs", "minutes", *columns])
+    for each in settings:
+        cells = [f"{each.mean:.4f}", number_text(each.sd)]
+        for name in names:
+            found = [row.progress.scores[name] for row in each.rows if name in row.progress.scores]
+            cells.append(number_text(statistics.fmean(found) if found else math.nan))
+            cells.append(number_text(statistics.stdev(found) if len(found) > 1 else math.nan))
+        writer.writerow([*each.values.values(), len(each.rows), f"{each.seconds / 60:.2f}", *cells])
+    runs.write_text(sweep_dir / RANKING, text.getvalue())
+
+
+def number_text(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.4f}"
 
 
 def ranking(rows: list[Row]) -> list[Setting]:
@@ -107,16 +150,19 @@ def ranking_lines(settings: list[Setting], monitor: str) -> list[str]:
     """The ranking as a table."""
     keys = list(settings[0].values)
     repeats = any(len(each.rows) > 1 for each in settings)
-    head = ["rank", *keys, monitor, *(["sd", "n"] if repeats else []), "seconds"]
+    names = [name for name in SHOWN if name in score_names([row for each in settings for row in each.rows])]
+    head = ["rank", *keys, monitor, *(["sd", "n"] if repeats else []), *names, "seconds"]
     body = []
     for rank, each in enumerate(settings[:MOST_ROWS], start=1):
         sd = ["" if math.isnan(each.sd) else f"{each.sd:.4f}", str(len(each.rows))] if repeats else []
-        body.append([str(rank), *each.values.values(), f"{each.mean:.4f}", *sd, f"{each.seconds:.0f}"])
+        found = [[row.progress.scores.get(name, math.nan) for row in each.rows] for name in names]
+        more = [number_text(statistics.fmean(values)) for values in found]
+        body.append([str(rank), *each.values.values(), f"{each.mean:.4f}", *sd, *more, f"{each.seconds:.0f}"])
     cells = [head, *body]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
     lines = ["  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
-    more = len(settings) - MOST_ROWS
-    return [*lines, *([f"... and {more} more"] if more > 0 else [])]
+    rest = len(settings) - MOST_ROWS
+    return [*lines, *([f"... and {rest} more"] if rest > 0 else [])]
 
 
 def monitors(rows: list[Row]) -> list[str]:
@@ -133,6 +179,7 @@ def say_results(sweep_dir: Path) -> None:
         return
     if len(monitors(rows)) > 1:
         say(f"warning: the jobs monitor different metrics ({', '.join(monitors(rows))})")
+    write_ranking(sweep_dir, settings)
     from unet_exp.sweeps import plots  # matplotlib takes half a second, so only now
 
     plots.draw(rows, sweep_dir / SWEEP_PNG)

@@ -31,7 +31,7 @@ from unet_exp.metrics.confusion import (
     shown,
 )
 from unet_exp.schema import IGNORE, Config
-from unet_exp.tasks.load import run_config
+from unet_exp.tasks.load import run_config, stored_thresholds
 from unet_exp.training import checkpoint
 from unet_exp.training.loop import Parts, counts, forward
 from unet_exp.training.state import State, Sums
@@ -164,14 +164,17 @@ def choose_threshold(
     """The threshold that is best on the validation split, whatever split is scored, and where it is from."""
     if options.split == "val":
         return em.best_threshold(table), "val"
+    own = stored_thresholds(run_dir, checkpoint.weights_sha256(contents))
+    if own is not None:
+        return own[options.tta], runs.THRESHOLD
     stored = run_dir / "evaluation" / ("val" + "_tta" * options.tta) / "evaluation.json"
     if stored.exists():
         there = runs.read_json(stored)
         if there.get("weights_sha256") == checkpoint.weights_sha256(contents) and "em" in there:
             return float(there["em"]["threshold"]), str(stored)
-    own = run_config(run_dir, options.device)
-    own = dataclasses.replace(own, trainer=config.trainer, num_workers=0)
-    parts, network = parts_with(own, samples_of(own, "val"), contents, options.tta)
+    own_config = run_config(run_dir, options.device)
+    own_config = dataclasses.replace(own_config, trainer=config.trainer, num_workers=0)
+    parts, network = parts_with(own_config, samples_of(own_config, "val"), contents, options.tta)
     return em.best_threshold(em_table(score(parts, network, "val", keep_maps=True))), "val"
 
 

@@ -19,7 +19,7 @@ from unet_exp.training import checkpoint, precision
 from unet_exp.verbs import PredictConfig
 
 log = logging.getLogger("unet_exp")
-WEIGHTS = ("best", "last")
+HALF = (0.5, 0.5)
 
 
 def load_run(run_dir: str | Path, device: str = "auto", weights: str = "best") -> Predictor:
@@ -29,7 +29,7 @@ def load_run(run_dir: str | Path, device: str = "auto", weights: str = "best") -
     """
     path = Path(run_dir).expanduser()
     config = run_config(path, device)
-    return predictor_of([config], [load_model(config, path, weights)])
+    return predictor_of([config], [load_model(config, path, weights)], thresholds_of(path, weights))
 
 
 def load_ensemble(run_dirs: list[Path], device: str, weights: str) -> Predictor:
@@ -44,7 +44,16 @@ def load_ensemble(run_dirs: list[Path], device: str, weights: str) -> Predictor:
         if config.model["in_channels"] != configs[0].model["in_channels"]:
             raise CheckpointError(f"{path} and {run_dirs[0]} differ in the channels of their images")
     networks = [load_model(config, path, weights) for config, path in zip(configs, run_dirs, strict=True)]
-    return predictor_of(configs, networks)
+    own = thresholds_of(run_dirs[0], weights) if len(run_dirs) == 1 else HALF
+    return predictor_of(configs, networks, own)
+
+
+def thresholds_of(run_dir: Path, weights: str) -> tuple[float, float]:
+    """What the run chose for these weights, plain and with tta."""
+    if not (run_dir / runs.THRESHOLD).exists():
+        return HALF
+    contents = checkpoint.load(run_dir / runs.CHECKPOINTS / f"{weights}.pt")
+    return stored_thresholds(run_dir, checkpoint.weights_sha256(contents)) or HALF
 
 
 def run_config(run_dir: Path, device: str = "auto") -> Config:
@@ -72,6 +81,16 @@ def run_config(run_dir: Path, device: str = "auto") -> Config:
     return prepare.decide_machine(dataclasses.replace(config, device=str(here), data=data, trainer=trainer))
 
 
+def stored_thresholds(run_dir: Path, sha256: str) -> tuple[float, float] | None:
+    """Of threshold.json, plain and for the mean over symmetries; None unless it is of these weights."""
+    if not (run_dir / runs.THRESHOLD).exists():
+        return None
+    there = runs.read_json(run_dir / runs.THRESHOLD)
+    if there.get("weights_sha256") != sha256:
+        return None
+    return float(there["plain"]["threshold"]), float(there["tta"]["threshold"])
+
+
 def load_model(config: Config, run_dir: Path, weights: str) -> nn.Module:
     """The network of a run with its weights (the moving average where there is one), on its device."""
     path = run_dir / runs.CHECKPOINTS / {"best": checkpoint.BEST, "last": checkpoint.LAST}[weights]
@@ -90,13 +109,15 @@ def precision_of(config: Config) -> precision.Precision:
     return precision.Precision(torch.device(config.device), trainer.precision, bool(trainer.channels_last))
 
 
-def predictor_of(configs: list[Config], networks: list[nn.Module]) -> Predictor:
+def predictor_of(
+    configs: list[Config], networks: list[nn.Module], thresholds: tuple[float, float]
+) -> Predictor:
     config = configs[0]
     return Predictor(
         networks=networks, precision=precision_of(config), classes=config.data.classes,
         palette=palette(label_map(config.data)),
         channels=int(config.model["in_channels"]), statistics=[build.normalization(one) for one in configs],
-        logits_per_pixel=allowed_heads(config)[0], threshold=PredictConfig.threshold,
+        logits_per_pixel=allowed_heads(config)[0], thresholds=thresholds,
         tile=PredictConfig.tile, overlap=PredictConfig.overlap, batch=PredictConfig.batch_size,
         tta=PredictConfig.tta,
     )  # fmt: skip

@@ -53,8 +53,8 @@ def predict(options: PredictConfig) -> None:
     """
     paths = find_images(options.input)
     predictor = load_ensemble(run_dirs(options.run), options.device, options.weights).with_options(
-        tta=options.tta, threshold=options.threshold, tile=options.tile, overlap=options.overlap,
-        batch=options.batch_size,
+        tta=options.tta, threshold=None if options.threshold == "auto" else options.threshold,
+        tile=options.tile, overlap=options.overlap, batch=options.batch_size,
     )  # fmt: skip
     set_allocator(decide_allocator("auto", predictor.precision.device))
     kind = kind_of_maps(options, predictor)
@@ -62,7 +62,9 @@ def predict(options: PredictConfig) -> None:
     if output.exists() and any(path.parent.resolve() == output.resolve() for path in paths):
         raise ConfigError("output is the folder of the images", do="choose another: output=DIR")
     runs.make_directory(output)
-    remember_settings(options, kind, output)
+    remember_settings(options, kind, predictor.cut, output)
+    if len(predictor.classes) == 2:
+        log.info("threshold %g", predictor.cut)
     failed, done, skipped = [], 0, 0
     stems = Counter(path.stem for path in paths)
     with logging_redirect_tqdm(tqdm_class=tqdm), tqdm(paths, "predicting", disable=None, ncols=79) as bar:
@@ -148,14 +150,14 @@ def kind_of_maps(options: PredictConfig, predictor: Predictor) -> str | None:
     return {True: "float32", False: None}.get(asked, asked)
 
 
-def remember_settings(options: PredictConfig, kind: str | None, output: Path) -> None:
+def remember_settings(options: PredictConfig, kind: str | None, threshold: float, output: Path) -> None:
     """predict.json: what these predictions were made with. Raises ConfigError if others are there."""
     weights = hashlib.sha256()
     for run_dir in run_dirs(options.run):
         weights.update((run_dir / runs.CHECKPOINTS / f"{options.weights}.pt").read_bytes()[-64:])
     settings = {
         "run": [str(path.resolve()) for path in run_dirs(options.run)], "weights": weights.hexdigest(),
-        "tta": options.tta, "threshold": options.threshold, "tile": options.tile, "overlap": options.overlap,
+        "tta": options.tta, "threshold": threshold, "tile": options.tile, "overlap": options.overlap,
         "probabilities": kind, "visible": options.visible, "overlays": options.overlays,
     }  # fmt: skip
     path = output / SETTINGS

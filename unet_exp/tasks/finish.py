@@ -1,0 +1,22 @@
+"""What a run does when it is trained: pictures, a threshold. Heavy libraries only where asked for."""
+
+from pathlib import Path
+
+from unet_exp import build
+from unet_exp.data.label_map import label_map, palette
+from unet_exp.schema import Config
+from unet_exp.training.loop import Parts
+
+
+def finish(run_dir: Path, config: Config, parts: Parts, best_epoch: int) -> dict[str, float]:
+    """plots/ and threshold.json, as the trainer asks; the scores at the threshold, for status.json."""
+    if config.trainer.plots:
+        from unet_exp import report  # matplotlib takes a third of a second
+
+        colours = palette(label_map(config.data))
+        report.draw_run(run_dir, config, parts, best_epoch, build.denormalization(config), colours)
+    if config.trainer.choose_threshold is None:
+        return {}
+    from unet_exp.tasks.threshold import choose_threshold  # scipy takes a fifth of a second
+
+    return choose_threshold(run_dir, config, parts)

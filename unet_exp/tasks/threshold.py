@@ -1,0 +1,57 @@
+"""The threshold of two classes that is best on the validation samples, chosen when a run is trained."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unet_exp import runs
+from unet_exp.inference.samples import averaged
+from unet_exp.metrics import em
+from unet_exp.schema import IGNORE, Config
+from unet_exp.tasks.evaluate import Found, em_table, score
+from unet_exp.training import checkpoint
+from unet_exp.training.loop import Parts
+
+log = logging.getLogger("unet_exp")
+
+
+def choose_threshold(run_dir: Path, config: Config, parts: Parts) -> dict[str, float]:
+    """Writes threshold.json as trainer.choose_threshold asks, by best.pt, plain and as mean over symmetries.
+
+    The scores at these thresholds, those of the mean ending in _tta, are returned for status.json.
+    """
+    metric, path = str(config.trainer.choose_threshold), run_dir / runs.CHECKPOINTS / checkpoint.BEST
+    if not path.exists():  # no validation gave a number
+        return {}
+    contents = checkpoint.load(path)
+    checkpoint.load_weights(parts.evaluated, checkpoint.weights_of(contents), path)
+    parts.evaluated.eval()
+    stored: dict[str, Any] = {"metric": metric, "weights_sha256": checkpoint.weights_sha256(contents)}
+    scores: dict[str, float] = {}
+    mean = averaged(parts.evaluated, parts.logits_per_pixel)
+    for name, network, ending in (("plain", parts.evaluated, ""), ("tta", mean, "_tta")):
+        found = score(parts, network, "val", keep_maps=True)
+        table = em_table(found) if metric == "v_rand" else dice_table(found)
+        row = em.row_at(table, em.best_threshold(table, metric))
+        stored[name] = row
+        scores |= {f"{key}{ending}": value for key, value in row.items() if key != "slices"}
+    runs.write_json(run_dir / runs.THRESHOLD, stored)
+    shown = [f"{stored[name][metric]:.4f} at {stored[name]['threshold']:.2f}" for name in ("plain", "tta")]
+    log.info("%s on the validation samples: %s; with tta %s", metric, *shown)
+    return scores
+
+
+def dice_table(found: Found, thresholds: Sequence[float] = em.THRESHOLDS) -> list[em.Row]:
+    """A row for each threshold: threshold, dice of class 1 over the whole set."""
+    rows = []
+    for threshold in thresholds:
+        both, total = 0, 0
+        for probability, label in zip(found.maps, found.labels, strict=True):
+            here, there = (probability > threshold) & (label != IGNORE), label == 1
+            both += int(np.count_nonzero(here & there))
+            total += int(np.count_nonzero(here)) + int(np.count_nonzero(there))
+        rows.append({"threshold": float(threshold), "dice": 2 * both / total if total else float("nan")})
+    return rows
