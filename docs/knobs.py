@@ -1,4 +1,4 @@
-"""The README's table of every knob, from unet_exp/schema.py and conf/: python docs/knobs.py rewrites it."""
+"""The tables in docs/configs.md, from unet_exp/schema.py and conf/: python docs/knobs.py rewrites them."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from unet_exp import schema, targets, verbs
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "configs.md"
 MARKS = [("<!-- knobs -->", "<!-- /knobs -->"), ("<!-- verbs -->", "<!-- /verbs -->")]
 BOUNDS = {"minimum": "at least", "above": "above", "maximum": "at most", "below": "below"}
 WORDS = {"int": "whole number", "float": "number", "str": "word", "bool": "true or false",
@@ -19,7 +19,7 @@ WORDS = {"int": "whole number", "float": "number", "str": "word", "bool": "true 
          "Any": "see meaning"}  # fmt: skip
 GROUPS = {
     "model": "the network",
-    "data": "what it learns from: [docs/data.md](docs/data.md)",
+    "data": "what it learns from: [data.md](data.md)",
     "transform": "what is done to each sample; `transform.train.flip=null` leaves a step out",
     "loss": "what is made small",
     "optimizer": "torch's own; its arguments: `python run.py --cfg job -p optimizer`",
@@ -156,13 +156,13 @@ def load(path: Path) -> DictConfig:
 
 
 def main() -> None:
-    """Put the tables between the README's marker lines."""
-    text = README.read_text(encoding="utf-8")
+    """Put the tables between the marker lines of docs/configs.md."""
+    text = PAGE.read_text(encoding="utf-8")
     for (begin, end), content in zip(MARKS, (table(), verb_table()), strict=True):
         before, _, rest = text.partition(begin)
         _, _, after = rest.partition(end)
         text = f"{before}{begin}\n{content}\n{end}{after}"
-    README.write_text(text, encoding="utf-8")
+    PAGE.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

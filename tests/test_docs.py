@@ -7,13 +7,18 @@ import shlex
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, write_folder
+from unet_exp import commandline
 from unet_exp.commandline import SWEEP_KEYS, groups
+from unet_exp.config import check, check_task, register
 from unet_exp.schema import Config, DataConfig, SplitConfig, TrainerConfig
 from unet_exp.verbs import VERBS
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("README*.md")), ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 SWEEPS = {"sweep", *SWEEP_KEYS}  # not keys of the schema
 KNOWN_KEYS = {
     *Config.__dataclass_fields__,
@@ -27,7 +32,7 @@ def test_the_table_of_knobs_is_that_of_the_schema() -> None:
     pages = runpy.run_path(str(ROOT / "docs" / "knobs.py"))
     table = pages["table"]()
     for part in (table, pages["verb_table"]()):
-        assert part.strip() in (ROOT / "README.md").read_text(encoding="utf-8")
+        assert part.strip() in (ROOT / "docs" / "configs.md").read_text(encoding="utf-8")
     for key in KNOWN_KEYS - {
         "data",
         "trainer",
@@ -47,15 +52,27 @@ def commands() -> list[tuple[str, str]]:
     found = []
     for path in [*PAGES, *sorted((ROOT / "conf").rglob("*.yaml"))]:
         for line in path.read_text(encoding="utf-8").splitlines():
-            for match in re.finditer(r"python run\.py((?: (?:'[^']*'|[^\s`#')|,;])+)*)", line):
-                found.append((path.name, match[1].strip()))
+            for match in re.finditer(r"python run\.py((?: (?:'[^']*'|,(?=\S)|[^\s`#')|,;])+)*)", line):
+                found.append((path.name, typed(match[1])))
     return found
 
 
-@pytest.mark.parametrize(("page", "command"), commands())
-def test_every_command_names_what_exists(page: str, command: str) -> None:
+def typed(text: str) -> str:
+    """What of the words after `python run.py` is a command, and not the sentence that goes on."""
+    words: list[str] = []
+    for word in shlex.split(text):
+        if not (
+            "=" in word or word.startswith("-") or (words and words[-1] in ("--cfg", "-cp", "-cn", "-p"))
+        ):
+            break
+        words.append(word.removesuffix(":"))
+    return shlex.join(words)
+
+
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_every_command_names_what_exists(page: str, line: str) -> None:
     """Groups, options and top-level, data and trainer keys; other keys belong to the chosen option."""
-    pairs = [word.lstrip("+~").partition("=") for word in shlex.split(command)]
+    pairs = [word.lstrip("+~").partition("=") for word in shlex.split(line)]
     verb = next((value for key, _, value in pairs if key == "task"), None)
     for key, equals, value in pairs:
         word = f"{key}={value}"
@@ -72,6 +89,50 @@ def test_every_command_names_what_exists(page: str, command: str) -> None:
                 )
         elif "." not in key or key.split(".")[0] in ("data", "trainer"):
             assert key in KNOWN_KEYS | SWEEPS, f"{page}: {word}"
+
+
+@pytest.fixture(scope="module")
+def place(finished_run: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which what the pages call DIR, RUN_DIR and FILE is there."""
+    start = tmp_path_factory.mktemp("pages")
+    write_folder(start / "DIR")
+    (start / "RUN_DIR").symlink_to(finished_run[0])
+    (start / "FILE").symlink_to(finished_run[0] / "checkpoints/best.pt")
+    return start
+
+
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_every_command_composes_and_passes_the_checks(
+    page: str, line: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a sweep its first job. Verbs: their own small config."""
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("UNET_EXP_ALLOW", "mymetrics,mynets")
+    words = shlex.split(line)
+    if any(word.endswith(("=mine", "=tinynet", "/launcher=ray", "/launcher=slurm")) for word in words):
+        pytest.skip("about files or programs that are not here")
+    register()
+    prepared = commandline.prepare(words)
+    flags, overrides = commandline.split_flags(prepared.argv)
+    name = flags[flags.index("--config-name") + 1] if "--config-name" in flags else "config"
+    first = []
+    for override in OverridesParser.create().parse_overrides(overrides):
+        text = override.input_line or ""
+        key = text.partition("=")[0]
+        if override.is_interval_sweep():
+            continue
+        if "=glob(" in text:
+            text = f"{key}={groups()[key][0]}"
+        elif override.is_sweep_override() and "sweeper" not in text:
+            text = f"{key}={next(iter(override.sweep_string_iterator()))}"
+        first.append(text)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose(name, overrides=first)
+    if prepared.task in VERBS:
+        check_task(cfg, VERBS[str(prepared.task)])
+    elif any(word.startswith("data.root=") for word in words) or cfg.data.kind == "membranes":
+        check(cfg)
 
 
 def test_links_between_pages_lead_somewhere() -> None:

@@ -21,7 +21,7 @@ CONF = Path(__file__).resolve().parents[1] / "conf"
 PATH_KEYS = (
     "data.root", "data.images", "data.labels", "data.csv", "data.image_stack", "data.label_stack",
     "model.weights", "resume", "from_run", "run", "input", "output", "hydra.run.dir", "hydra.sweep.dir",
-    "sweep_dir",
+    "sweep_dir", "data.pair_regex", "data.split.group",
 )  # fmt: skip
 SWEEP_KEYS = {
     "sweep_dir": "hydra.sweep.dir", "points": "hydra.sweeper.points", "n_trials": "hydra.sweeper.n_trials",
