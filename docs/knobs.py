@@ -118,8 +118,9 @@ def default_text(name: str, field: "dataclasses.Field[Any]", group: str) -> str:
     given = {option: value for option, value in options.items() if value is not None and value != default}
     if default == "???":  # every option that has this knob gives it
         values = {code(value) for value in given.values()}
-        assert len(values) == 1, (name, values)
-        return values.pop()
+        if len(values) == 1:
+            return values.pop()
+        return "; ".join(f"{option}: {code(value)}" for option, value in given.items())
     shown = {value: [o for o in given if code(given[o]) == value] for value in map(code, given.values())}
     others = [f"{', '.join(names)}: {value}" for value, names in shown.items()]
     return code(default) + (f" ({'; '.join(others)})" if others else "")

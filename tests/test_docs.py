@@ -93,10 +93,12 @@ def test_every_command_names_what_exists(page: str, line: str) -> None:
 
 @pytest.fixture(scope="module")
 def place(finished_run: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which what the pages call DIR, RUN_DIR and FILE is there."""
+    """A folder with what the pages call DIR, RUN_DIR and FILE, and with what the walk-through makes."""
     start = tmp_path_factory.mktemp("pages")
-    write_folder(start / "DIR")
-    (start / "RUN_DIR").symlink_to(finished_run[0])
+    for name in ("DIR", "cells"):
+        write_folder(start / name)
+    for name in ("RUN_DIR", "run"):
+        (start / name).symlink_to(finished_run[0])
     (start / "FILE").symlink_to(finished_run[0] / "checkpoints/best.pt")
     return start
 

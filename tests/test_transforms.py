@@ -10,6 +10,7 @@ import torch
 
 from unet_exp.data.transforms import (
     Compose,
+    MirrorBorder,
     Normalization,
     RandomCrop,
     RandomFlip,
@@ -19,6 +20,7 @@ from unet_exp.data.transforms import (
     Transform,
 )
 from unet_exp.errors import DataError
+from unet_exp.models.unet import UNet, center_crop
 
 Array = npt.NDArray[Any]
 GEOMETRIC: list[Transform] = [RandomFlip(), RandomRotate90(), RandomCrop(3)]
@@ -182,3 +184,25 @@ def test_sample_is_left_as_it_was(transform: Transform) -> None:
             assert np.array_equal(sample[key], make()[key])
         assert (changed["index"], changed["name"]) == (7, "a")
         assert set(changed) == set(sample)
+
+
+@pytest.mark.parametrize(("height", "width"), [(512, 512), (40, 61)])
+def test_the_mirrored_border_leaves_a_network_without_padding_the_whole_image(
+    height: int, width: int
+) -> None:
+    sample = make(height, width) | {"weight": np.ones((height, width, 1), np.float32)}
+    padded = MirrorBorder(depth=2 if height == 40 else 4)(sample, rng())
+    if height == 512:
+        assert padded["input"].shape == (700, 700, 1)
+    torch.manual_seed(0)
+    net = UNet(base_channels=2, depth=2 if height == 40 else 4, padding="valid").eval()
+    with torch.inference_mode():
+        logits = net(torch.from_numpy(padded["input"].transpose(2, 0, 1).copy())[None])
+    label = center_crop(torch.from_numpy(padded["label"][..., 0]), *logits.shape[-2:])
+    assert int((label != 255).sum()) == height * width
+    inside = padded["label"][..., 0] != 255
+    assert np.array_equal(padded["input"][inside].reshape(height, width, 1), sample["input"])
+    assert np.array_equal(padded["label"][inside].reshape(height, width, 1), sample["label"])
+    assert np.array_equal(padded["weight"][..., 0], inside)
+    top = int(np.flatnonzero(inside.any(1))[0])
+    assert np.array_equal(padded["input"][top - 1][:, 0], padded["input"][top + 1][:, 0])

@@ -162,6 +162,14 @@ class RandomRotate90Config:
 
 
 @dataclass
+class MirrorBorderConfig:
+    """transform.eval.border of transform=unet2015"""
+
+    _target_: str = "unet_exp.data.transforms.MirrorBorder"
+    depth: int = knob(4, "of the network with valid padding: model.depth", minimum=1, maximum=8)
+
+
+@dataclass
 class ToTensorConfig:
     """transform.*.to_tensor"""
 
@@ -225,6 +233,7 @@ TARGETS: dict[str, type] = {
         NormalizationConfig,
         RandomFlipConfig,
         RandomRotate90Config,
+        MirrorBorderConfig,
         ToTensorConfig,
         CELossConfig,
         CrossEntropyLossConfig,

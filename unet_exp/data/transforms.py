@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from unet_exp.errors import DataError
+from unet_exp.models.sizes import output_size
 from unet_exp.schema import IGNORE
 
 Sample = dict[str, Any]
@@ -117,6 +118,31 @@ class RandomCrop:
         of_class = points[sorted(points)[int(rng.integers(len(points)))]]
         row, column = of_class[int(rng.integers(len(of_class)))]
         return int(row), int(column)
+
+
+class MirrorBorder:
+    """The image continued by mirroring, so that a network without padding answers for all of it.
+
+    Both sides grow evenly to the smallest size that a U-Net of this depth with valid padding takes and that
+    leaves at least the image: 512 becomes 700, whose logits are 516. Labels outside the image are ignored,
+    weights there are 0.
+    """
+
+    def __init__(self, depth: int = 4) -> None:
+        self.depth = depth
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        sides = []
+        for length in sample["input"].shape[:2]:
+            size = length
+            while (output_size(size, self.depth, "valid") or 0) < length:
+                size += 1
+            sides.append(((size - length) // 2, (size - length + 1) // 2))
+        outside = {"label": IGNORE, "weight": 0}
+        padded = {"input": np.pad(sample["input"], (*sides, (0, 0)), mode="reflect")}
+        for key in outside.keys() & sample.keys():
+            padded[key] = np.pad(sample[key], (*sides, (0, 0)), constant_values=outside[key])
+        return sample | padded
 
 
 def too_large(size: int, height: int, width: int) -> DataError:
