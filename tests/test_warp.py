@@ -205,3 +205,9 @@ def test_what_the_grey_values_become() -> None:
     assert min(np.abs(found - unit**2).max(), np.abs(found - (1 - (1 - unit) ** 2)).max()) < 1e-5
     assert after(intensities.RandomBlur(sigma=(3.0, 3.0), **one)).std() < 0.7 * image.std()
     assert np.abs(after(intensities.RandomLowResolution(zoom=(1.0, 1.0), **one)) - image).max() < 1e-5
+
+
+def test_places_far_outside_are_mirrored_more_than_once() -> None:
+    place = np.arange(-23, 31).astype(np.float32)
+    assert np.array_equal(mirrored(place, 5), np.pad(np.arange(5), (23, 26), mode="reflect"))
+    assert np.array_equal(mirrored(place, 1), np.zeros(len(place)))

@@ -161,11 +161,12 @@ def cubic_weights(points: int, length: int) -> tuple[np.ndarray, ...]:
 
 def mirrored(place: np.ndarray, length: int) -> np.ndarray:
     """Places brought back into 0..length - 1 by reflection at the first and last pixel."""
-    if place.min() >= 0 and place.max() <= length - 1:
-        return place
-    period = np.float32(max(2 * (length - 1), 1))
-    place = np.abs(place) % period
-    return np.asarray(np.minimum(np.minimum(place, period - place), np.float32(length - 1)))
+    last = np.float32(length - 1)
+    if length == 1:
+        return np.zeros_like(place)
+    while place.min() < 0 or place.max() > last:
+        place = np.asarray(last - np.abs(last - np.abs(place)))
+    return place
 
 
 def around(place: np.ndarray, length: int, spare: int) -> slice:
