@@ -3,8 +3,8 @@
     pip install -c constraints.txt -e ".[benchmark]"
     python benchmarks/data_and_scores.py            # under a minute
 
-Data: milliseconds a batch of 4 crops of 256 pixels out of PNG files of 512, with every augmentation there is
-(crop, flip, quarter turn), from RAM and from disk, beside the lecture's dataset and MONAI's CacheDataset.
+Data: milliseconds a batch of 4 crops of 256 pixels out of PNG files of 512, with crop, flip and quarter turn,
+and with transform=strong, from RAM and from disk, beside the lecture's dataset and MONAI's CacheDataset.
 Scores: Dice of a batch beside MONAI's DiceMetric; V-Rand and V-Info of a 512x512 image beside scikit-image.
 """
 
@@ -51,12 +51,15 @@ def batches(folder: Path) -> dict[str, Callable[[], Any]]:
     turned = ["transform.train.rotate90={_target_: unet_exp.data.transforms.RandomRotate90}"]
     loaders: dict[str, Callable[[int], Any]] = {}
     for name, more in (
-        ("unet_exp, in RAM", []),
-        ("unet_exp, in RAM, 2 workers", ["num_workers=2"]),
-        ("unet_exp, from disk", ["data.cache=none", "num_workers=0"]),
-        ("unet_exp, from disk, 2 workers", ["data.cache=none", "num_workers=2"]),
+        ("unet_exp, in RAM", turned),
+        ("unet_exp, in RAM, 2 workers", [*turned, "num_workers=2"]),
+        ("unet_exp, from disk", [*turned, "data.cache=none", "num_workers=0"]),
+        ("unet_exp, from disk, 2 workers", [*turned, "data.cache=none", "num_workers=2"]),
+        ("unet_exp, strong, in RAM", ["transform=strong"]),
+        ("unet_exp, strong, each warped", ["transform=strong", "transform.train.crop.probability=1"]),
+        ("unet_exp, strong, from disk", ["transform=strong", "data.cache=none", "num_workers=0"]),
     ):
-        loaders[name] = own_parts(options, [*turned, *more])[1].train.epoch
+        loaders[name] = own_parts(options, more)[1].train.epoch
     lecture, cached = lecture_loader(options), monai_loader(options)
     loaders["lecture (no quarter turns)"] = lambda _: iter(lecture)
     loaders["MONAI CacheDataset (no quarter turns)"] = lambda _: iter(cached)

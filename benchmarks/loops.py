@@ -290,7 +290,7 @@ def own_settings(options: argparse.Namespace) -> list[str]:
     return [
         "data=image_folder", f"data.root={options.data}", "data.split.train=rest", "data.split.val=1",
         "data.split.test=0", f"batch_size={options.batch}", f"model.base_channels={options.base}", "loss=bce",
-        "transform=crop", f"transform.train.crop.size={options.size}", "transform.train.rotate90=null",
+        "transform=crop", f"transform.train.crop.size={options.size}", "++transform.train.rotate90=null",
     ]  # fmt: skip
 
 
