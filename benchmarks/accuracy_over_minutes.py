@@ -1,0 +1,182 @@
+"""Accuracy over minutes of training on ISBI 2012: the lecture's recipe, the recommended one, MONAI's.
+
+    pip install -c constraints.txt -e ".[benchmark]"
+    python benchmarks/accuracy_over_minutes.py --data DIR       # about an hour on two cores
+
+DIR holds images/NN.png and labels/NN.png; 00-19 train, 20-23 are scored, with the best threshold for V-Rand
+and without averaging over symmetries. The clock counts training and each program's own validation, not the
+scoring. Arms: the lecture's recipe as it is (64 channels, fp32), the same with 16 channels,
+experiment=isbi2012, and MONAI's 2D tutorial (its UNet, Dice loss, Adam, crops of 96 pixels around
+foreground, quarter turns) in bf16 like ours.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+Point = dict[str, float]
+Maps = Callable[[np.ndarray], np.ndarray]  # an image to the probability of the cells' interior
+# Epochs between checkpoints are chosen for about twelve points a curve.
+OURS: dict[str, list[str]] = {
+    "lecture": ["experiment=lecture", "trainer.images_each_batch=false", "trainer.save_every=1"],
+    "lecture, 16 channels": ["experiment=lecture", "model=unet_small", "trainer.images_each_batch=false",
+                             "epochs=1000", "trainer.save_every=5"],
+    "isbi2012": ["experiment=isbi2012", "trainer.save_every=24"],
+}  # fmt: skip
+
+
+def slices(data: Path, numbers: range) -> list[tuple[np.ndarray, np.ndarray]]:
+    """uint8 images and bool labels, True inside cells."""
+    return [
+        (np.asarray(Image.open(data / f"images/{n:02d}.png")),
+         np.asarray(Image.open(data / f"labels/{n:02d}.png")) > 0)
+        for n in numbers
+    ]  # fmt: skip
+
+
+def scored(maps: Maps, data: Path) -> Point:
+    """Scores of slices 20-23 at the threshold that is best for V-Rand."""
+    from unet_exp.metrics import em
+
+    pairs = slices(data, range(20, 24))
+    table = em.em_table([maps(image) for image, _ in pairs], [label for _, label in pairs])
+    row = em.row_at(table, em.best_threshold(table))
+    half = em.row_at(table, 0.5)
+    return {"v_rand": row["v_rand"], "v_info": row["v_info"], "pixel_f1": half["pixel_f1"]}
+
+
+def ours(overrides: list[str], options: argparse.Namespace, folder: Path) -> Iterator[Point]:
+    """A run of this project; every checkpoint that it kept is scored afterwards."""
+    from unet_exp import load_run
+    from unet_exp.training import checkpoint
+
+    command = [
+        sys.executable, str(ROOT / "run.py"), *overrides, "data=isbi2012", f"data.root={options.data}",
+        "trainer.keep=0", f"trainer.max_minutes={options.minutes}", "trainer.plots=false",
+        "trainer.choose_threshold=null", "trainer.images_every=0", f"hydra.run.dir={folder}",
+    ]  # fmt: skip
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    seconds: dict[int, float] = {}
+    with open(folder / "timing.csv", newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            seconds[int(row["epoch"])] = seconds.get(int(row["epoch"]), 0.0) + float(row["seconds"])
+    predictor = load_run(folder, weights="last").with_options(tile=512)
+    for path in sorted((folder / "checkpoints").glob("epoch_*.pt")):
+        epoch = int(path.stem.removeprefix("epoch_"))
+        weights = checkpoint.weights_of(checkpoint.load(path))
+        checkpoint.load_weights(predictor.networks[0], weights, path)
+        spent = sum(value for number, value in seconds.items() if number <= epoch)
+        yield {"minutes": spent / 60} | scored(lambda image: predictor.probabilities(image)[1], options.data)
+
+
+def monai(options: argparse.Namespace) -> Iterator[Point]:
+    """MONAI's 2D segmentation tutorial (unet_training_dict), its settings, on these slices."""
+    import torch
+    from monai.data import CacheDataset, DataLoader, list_data_collate
+    from monai.inferers import sliding_window_inference
+    from monai.losses import DiceLoss
+    from monai.networks.nets import UNet
+    from monai.transforms import (
+        Compose,
+        EnsureChannelFirstd,
+        LoadImaged,
+        RandCropByPosNegLabeld,
+        RandRotate90d,
+        ScaleIntensityd,
+    )
+
+    torch.manual_seed(0)
+    keys = ["image", "label"]
+    files = [{"image": f"{options.data}/images/{n:02d}.png", "label": f"{options.data}/labels/{n:02d}.png"}
+             for n in range(20)]  # fmt: skip
+    transform = Compose([
+        LoadImaged(keys), EnsureChannelFirstd(keys), ScaleIntensityd(keys),
+        RandCropByPosNegLabeld(keys, label_key="label", spatial_size=[96, 96], pos=1, neg=1, num_samples=4),
+        RandRotate90d(keys, prob=0.5, spatial_axes=[0, 1]),
+    ])  # fmt: skip
+    batches = DataLoader(CacheDataset(files, transform, progress=False), batch_size=2, shuffle=True,
+                         collate_fn=list_data_collate)  # fmt: skip
+    model = UNet(spatial_dims=2, in_channels=1, out_channels=1, channels=(16, 32, 64, 128, 256),
+                 strides=(2, 2, 2, 2), num_res_units=2)  # fmt: skip
+    loss_of, optimizer = DiceLoss(sigmoid=True), torch.optim.Adam(model.parameters(), 1e-3)
+
+    def maps(image: np.ndarray) -> np.ndarray:
+        tensor = torch.from_numpy(image.astype(np.float32) / image.max())[None, None]
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            logits: Any = sliding_window_inference(tensor, (96, 96), 4, model)
+        return np.asarray(torch.sigmoid(logits.float())[0, 0])
+
+    spent, due = 0.0, 1.0
+    while spent < 60 * options.minutes:
+        model.train()
+        started = time.perf_counter()
+        for batch in batches:
+            optimizer.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16):
+                outputs = model(batch["image"])
+            loss = loss_of(outputs.float(), batch["label"])
+            loss.backward()
+            optimizer.step()
+        spent += time.perf_counter() - started
+        if spent >= 60 * due:
+            due += options.minutes / 12
+            model.eval()
+            yield {"minutes": spent / 60} | scored(maps, options.data)
+
+
+def draw(curves: dict[str, list[Point]], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6))
+    figure.subplots_adjust(left=0.07, right=0.98, top=0.92, bottom=0.14, wspace=0.18)
+    panels = figure.subplots(1, 2)
+    for axes, metric, title in zip(panels, ("v_rand", "pixel_f1"), ("V-Rand", "membrane F1"), strict=True):
+        for name, points in curves.items():
+            axes.plot(
+                [p["minutes"] for p in points], [p[metric] for p in points], marker="o", ms=3, label=name
+            )
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("minutes of training on two CPU cores", fontsize=9)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_ylim(0.4, 1.0)
+    panels[0].legend(frameon=False, fontsize=8, loc="lower right")
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--arms", nargs="+", default=[*OURS, "MONAI tutorial"])
+    parser.add_argument("--json", type=Path, default=Path("accuracy_over_minutes.json"))
+    options = parser.parse_args()
+    curves: dict[str, list[Point]] = json.loads(options.json.read_text()) if options.json.exists() else {}
+    with tempfile.TemporaryDirectory() as name:
+        for number, arm in enumerate(options.arms):
+            source = monai(options) if arm not in OURS else ours(OURS[arm], options, Path(name) / str(number))
+            curves[arm] = []
+            for point in source:
+                curves[arm].append(point)
+                print(arm, " ".join(f"{key} {value:.4f}" for key, value in point.items()), flush=True)
+            options.json.write_text(json.dumps(curves, indent=2) + "\n")
+    draw(curves, options.json.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
