@@ -168,17 +168,20 @@ def test_an_image_smaller_than_the_patch_is_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", INTENSITIES)
-def test_grey_values_change_and_stay_in_range(kind: type[Any]) -> None:
-    sample = {"input": texture(40, 50), "label": texture(40, 50)}
+@pytest.mark.parametrize(("channels", "factor"), [(1, 1), (3, 1), (1, 4000)])
+def test_grey_values_of_any_range_change(kind: type[Any], channels: int, factor: float) -> None:
+    image = np.concatenate([texture(40, 50)] * channels, axis=2) * np.float32(factor)
+    sample = {"input": image, "label": texture(40, 50)}
     before = sample["input"].copy()
     for seed in range(20):
         changed = kind(probability=1.0)(sample, rng(seed))
         assert changed["label"] is sample["label"]
         assert changed["input"].dtype == np.float32
         assert changed["input"].shape == sample["input"].shape
-        assert changed["input"].min() >= 0
-        assert changed["input"].max() <= 1
         assert not np.array_equal(changed["input"], before)
+        # Images of a larger range are changed by as much.
+        small = kind(probability=1.0)({"input": image / np.float32(factor)}, rng(seed))["input"]
+        assert np.allclose(changed["input"] / np.float32(factor), small, atol=1e-4)
     assert np.array_equal(sample["input"], before)
     assert kind(probability=0.0)(sample, rng()) is sample
     applied = np.mean([kind(probability=0.3)(sample, rng(seed)) is not sample for seed in range(500)])
@@ -193,7 +196,9 @@ def test_what_the_grey_values_become() -> None:
         return np.asarray(transform(sample, rng(5))["input"])
 
     one: dict[str, Any] = {"probability": 1.0}
-    assert np.allclose(after(intensities.RandomBrightness(shift=(0.1, 0.1), **one)), image + 0.1, atol=1e-6)
+    assert np.allclose(
+        after(intensities.RandomBrightness(shift=(0.1, 0.1), **one)), image + 0.1 * np.ptp(image), atol=1e-6
+    )
     softer = after(intensities.RandomContrast(factor=(0.5, 0.5), **one))
     assert softer.std() == pytest.approx(image.std() / 2, rel=1e-3)
     assert softer.mean() == pytest.approx(image.mean(), rel=1e-3)

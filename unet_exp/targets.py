@@ -92,7 +92,7 @@ class RandomBrightnessConfig:
     """transform.train.brightness"""
 
     _target_: str = "unet_exp.data.intensities.RandomBrightness"
-    shift: list[float] = knob([-0.15, 0.15], "added to values in [0, 1]", pair=True)
+    shift: list[float] = knob([-0.15, 0.15], "added, as a share of the image's range of values", pair=True)
     probability: float = knob(0.3, "of being applied", minimum=0.0, maximum=1.0)
 
 

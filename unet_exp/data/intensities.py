@@ -1,6 +1,7 @@
 """Random changes of grey values and colours; the label stays. Each happens with its `probability`.
 
-Images come with values in [0, 1] and keep them. Ranges are drawn from evenly.
+Nothing is clipped, and amounts are shares of what the image itself has, so that images of any range of values
+can be used. Ranges are drawn from evenly.
 """
 
 import numpy as np
@@ -30,7 +31,7 @@ class RandomGamma:
 
 
 class RandomBrightness:
-    """value + shift, in [0, 1]."""
+    """value + shift; the shift is a share of the image's range of values."""
 
     def __init__(self, shift: Range = (-0.15, 0.15), probability: float = 0.3) -> None:
         self.shift, self.probability = shift, probability
@@ -38,11 +39,12 @@ class RandomBrightness:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if rng.random() >= self.probability:
             return sample
-        return sample | {"input": in_range(sample["input"] + np.float32(rng.uniform(*self.shift)))}
+        image, share = sample["input"], rng.uniform(*self.shift)
+        return sample | {"input": image + np.float32(share * np.ptp(image))}
 
 
 class RandomContrast:
-    """Distance from the image's mean, times a factor; in [0, 1]."""
+    """Distance from the mean of each channel, times a factor."""
 
     def __init__(self, factor: Range = (0.7, 1.3), probability: float = 0.3) -> None:
         self.factor, self.probability = factor, probability
@@ -51,7 +53,7 @@ class RandomContrast:
         if rng.random() >= self.probability:
             return sample
         image, mean = sample["input"], sample["input"].mean((0, 1), keepdims=True)
-        return sample | {"input": in_range(mean + (image - mean) * np.float32(rng.uniform(*self.factor)))}
+        return sample | {"input": mean + (image - mean) * np.float32(rng.uniform(*self.factor))}
 
 
 class RandomNoise:
@@ -65,7 +67,7 @@ class RandomNoise:
             return sample
         image, share = sample["input"], rng.uniform(*self.share)
         noise = rng.standard_normal(image.shape, np.float32)
-        return sample | {"input": in_range(image + noise * np.float32(share * image.std()))}
+        return sample | {"input": image + noise * np.float32(share * image.std())}
 
 
 class RandomBlur:
@@ -101,7 +103,3 @@ class RandomLowResolution:
               for length, size in zip(image.shape[:2], sizes, strict=True)), indexing="ij",
         )  # fmt: skip
         return sample | {"input": resample(small, rows, columns, "bicubic")}
-
-
-def in_range(image: np.ndarray) -> np.ndarray:
-    return np.asarray(image.clip(0, 1), np.float32)
