@@ -1,5 +1,7 @@
 """The strong augmentation: one geometric map for all, checked against other people's resampling."""
 
+import dataclasses
+import inspect
 from typing import Any
 
 import numpy as np
@@ -9,10 +11,13 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
+from tests.conftest import composed
+from unet_exp import build
 from unet_exp.data import intensities
 from unet_exp.data.transforms import RandomCrop, Sample, Transform
 from unet_exp.data.warp import RandomWarp, coordinates, displacements, mirrored, resample, rotation
 from unet_exp.errors import DataError
+from unet_exp.targets import TARGETS
 
 Array = npt.NDArray[Any]
 WARPS: dict[str, dict[str, Any]] = {
@@ -216,3 +221,19 @@ def test_places_far_outside_are_mirrored_more_than_once() -> None:
     place = np.arange(-23, 31).astype(np.float32)
     assert np.array_equal(mirrored(place, 5), np.pad(np.arange(5), (23, 26), mode="reflect"))
     assert np.array_equal(mirrored(place, 1), np.zeros(len(place)))
+
+
+@pytest.mark.parametrize("target", [target for target in TARGETS if "unet_exp.data" in target])
+def test_defaults_are_the_schemas(target: str) -> None:
+    """What Python, the schema and conf/transform/strong.yaml say of a transform is one thing said thrice."""
+    taken = inspect.signature(build.find_class(target, "transform")).parameters
+    fields = {field.name: field for field in dataclasses.fields(TARGETS[target]) if field.name != "_target_"}
+    assert list(taken) == list(fields)
+    strong = {step["_target_"]: step for step in composed("transform=strong").transform["train"].values()}
+    for name, field in fields.items():
+        default = field.default_factory() if callable(field.default_factory) else field.default
+        if default != "???" and taken[name].default is not inspect.Parameter.empty:
+            given = taken[name].default
+            assert (list(given) if isinstance(given, tuple) else given) == default, name
+            if target in strong and "Random" in target and not target.endswith("RandomWarp"):
+                assert strong[target][name] == default, name
