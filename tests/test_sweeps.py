@@ -205,8 +205,9 @@ def test_a_sweep_whose_reader_goes_away_goes_on(command: list[str], tmp_path: Pa
         (["sweep=seeds"], 5),
         (["sweep=folds"], 5),
         (["sweep=augment"], 4),
-        (["sweep=ablation"], 39),
+        (["sweep=ablation"], 36),
         (["-m", "points=[{lr:1e-3,batch_size:4},{lr:1e-4,batch_size:8}]", "seed=range(2)"], 4),
+        (["-m", "points={one:{lr:1e-3},two:{lr:1e-4}}", "seed=range(2)"], 4),
         (["-m", "model=glob(unet*)", "optimizer=adam,sgd"], 4),
     ],
 )
@@ -217,6 +218,19 @@ def test_axes_become_jobs(arguments: list[str], jobs: int, cli: Cli, tmp_path: P
     words = next(line for line in done.stdout.splitlines() if line.startswith("    in "))
     more = words.partition("; and ")[2].partition(" more")[0]
     assert len(words.split("; ")) - bool(more) + int(more or 0) == jobs, done.stdout
+
+
+def test_names_of_points_stand_for_their_keys(cli: Cli, tmp_path: Path) -> None:
+    """Also where their jobs were done before the points had names."""
+    done = cli("-m", *TINY, "points=[{lr:1e-3,batch_size:2}]", "sweep_dir=sweep", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    named = "points={slow: {lr:1e-3,batch_size:2}, fast: {lr:1e-2,batch_size:2}}"
+    done = cli("-m", *TINY, named, "sweep_dir=sweep", cwd=tmp_path)
+    assert "2 jobs in sweep: 1 done, 0 to continue, 1 to start" in done.stdout
+    found = {row["point"]: row["job"] for row in rows(tmp_path / "sweep")}
+    assert set(found) == {"slow", "fast"}
+    assert found["fast"].startswith("point-fast-")
+    assert not {"lr", "batch_size"} & set(rows(tmp_path / "sweep")[0])
 
 
 def test_settings_of_sweeps_belong_to_sweeps(cli: Cli, tmp_path: Path) -> None:

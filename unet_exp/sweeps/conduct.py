@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,20 +52,24 @@ def run_grid(context: HydraContext, master: DictConfig, arguments: Overrides) ->
     sweeper = master.hydra.sweeper
     params: Any = OmegaConf.to_container(sweeper.params, resolve=True) if sweeper.params else {}
     points: Any = OmegaConf.to_container(sweeper.points, resolve=True) if sweeper.points else []
+    names: list[str | None] = list(points) if isinstance(points, dict) else [None] * max(len(points), 1)
+    points = list(points.values()) if isinstance(points, dict) else points
     lists = plan.merged(arguments, params, points)
     loader = context.config_loader
     parsed = plan.parse(lists[0], loader)
     swept = [str(each.get_key_element()) for each in parsed if each.is_sweep_override()]
-    axes = list(dict.fromkeys([*swept, *(str(key) for point in points for key in point)]))
-    overrides = [job for each in lists for job in plan.expand(each, loader)]
+    keys = list(dict.fromkeys(str(key) for point in points for key in point))
+    axes = list(dict.fromkeys([*swept, *keys] if names[0] is None else [plan.POINT, *swept]))
+    jobs_of = ((name, plan.expand(each, loader)) for name, each in zip(names, lists, strict=True))
+    pairs = [(name, job) for name, each in jobs_of for job in each]
     sweep = open_sweep(context, master, axes)
-    planned = prepare(sweep, overrides)
+    planned = prepare(sweep, pairs, keys)
     runs.make_directory(sweep.directory)
     runs.lock(sweep.directory)
     jobs = [each.job for each in planned]
     todo = unfinished(jobs)
     begun = sum(runs.has_started(job.directory) for job in todo)
-    freeze(sweep, [each for each in planned if each.job in todo])
+    freeze(sweep, planned)
     done = len(jobs) - len(todo)
     say(f"{len(jobs)} jobs in {shown_path(sweep.directory)}: {done} done, {begun} to continue, "
           f"{len(todo) - begun} to start")  # fmt: skip
@@ -79,16 +83,22 @@ def run_grid(context: HydraContext, master: DictConfig, arguments: Overrides) ->
     leave(jobs)
 
 
-def prepare(sweep: Sweep, overrides: Iterable[Overrides]) -> list[Planned]:
-    """Compose and check every job. Raises ConfigError that says which are wrong, before any starts."""
+def prepare(
+    sweep: Sweep, jobs: Iterable[tuple[str | None, Overrides]], of_points: Sequence[str] = ()
+) -> list[Planned]:
+    """Compose and check every job: the name of its point, its overrides. of_points: keys that points set.
+
+    Raises ConfigError that says which are wrong, before any starts.
+    """
     planned: dict[str, Planned] = {}
     wrong: dict[str, list[str]] = {}  # problem: jobs
-    for each in overrides:
+    for point, each in jobs:
         # Unknown keys and groups are Hydra's to tell, in its words.
         found, problems = plan.compose(
-            each, sweep.axes, sweep.context.config_loader, sweep.master, sweep.directory
+            each, sweep.axes, sweep.context.config_loader, sweep.master, sweep.directory, point, of_points
         )
-        words = " ".join(o for o in each if plan.key_of(o) in sweep.axes) or "the job"
+        words = " ".join([*([point] if point else []), *(o for o in each if plan.key_of(o) in sweep.axes)])
+        words = words or "the job"
         for problem in problems:
             wrong.setdefault(problem, []).append(words)
         if not problems and found.job.name in planned:

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from unet_exp.saved import calls_something, leaves
 from unet_exp.sweeps.jobs import RECORD, Job
 
 LONGEST = 80  # characters of a slug, beside its hash
+POINT = "point"  # the axis of named points
 Overrides = list[str]
 
 
@@ -73,17 +75,23 @@ def expand(overrides: Overrides, loader: ConfigLoader) -> list[Overrides]:
 
 
 def compose(
-    overrides: Overrides, axes: list[str], loader: ConfigLoader, master: DictConfig, sweep_dir: Path
-) -> tuple[Planned, list[str]]:
-    """The job of these overrides, and what is wrong with its config."""
+    overrides: Overrides, axes: list[str], loader: ConfigLoader, master: DictConfig, sweep_dir: Path,
+    point: str | None = None, of_points: Collection[str] = (),
+) -> tuple[Planned, list[str]]:  # fmt: skip
+    """The job of these overrides, and what is wrong with its config.
+
+    point: the name of the point it belongs to, which stands for the keys that are set by points.
+    """
     config = loader.load_sweep_config(master, [*overrides])
     own = without_hydra(config)
     problems = find_problems(own)
     if problems:
         return Planned(Job(sweep_dir, {}, "", "", 0), config, overrides), problems
     given = dict(override.partition("=")[::2] for override in overrides)
-    kept = {key.lstrip("+"): value_text(config, key.lstrip("+"), text) for key, text in given.items()
-            if key.lstrip("+") != "sweep" and not key.startswith("hydra")}  # fmt: skip
+    hidden = {"sweep", *(of_points if point is not None else ())}
+    kept = {} if point is None else {POINT: point}
+    kept |= {key.lstrip("+"): value_text(config, key.lstrip("+"), text) for key, text in given.items()
+             if key.lstrip("+") not in hidden and not key.startswith("hydra")}  # fmt: skip
     slug = slug_of({key: kept[key] for key in axes if key in kept})
     trainer = config.trainer
     mode = trainer.mode if trainer.mode != "auto" else "min" if trainer.monitor == "loss" else "max"
@@ -145,10 +153,12 @@ def sweep_directory(master: DictConfig, axes: list[str]) -> Path:
 def freeze(planned: Planned, threads: int | None) -> None:
     """Write what the job will run, unless it began already: its process reads nothing of conf/.
 
-    threads: its share of the cores, where the config leaves that open.
+    Its place in the sweep is written anew each time: an axis may have come since. threads: its share of the
+    cores, where the config leaves that open.
     """
     directory = planned.job.directory
     if runs.has_started(directory):
+        runs.write_json(directory / RECORD, planned.job.record())
         return
     own = without_hydra(planned.config)
     if threads is not None and own.threads == "auto":

@@ -39,7 +39,7 @@ def run_search(context: HydraContext, master: DictConfig, arguments: list[str]) 
     fixed = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
     sweep = conduct.open_sweep(context, master, list(space))
     ends = [overrides_of(fixed, values) for values in corners(space)]
-    first = conduct.prepare(sweep, ends)[0].job
+    first = conduct.prepare(sweep, [(None, end) for end in ends])[0].job
     runs.make_directory(sweep.directory)
     runs.lock(sweep.directory)
     record = {"storage": options["storage"], "pruner": options["pruner"],
@@ -60,7 +60,8 @@ def run_search(context: HydraContext, master: DictConfig, arguments: list[str]) 
         batch = {}
         for number in numbers:
             try:
-                planned = conduct.prepare(sweep, [overrides_of(fixed, study.trials[number].params)])[0]
+                proposed = overrides_of(fixed, study.trials[number].params)
+                planned = conduct.prepare(sweep, [(None, proposed)])[0]
             except ConfigError as error:  # settings that do not fit each other cost their trial
                 say(f"trial {number}: {error.what}")
                 study.tell(number, state=states.FAIL)
