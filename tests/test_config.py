@@ -122,6 +122,11 @@ def test_each_problem_has_its_sentence(override: str, expected: str) -> None:
 def test_depth_is_checked_against_the_crop() -> None:
     assert problems("transform=crop", "transform.train.crop.size=128", "model.depth=5") == []
     assert "use 96 or 128" in problems("transform=crop", "transform.train.crop.size=112", "model.depth=5")[0]
+    deeper = problems("experiment=unet2015", "data.size=500", "model.depth=3")
+    assert "transform.train.crop.margin is 92, but the network leaves out 44 pixels" in deeper[0]
+    assert "is 572, but data.size is 256; at most 440" in problems("experiment=unet2015")[0]
+    strided = problems("transform=crop", "transform.train.crop.size=112", "model.stride=2")
+    assert "depth=4 and model.stride=2 can't use (2**5 = 32 has to divide it); use 96 or 128" in strided[0]
 
 
 def test_a_top_level_knob_reaches_its_group() -> None:

@@ -51,6 +51,13 @@ def pair(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return start
 
 
+def test_the_threshold_is_chosen_on_what_all_ranks_validate(cli: Cli, tmp_path: Path) -> None:
+    arguments = ["trainer.devices=2", "epochs=1", "trainer.choose_threshold=v_rand", "hydra.run.dir=run"]
+    done = cli(*SHARED, *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert json.loads((tmp_path / "run/threshold.json").read_text())["plain"]["slices"] == 3
+
+
 def test_two_ranks_give_the_curve_of_one_process(pair: Path) -> None:
     nearly(pair / "one", pair / "two", epochs=1)
     assert sorted(path.name for path in pair.iterdir()) == ["one", "two"]

@@ -10,7 +10,15 @@ from scipy.special import softmax
 from sklearn.metrics import f1_score, log_loss
 from torch import Tensor, nn
 
-from unet_exp.losses import CEDiceLoss, CELoss, CrossEntropyLoss, DiceLoss, class_probabilities
+from unet_exp.losses import (
+    CEDiceLoss,
+    CELoss,
+    CrossEntropyLoss,
+    DiceLoss,
+    class_probabilities,
+    supervised,
+)
+from unet_exp.models.unet import UNet
 
 
 @pytest.fixture(autouse=True)
@@ -120,6 +128,21 @@ def test_cross_entropy_of_two_logits_is_bce_of_their_difference() -> None:
     label = torch.randint(2, (2, 1, 4, 5)).float()
     bce = F.binary_cross_entropy_with_logits(two[:, 1:] - two[:, :1], label)
     torch.testing.assert_close(CrossEntropyLoss()(two, label), bce)
+
+
+@pytest.mark.parametrize("size", [(200, 200), (97, 97), (256, 50), (32, 48)])
+def test_deep_supervision_takes_the_label_at_each_level(size: tuple[int, int]) -> None:
+    """Each level's logits are compared with every 2nd, 4th ... pixel of the label."""
+    net = UNet(base_channels=2, depth=5, deep_supervision=True)
+    label = torch.randint(2, (1, 1, *size)).float()
+    outputs = net.train()(torch.randn(1, 1, *size))
+    total = supervised(CELoss(), outputs, label, torch.ones_like(label))
+    shares = torch.tensor([0.5**number for number in range(5)])
+    expected = [
+        F.binary_cross_entropy_with_logits(logits, label[..., :: 2**number, :: 2**number])
+        for number, logits in enumerate(outputs)
+    ]
+    torch.testing.assert_close(total, (torch.stack(expected) * shares / shares.sum()).sum())
 
 
 CASES = [

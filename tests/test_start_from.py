@@ -44,7 +44,9 @@ def test_unexpected_weights_and_other_peoples_files(tmp_path: Path, caplog: pyte
     caplog.set_level("INFO")
     layer = torch.nn.Linear(2, 3)
     weights = {"weight": torch.ones(3, 2), "extra": torch.ones(1)}
-    for number, content in enumerate((weights, {"state_dict": weights}, {"model": weights})):
+    for number, content in enumerate(
+        (weights, {"state_dict": weights}, {"model": weights}, {"net": weights})
+    ):
         path = tmp_path / f"{number}.pt"
         torch.save(content, path)
         torch.nn.init.zeros_(layer.weight)

@@ -143,17 +143,17 @@ def test_same_padding_of_the_default_depth() -> None:
 
 
 @pytest.mark.parametrize("upsample", ["transpose", "bilinear"])
-@pytest.mark.parametrize("depth", [0, 1, 2, 3, 4])
-def test_receptive_radius_is_measured(depth: int, upsample: str) -> None:
+@pytest.mark.parametrize(("depth", "stride"), [(0, 1), (1, 1), (2, 1), (3, 1), (4, 1), (0, 4), (3, 2)])
+def test_receptive_radius_is_measured(depth: int, stride: int, upsample: str) -> None:
     """Weights above 0 and no bias: a pixel of 0 is one that sees nothing of what lies beyond the border."""
-    net = UNet(base_channels=2, depth=depth, norm="none", upsample=upsample).eval()
+    net = UNet(base_channels=2, depth=depth, norm="none", upsample=upsample, stride=stride).eval()
     for parameter in net.parameters():
         parameter.data.abs_()
-    image = torch.zeros(1, 1, 2**depth, 320)
+    image = torch.zeros(1, 1, stride * 2**depth, 320)
     image[..., 160:] = 1
     with torch.inference_mode():
         reached = net(image)[0, 0, 0, :160].nonzero()
-        assert 160 - int(reached.min()) == receptive_radius(depth, upsample)
+        assert 160 - int(reached.min()) == receptive_radius(depth, upsample, stride=stride)
         assert bool(net(image)[..., 160:].all())
 
 

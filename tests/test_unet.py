@@ -314,6 +314,36 @@ def test_deep_supervision_asks_the_coarser_levels_in_training_only(size: tuple[i
         UNet(deep_supervision=True, padding="valid")
 
 
+@pytest.mark.parametrize("size", [(32, 48), (33, 45)])
+@pytest.mark.parametrize("deep_supervision", [False, True])
+def test_a_stride_makes_blocks_of_pixels_channels(size: tuple[int, int], deep_supervision: bool) -> None:
+    """The same network on an image that was rearranged by hand."""
+    torch.manual_seed(0)
+    strided = UNet(2, 3, base_channels=2, depth=2, stride=2, deep_supervision=deep_supervision)
+    plain = UNet(2 * 4, 3 * 4, base_channels=2, depth=2, deep_supervision=deep_supervision)
+    plain.load_state_dict(strided.state_dict())
+    height, width = (-(-side // 8) * 8 for side in size)
+    image = torch.randn(1, 2, height, width)
+    image[..., size[0] :, :] = image[..., size[0] - 1 : size[0], :]
+    image[..., size[1] :] = image[..., size[1] - 1 : size[1]]
+    places = [image[..., row::2, column::2] for row in (0, 1) for column in (0, 1)]
+    blocks = torch.stack(places, dim=2).flatten(1, 2)
+    given, expected = strided.train()(image[..., : size[0], : size[1]]), plain.train()(blocks)
+    for ours, theirs in zip(*(out if deep_supervision else [out] for out in (given, expected)), strict=True):
+        assert ours.shape[1] == 3
+        for number, (row, column) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
+            part = ours[..., row::2, column::2]
+            torch.testing.assert_close(part, theirs[:, number::4, : part.shape[-2], : part.shape[-1]])
+
+
+def test_strides_that_can_not_be() -> None:
+    for stride in (0, 3):
+        with pytest.raises(ModelError, match="1, 2, 4, 8"):
+            UNet(stride=stride)
+    with pytest.raises(ModelError, match="stride needs padding=same"):
+        UNet(stride=2, padding="valid")
+
+
 def test_leaky_relu_lets_a_hundredth_of_the_negative_through() -> None:
     block = DoubleConv(1, 1, "none", "leaky_relu", "same")
     for conv in (block[0], block[2]):

@@ -161,7 +161,8 @@ def test_foreground_is_met_as_often_as_by_the_crop() -> None:
     label = np.zeros((200, 200, 1), np.float32)
     label[150:153, 40:43] = 1
     sample = {"input": label, "label": label}
-    for transform in (RandomCrop(32, 0.5), RandomWarp(32, probability=0.0, foreground=0.5)):
+    turned = RandomWarp(32, elastic=0.0, scale=(0.7, 1.4), shift=30.0, foreground=0.5)
+    for transform in (RandomCrop(32, 0.5), RandomWarp(32, probability=0.0, foreground=0.5), turned):
         share = np.mean([transform(sample, rng(seed))["label"].any() for seed in range(2000)])
         assert 0.48 < share < 0.57
 

@@ -58,6 +58,16 @@ def build(node: dict[str, Any], group: str, **known: Any) -> Any:
         ) from error
 
 
+def how_to_install(error: Exception) -> str | None:
+    """What to type for a package that is not there, where it is one that an option of conf/ names."""
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    package = (missing or "").partition(".")[0]
+    return {
+        "monai": "pip install -c constraints.txt -e '.[zoo]'",
+        "segmentation_models_pytorch": "pip install segmentation-models-pytorch, with torchvision",
+    }.get(package)
+
+
 def find_class(target: str, group: str) -> type:
     """The class of a dotted path, if it comes from a place that the group allows."""
     prefixes = allowed_prefixes(group)
@@ -71,7 +81,8 @@ def find_class(target: str, group: str) -> type:
     except Exception as error:
         raise ConfigError(
             f"{group}._target_ {target} can't be imported: {first_line(error)}",
-            do="check the dotted path of the class, and that its package can be found",
+            do=how_to_install(error)
+            or "check the dotted path of the class, and that its package can be found",
         ) from error
     # torch.optim.os.system starts with an allowed prefix; the class's own module tells the truth.
     if not isinstance(cls, type) or not f"{cls.__module__}.".startswith(prefixes):

@@ -61,9 +61,9 @@ def fitting_problems(config: Config) -> Iterator[Problem]:
         yield Problem("trainer.choose_threshold", f"is for two classes, not {len(config.data.classes)}; null")
     weights = config.model.get("weights")
     if weights is not None and not os.path.isfile(str(weights)):
-        yield Problem(
-            "model.weights", f"{weights} is not there (from {Path.cwd()}); give a .pt or .safetensors"
-        )
+        where = f"{weights} is not there (from {Path.cwd()})"
+        why = "give a .pt or .safetensors, and where a run goes on, its own"
+        yield Problem("model.weights", f"{where}; {why}")
     head, heads = config.model.get("out_channels"), allowed_heads(config)
     if isinstance(head, int) and head not in heads:
         classes = len(config.data.classes)
@@ -123,16 +123,27 @@ def size_problems(config: Config) -> Iterator[Problem]:
     sizes = {key: int(step["size"]) for key, step in crops.items()}
     if config.data.kind == "membranes":
         for key, step in crops.items():
-            if step["size"] - 2 * step.get("margin", 0) > config.data.size:
-                yield Problem(
-                    key, f"is {step['size']}, but data.size is {config.data.size}; crop at most that"
-                )
+            most = config.data.size + 2 * step.get("margin", 0)
+            if step["size"] > most:
+                yield Problem(key, f"is {step['size']}, but data.size is {config.data.size}; at most {most}")
         sizes = sizes or {"data.size": config.data.size}
+    for key, step in crops.items():
+        size, margin = int(step["size"]), step.get("margin", 0)
+        lost = (size - (output_size(size, unet.depth, unet.padding) or size)) // 2
+        if margin > lost:
+            key = key.replace(".size", ".margin")
+            yield Problem(
+                key, f"is {margin}, but the network leaves out {lost} pixels on each side; use {lost}"
+            )
+    if unet.padding == "valid" and unet.stride > 1:
+        yield Problem("model.stride", "needs model.padding=same; use 1")
+    halvings = unet.depth + unet.stride.bit_length() - 1
     for key, size in sizes.items():
-        if output_size(size, unet.depth, unet.padding) is None:
-            near = " or ".join(str(s) for s in nearest_sizes(size, unet.depth, unet.padding))
-            why = f"2**{unet.depth} = {2**unet.depth} has to divide it" if unet.padding == "same" else "valid"
-            yield Problem(key, f"is {size}, which model.depth={unet.depth} can't use ({why}); use {near}")
+        if output_size(size, halvings, unet.padding) is None:
+            near = " or ".join(str(s) for s in nearest_sizes(size, halvings, unet.padding))
+            why = f"2**{halvings} = {2**halvings} has to divide it" if unet.padding == "same" else "valid"
+            who = f"model.depth={unet.depth}" + f" and model.stride={unet.stride}" * (unet.stride > 1)
+            yield Problem(key, f"is {size}, which {who} can't use ({why}); use {near}")
 
 
 def data_problems(config: Config) -> Iterator[Problem]:

@@ -116,7 +116,7 @@ def supervised(
     levels = [outputs] if isinstance(outputs, Tensor) else outputs
     total, shares = torch.zeros((), device=label.device), 2 - 0.5 ** (len(levels) - 1)
     for number, logits in enumerate(levels):
-        step = round(label.shape[-1] / logits.shape[-1])
+        step = 2**number
         extra = () if weight is None else (weight[..., ::step, ::step],)
         value = loss(logits.float(), label[..., ::step, ::step], *extra)
         total = total + 0.5**number / shares * value if len(levels) > 1 else value

@@ -94,14 +94,15 @@ def read_data(config: Config, splits: Splits) -> dict[str, Samples]:
     if overfit is None:
         refuse_duplicates(data)
     warn_of_rare_classes(data, config.data.classes)
-    check_batches(data["train"], "train", config.batch_size, None if overfit else crop_size(config))
+    size, margin = (None, 0) if overfit else crop_size(config)
+    check_batches(data["train"], "train", config.batch_size, size, margin)
     return data
 
 
-def crop_size(config: Config) -> int | None:
-    """Pixels that an image has to have for the training crop, None without one of a fixed size."""
-    crop = config.transform["train"].get("crop", {})
-    return crop["size"] - 2 * crop.get("margin", 0) if crop.get("size") else None
+def crop_size(config: Config) -> tuple[int | None, int]:
+    """Of the training crop: its size (None: none that is fixed), its margin that may lie outside an image."""
+    crop = config.transform["train"].get("crop") or {}
+    return crop.get("size") or None, crop.get("margin") or 0
 
 
 def pixels_of(samples: Samples) -> list[int]:
@@ -124,7 +125,8 @@ def warn_of_rare_classes(data: dict[str, Samples], classes: list[str]) -> None:
             elif part == "train" and share < RARE:
                 log.warning(
                     "class %s has only %.3f %% of the training pixels; loss.class_weights=median_frequency, "
-                    "loss=ce_dice or transform.train.crop.foreground=0.33 help", name, 100 * share,
+                    "loss=ce_dice or transform=crop transform.train.crop.foreground=0.33 help",
+                    name, 100 * share,
                 )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Every knob: its type, default, meaning and range. Standard library only, so every room may use it.
 
 OmegaConf reads these dataclasses as the typed schema, `config.check` reads the rules in the field
-metadata, and the README's table is tested against them. A field is written once, here; conf/ holds
+metadata, and the table of docs/configs.md is tested against them. A field is written once, here; conf/ holds
 what differs between named options. `"???"` is OmegaConf's mark for "given in conf/config.yaml".
 """
 
@@ -158,7 +158,7 @@ class TrainerConfig:
     choose_threshold: str | None = knob(
         None,
         "two classes: after training choose the threshold by this score of the validation samples, with and "
-        "without tta; threshold.json keeps both, predict and evaluate use them",
+        "without tta; threshold.json keeps both, for the masks of predict and the EM scores of evaluate",
         choices=["dice", "v_rand"],
     )
     plots: bool = knob(True, "curves.png and samples.png at the end (0.6 s)")

@@ -34,6 +34,12 @@ class UNetConfig:
     deep_supervision: bool = knob(
         False, "training also asks logits of the coarser levels, each counting half of the one above it"
     )
+    stride: int = knob(
+        1,
+        "the network works at 1/stride of the resolution: blocks of pixels are the channels of its input and "
+        "output; 2 is two to four times as fast",
+        choices=[1, 2, 4, 8],
+    )
     weights: str | None = knob(
         None, "start from these weights: .safetensors or .pt; what does not fit is listed", path=True
     )

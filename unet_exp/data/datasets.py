@@ -64,6 +64,11 @@ class SegmentationDataset(Dataset[Sample]):
     ) -> None:  # fmt: skip
         self.samples, self.transform, self.seed, self.crop = samples, transform, seed, crop
         self.weights, self.maps = weights, dict[int, np.ndarray]()
+        if weights is not None and samples.pairs is None:
+            log.warning(
+                "the data is not kept in RAM, so the weight map of a whole label is computed for each of its "
+                "samples; data.cache=ram or a larger data.cache_limit_mb spares that, and loss.w0=0 the map"
+            )
 
     def __len__(self) -> int:
         return len(self.samples.items)
@@ -234,8 +239,11 @@ def refuse_duplicates(data: dict[str, Samples]) -> None:
         )
 
 
-def check_batches(samples: Samples, part: str, batch_size: int, crop: int | None) -> None:
-    """Refuse what could not be put into batches. crop: the random crop's size, if there is one."""
+def check_batches(samples: Samples, part: str, batch_size: int, crop: int | None, margin: int = 0) -> None:
+    """Refuse what could not be put into batches.
+
+    crop: the random crop's size, if there is one. margin: by which it may hang over the image on each side.
+    """
     if batch_size > len(samples.items):
         raise DataError(
             f"batch_size is {batch_size}, but the {part} split has {len(samples.items)} images",
@@ -243,13 +251,14 @@ def check_batches(samples: Samples, part: str, batch_size: int, crop: int | None
         )
     if crop is not None:
         smallest = min(min(size) for size in samples.sizes)
-        if smallest < crop:
+        if smallest + 2 * margin < crop:
             name = next(
                 i.name for i, s in zip(samples.items, samples.sizes, strict=True) if min(s) == smallest
             )
             raise DataError(
-                f"image {name} is only {smallest} pixels wide or high, the crop is {crop}",
-                do=f"set transform.train.crop.size to at most {smallest}",
+                f"image {name} is only {smallest} pixels wide or high, the crop is {crop}"
+                + f" with {margin} on each side from beyond the image" * bool(margin),
+                do=f"set transform.train.crop.size to at most {smallest + 2 * margin}",
             )
     elif batch_size > 1 and len(set(samples.sizes)) > 1:
         shown = ", ".join(f"{height} x {width}" for height, width in sorted(set(samples.sizes))[:5])

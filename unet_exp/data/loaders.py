@@ -24,7 +24,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         self, samples: int, batch_size: int, seed: int, shuffle: bool, limit: int | None = None,
         rank: int = 0, ranks: int = 1,
     ) -> None:  # fmt: skip
-        self.rank, self.ranks = rank, ranks
+        self.rank, self.ranks, self.limit = rank, ranks, limit
         self.samples, self.batch_size, self.seed, self.shuffle = samples, batch_size, seed, shuffle
         self.num_batches = min(math.ceil(samples / batch_size), limit or samples)
         if not shuffle:  # of what there is to validate every ranks-th sample, in batches of its own
@@ -72,6 +72,11 @@ class Loader:
             worker_init_fn=leave_signals_to_the_parent,
             generator=torch.Generator(),  # its draws would otherwise shift dropout's
         )
+
+    def alone(self) -> "Loader":
+        """For one process that goes through all of what several of them share, in order."""
+        batches = EpochBatches(self.batches.samples, self.batches.batch_size, 0, False, self.batches.limit)
+        return Loader(self.dataset, batches, 0, False)
 
     def __len__(self) -> int:
         return len(self.batches)

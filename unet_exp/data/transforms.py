@@ -101,7 +101,7 @@ class RandomCrop:
         """Where to cut an image of this height and width, and what is to be done with the piece: nothing."""
         height, width = shape[:2]
         if min(height, width) < self.size:
-            raise too_large(self.size, height, width)
+            raise too_large(self.size, 0, height, width)
         pixel = self.of_foreground(rng, points)
         if pixel is not None:
             top = min(max(pixel[0] - int(rng.integers(self.size)), 0), height - self.size)
@@ -145,10 +145,12 @@ class MirrorBorder:
         return sample | padded
 
 
-def too_large(size: int, height: int, width: int) -> DataError:
+def too_large(size: int, margin: int, height: int, width: int) -> DataError:
+    """margin: pixels by which the crop may hang over the image on each side."""
+    beside = f" and the {margin} pixels around it" * bool(margin)
     return DataError(
-        f"a crop of {size} pixels does not fit into an image of {height} x {width}",
-        do=f"set transform.train.crop.size to at most {min(height, width)}",
+        f"a crop of {size} pixels does not fit into an image of {height} x {width}{beside}",
+        do=f"set transform.train.crop.size to at most {min(height, width) + 2 * margin}",
     )
 
 

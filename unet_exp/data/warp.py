@@ -27,7 +27,7 @@ class RandomWarp(RandomCrop):
     up-down, each every other time. turn: quarter turns (half turns of an oblong image). probability: of
     each of elastic, rotation, scale and shear. margin: pixels at the sides of the patch that are only
     context (of a network without padding), so the patch may hang over the image by as much. foreground: as
-    RandomCrop. interpolation of the image: bicubic, bilinear.
+    RandomCrop; such a patch is not shifted. interpolation of the image: bicubic, bilinear.
     """
 
     def __init__(
@@ -45,15 +45,17 @@ class RandomWarp(RandomCrop):
         """The window of the image that the patch is made of, and what makes it of this window."""
         height, width = shape[:2]
         if min(height, width) < self.size - 2 * self.margin:
-            raise too_large(self.size - 2 * self.margin, height, width)
+            raise too_large(self.size, self.margin, height, width)
         size = (self.size, self.size) if self.size else (height, width)
-        top, left = self.place((height, width), size, rng, points)
+        (top, left), pixel = self.place((height, width), size, rng, points)
         shift = rng.uniform(-self.shift, self.shift, 2) if self.shift else np.zeros(2)
         matrix, exact = self.matrix(rng, size[0] == size[1])
         waves = None
         if self.elastic and rng.random() < self.probability:
             waves = rng.normal(0.0, self.elastic, (2, self.grid, self.grid)).astype(np.float32)
-        middle = (top + (size[0] - 1) / 2 + shift[0], left + (size[1] - 1) / 2 + shift[1])
+        middle = np.array([top + (size[0] - 1) / 2, left + (size[1] - 1) / 2])
+        # A chosen pixel keeps its place in the patch; what is turned and scaled is the rest around it.
+        middle = middle + shift if pixel is None else pixel - matrix @ (pixel - middle)
         rows, columns = coordinates(size, matrix, middle, waves)
         rows, columns = mirrored(rows, height), mirrored(columns, width)
         spare = 0 if exact and waves is None and not self.shift else 2  # neighbours of the interpolation
@@ -90,8 +92,8 @@ class RandomWarp(RandomCrop):
 
     def place(
         self, shape: tuple[int, int], size: tuple[int, int], rng: np.random.Generator, points: Points
-    ) -> tuple[int, int]:
-        """Top and left of the patch before it is warped."""
+    ) -> tuple[tuple[int, int], np.ndarray | None]:
+        """Top and left of the patch before it is warped; row and column of the pixel it was chosen for."""
         pixel = self.of_foreground(rng, points)
         found = []
         for axis in (0, 1):
@@ -102,7 +104,7 @@ class RandomWarp(RandomCrop):
                 inner = size[axis] - 2 * self.margin
                 start = pixel[axis] - self.margin - int(rng.integers(max(1, inner)))
                 found.append(min(max(start, lowest), highest))
-        return found[0], found[1]
+        return (found[0], found[1]), None if pixel is None else np.array(pixel)
 
 
 def rotation(angle: float) -> np.ndarray:
@@ -116,7 +118,7 @@ def shear(angle: float) -> np.ndarray:
 
 
 def coordinates(
-    size: tuple[int, int], matrix: np.ndarray, middle: tuple[float, float], waves: np.ndarray | None
+    size: tuple[int, int], matrix: np.ndarray, middle: Sequence[float] | np.ndarray, waves: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns in the image, float32 H x W each, of the pixels of a patch around `middle`."""
     down, right = (np.arange(length, dtype=np.float64) - (length - 1) / 2 for length in size)

@@ -44,7 +44,7 @@ def export_onnx(predictor: Predictor, path: Path) -> None:
     model = predictor.networks[0]
     network = Probabilities(model).to("cpu", torch.float32).eval()
     network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    depth, padding = (model.depth, model.padding) if isinstance(model, UNet) else (OTHER_DEPTH, "same")
+    depth, padding = (model.halvings, model.padding) if isinstance(model, UNet) else (OTHER_DEPTH, "same")
     side = nearest_sizes(4 * 2**depth, depth, padding)[-1]
     example = torch.zeros(2, predictor.channels, side, side)
     free = {0: torch.export.Dim("batch"), 2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}

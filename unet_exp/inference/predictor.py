@@ -123,16 +123,16 @@ class Predictor:
 
     def tiling_options(self, size: tuple[int, int]) -> dict[str, Any]:
         """tile, overlap, margin, multiple and halo for an image of this height and width."""
-        model = max(self.networks, key=lambda network: getattr(network, "depth", OTHER_DEPTH))
+        model = max(self.networks, key=lambda network: getattr(network, "halvings", OTHER_DEPTH))
         if not isinstance(model, UNet):
             multiple = 2**OTHER_DEPTH
             tile = -(-self.tile // multiple) * multiple
             return {"tile": tile, "overlap": self.overlap, "margin": 0, "multiple": multiple, "halo": 0}
-        depth, padding = model.depth, model.padding
+        depth, padding = model.halvings, model.padding
         tile = self.tile
         if output_size(tile, depth, padding) is None:
             tile = nearest_sizes(tile, depth, padding)[0]
-        radius = tiling.receptive_radius(depth, model.upsample, padding)
+        radius = tiling.receptive_radius(model.depth, model.upsample, padding, model.stride)
         halo = min(radius, tile // 4)
         return {"tile": tile, "overlap": self.overlap, "margin": tiling.unet_margin(depth, padding),
                 "multiple": 2**depth, "halo": halo}  # fmt: skip

@@ -30,12 +30,12 @@ class Piece(NamedTuple):
     share: Tensor  # float32; over all tiles they sum to 1 at every pixel
 
 
-def receptive_radius(depth: int, upsample: str = "bilinear", padding: str = "same") -> int:
+def receptive_radius(depth: int, upsample: str = "bilinear", padding: str = "same", stride: int = 1) -> int:
     """How many pixels of a U-Net's output beside a tile's border depend on what lies beyond that border.
 
     For two 3x3 convolutions a level, 2x2 pooling and transposed (2x2) or bilinear upsampling, and a border at
-    a multiple of 2**depth. Farther inside, the tile's output is the whole image's. Depth 4: 94 transposed,
-    109 bilinear. With valid padding (counted from the output's border): 0 transposed, 15 bilinear.
+    a multiple of stride * 2**depth. Farther inside, the tile's output is the whole image's. Depth 4: 94
+    transposed, 109 bilinear. With valid padding, counted from the output's border: 0 and 15.
     """
     convolutions = 2 if padding == "same" else 0
     neighbour = 1 if upsample == "bilinear" else 0
@@ -44,7 +44,7 @@ def receptive_radius(depth: int, upsample: str = "bilinear", padding: str = "sam
         radius = math.ceil(radius / 2) + convolutions
     for _ in range(depth):
         radius = 2 * radius + neighbour + convolutions
-    return radius
+    return stride * radius
 
 
 def unet_margin(depth: int, padding: str) -> int:

@@ -15,8 +15,8 @@ class UNet(nn.Module):
 
     The defaults are the classical network of 64 to 1024 channels, with padded convolutions and batch
     normalisation, which the paper has not. padding="same" takes any H and W: the image is continued at
-    its right and bottom border up to a multiple of 2**depth and the logits are cut back. padding="valid"
-    is the paper's: logits are smaller than the image (572 -> 388) and only some sizes fit.
+    its right and bottom border up to a multiple of stride * 2**depth and the logits are cut back.
+    padding="valid" is the paper's: logits are smaller than the image (572 -> 388), only some sizes fit.
     deep_supervision: in training mode a list, these logits and those of each coarser level but the lowest,
     half as large each (Lee et al., 2015, arXiv:1409.5185); padding="same" only.
 
@@ -24,7 +24,9 @@ class UNet(nn.Module):
     first level, doubled at each of the `depth` levels up to max_channels. norm: batch, instance, group
     (groups of 8 channels, fewer where the width is no multiple) or none. activation: relu or leaky_relu.
     dropout: probability, at the end of the contracting path. upsample: transpose (learned 2x2) or bilinear
-    followed by a 1x1 convolution.
+    followed by a 1x1 convolution. stride: 1, 2, 4 ...: the network works at this fraction of the resolution,
+    its input the stride x stride pixels of each place as channels, its output their logits (sub-pixel
+    convolution, Shi et al., 2016, arXiv:1609.05158); padding="same" only.
     Weights start after He et al., 2015, as in the paper. Raises ModelError for an image that does not fit.
     """
 
@@ -41,6 +43,7 @@ class UNet(nn.Module):
         upsample: str = "transpose",
         padding: str = "same",
         deep_supervision: bool = False,
+        stride: int = 1,
     ) -> None:
         super().__init__()
         for name, value, allowed in (
@@ -51,26 +54,30 @@ class UNet(nn.Module):
         ):
             if value not in allowed:
                 raise ModelError(f"{name} is {value!r}", allowed=", ".join(allowed))
+        if stride < 1 or stride & (stride - 1):
+            raise ModelError(f"stride is {stride}", allowed="1, 2, 4, 8 ...")
+        if padding != "same" and (deep_supervision or stride > 1):
+            raise ModelError(f"{'deep_supervision' if deep_supervision else 'stride'} needs padding=same")
         self.in_channels, self.depth, self.padding, self.upsample = in_channels, depth, padding, upsample
+        self.stride = stride
+        outputs = out_channels * stride**2
         most = max_channels or base_channels * 2**depth
         widths = [min(base_channels * 2**level, most) for level in range(depth + 1)]
         kind = norm, activation, padding
-        self.first = DoubleConv(in_channels, widths[0], *kind)
+        self.first = DoubleConv(in_channels * stride**2, widths[0], *kind)
         self.down = nn.ModuleList(Down(narrow, wide, *kind) for narrow, wide in pairwise(widths))
         self.dropout = nn.Dropout(dropout)
         self.up = nn.ModuleList(
             Up(wide, narrow, *kind, upsample) for narrow, wide in reversed(list(pairwise(widths)))
         )
-        self.head = nn.Conv2d(widths[0], out_channels, kernel_size=1)
-        if deep_supervision and padding != "same":
-            raise ModelError("deep_supervision needs padding=same")
+        self.head = nn.Conv2d(widths[0], outputs, kernel_size=1)
         coarse = widths[1:depth] if deep_supervision else []
-        self.coarse_heads = nn.ModuleList(nn.Conv2d(width, out_channels, kernel_size=1) for width in coarse)
+        self.coarse_heads = nn.ModuleList(nn.Conv2d(width, outputs, kernel_size=1) for width in coarse)
         self.apply(he_init)
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         height, width = image.shape[-2:]
-        x = self.first(self.fit_size(image))
+        x = self.first(F.pixel_unshuffle(self.fit_size(image), self.stride))
         skips = []
         for down in self.down:
             skips.append(x)
@@ -80,13 +87,19 @@ class UNet(nn.Module):
         for up in self.up:
             x = up(x, skips.pop())
             levels.append(x)
-        logits: Tensor = self.head(x)[..., :height, :width]
+        logits: Tensor = F.pixel_shuffle(self.head(x), self.stride)[..., :height, :width]
         if not (self.coarse_heads and self.training):
             return logits
         found = [logits]
         for factor, (head, features) in enumerate(zip(self.coarse_heads, levels[-2::-1], strict=True), 1):
-            found.append(head(features)[..., : -(-height // 2**factor), : -(-width // 2**factor)])
+            logits = F.pixel_shuffle(head(features), self.stride)
+            found.append(logits[..., : -(-height // 2**factor), : -(-width // 2**factor)])
         return found
+
+    @property
+    def halvings(self) -> int:
+        """How often an image's sides are halved on the way to the lowest level, by pooling or by stride."""
+        return self.depth + self.stride.bit_length() - 1
 
     def fit_size(self, image: Tensor) -> Tensor:
         """The image, continued to a size that every level can halve; refused where that is not possible."""
@@ -98,7 +111,7 @@ class UNet(nn.Module):
             )
         height, width = image.shape[-2:]
         if self.padding == "same":
-            multiple = 2**self.depth
+            multiple = 2**self.halvings
             right, bottom = -width % multiple, -height % multiple
             if max(height + bottom, width + right) == multiple:
                 right += multiple  # one pixel at the lowest level has no variance to normalise by

@@ -164,7 +164,7 @@ def judge(config: Config, splits: Splits, labels: LabelMap, survey: Survey) -> N
             samples = load_samples(
                 [item for item, _ in survey.facts["train"]], "train", "none", 0, label_map(own)
             )
-            check_batches(samples, "train", config.batch_size, prepare.crop_size(config))
+            check_batches(samples, "train", config.batch_size, *prepare.crop_size(config))
         except DataError as error:
             survey.problems.append(str(error))
 

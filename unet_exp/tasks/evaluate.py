@@ -164,7 +164,7 @@ def choose_threshold(
     """The threshold that is best on the validation split, whatever split is scored, and where it is from."""
     if options.split == "val":
         return em.best_threshold(table), "val"
-    own = stored_thresholds(run_dir, checkpoint.weights_sha256(contents))
+    own = stored_thresholds(run_dir, checkpoint.weights_sha256(contents), "v_rand")
     if own is not None:
         return own[options.tta], runs.THRESHOLD
     stored = run_dir / "evaluation" / ("val" + "_tta" * options.tta) / "evaluation.json"

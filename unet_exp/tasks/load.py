@@ -81,12 +81,15 @@ def run_config(run_dir: Path, device: str = "auto") -> Config:
     return prepare.decide_machine(dataclasses.replace(config, device=str(here), data=data, trainer=trainer))
 
 
-def stored_thresholds(run_dir: Path, sha256: str) -> tuple[float, float] | None:
-    """Of threshold.json, plain and for the mean over symmetries; None unless it is of these weights."""
+def stored_thresholds(run_dir: Path, sha256: str, metric: str | None = None) -> tuple[float, float] | None:
+    """Of threshold.json, plain and for the mean over symmetries; None unless it is of these weights.
+
+    metric: and by this score.
+    """
     if not (run_dir / runs.THRESHOLD).exists():
         return None
     there = runs.read_json(run_dir / runs.THRESHOLD)
-    if there.get("weights_sha256") != sha256:
+    if there.get("weights_sha256") != sha256 or metric not in (None, there["metric"]):
         return None
     return float(there["plain"]["threshold"]), float(there["tta"]["threshold"])
 

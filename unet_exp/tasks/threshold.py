@@ -1,15 +1,18 @@
 """The threshold of two classes that is best on the validation samples, chosen when a run is trained."""
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from unet_exp import runs
 from unet_exp.inference.samples import averaged
 from unet_exp.metrics import em
+from unet_exp.metrics.confusion import class_scores
 from unet_exp.schema import IGNORE, Config
 from unet_exp.tasks.evaluate import Found, em_table, score
 from unet_exp.training import checkpoint
@@ -29,6 +32,7 @@ def choose_threshold(run_dir: Path, config: Config, parts: Parts) -> dict[str, f
     contents = checkpoint.load(path)
     checkpoint.load_weights(parts.evaluated, checkpoint.weights_of(contents), path)
     parts.evaluated.eval()
+    parts = dataclasses.replace(parts, val=parts.val.alone())  # the other ranks have left
     stored: dict[str, Any] = {"metric": metric, "weights_sha256": checkpoint.weights_sha256(contents)}
     scores: dict[str, float] = {}
     mean = averaged(parts.evaluated, parts.logits_per_pixel)
@@ -45,13 +49,14 @@ def choose_threshold(run_dir: Path, config: Config, parts: Parts) -> dict[str, f
 
 
 def dice_table(found: Found, thresholds: Sequence[float] = em.THRESHOLDS) -> list[em.Row]:
-    """A row for each threshold: threshold, dice of class 1 over the whole set."""
+    """A row for each threshold: threshold, dice (the mean over the classes, each over the whole set)."""
     rows = []
     for threshold in thresholds:
-        both, total = 0, 0
+        matrix = torch.zeros(2, 2, dtype=torch.int64)
         for probability, label in zip(found.maps, found.labels, strict=True):
-            here, there = (probability > threshold) & (label != IGNORE), label == 1
-            both += int(np.count_nonzero(here & there))
-            total += int(np.count_nonzero(here)) + int(np.count_nonzero(there))
-        rows.append({"threshold": float(threshold), "dice": 2 * both / total if total else float("nan")})
+            predicted, counted = probability > threshold, label != IGNORE
+            pairs = 2 * (label[counted] == 1) + predicted[counted]
+            matrix += torch.from_numpy(np.bincount(pairs, minlength=4).reshape(2, 2))
+        dice = class_scores(matrix)["dice"]
+        rows.append({"threshold": float(threshold), "dice": float(torch.nanmean(dice))})
     return rows

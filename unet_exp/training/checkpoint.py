@@ -211,11 +211,15 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> No
     model.load_state_dict(weights)
 
 
+# Under which keys files keep their dict of tensors: "net" is the lecture's.
+NESTED = ("state_dict", "model_state_dict", "model", "net")
+
+
 def start_from(model: nn.Module, path: Path) -> None:
     """Put into a network what fits it of the weights in a file, and say in a line each what does not.
 
     A .safetensors file, a checkpoint of ours (its moving average, if it has one), or any .pt file with a dict
-    of tensors, which may lie under "state_dict" or "model". Raises CheckpointError where nothing fits.
+    of tensors, which may lie under one of the keys of NESTED. Raises CheckpointError where nothing fits.
     """
     try:
         if path.suffix == ".safetensors":
@@ -224,7 +228,7 @@ def start_from(model: nn.Module, path: Path) -> None:
             weights = torch.load(path, map_location="cpu", weights_only=True)
             if "format" in weights and "ema" in weights:
                 weights = weights_of(weights)
-            weights = weights.get("state_dict", weights.get("model", weights))
+            weights = next((weights[key] for key in NESTED if key in weights), weights)
         weights = {name: tensor for name, tensor in weights.items() if isinstance(tensor, Tensor)}
     except Exception as error:  # what is no file of weights raises whatever its bytes happen to mean
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
