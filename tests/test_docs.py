@@ -1,9 +1,12 @@
 """The documentation says what the code does: the table of knobs, and every command that it shows."""
 
 import dataclasses
+import os
 import re
 import runpy
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from tests.conftest import ROOT, write_folder
+from tests.conftest import ROOT, Cli, write_folder
 from unet_exp import commandline
 from unet_exp.commandline import SWEEP_KEYS, groups
 from unet_exp.config import check, check_task, register
@@ -52,7 +55,8 @@ def commands() -> list[tuple[str, str]]:
     found = []
     for path in [*PAGES, *sorted((ROOT / "conf").rglob("*.yaml"))]:
         for line in path.read_text(encoding="utf-8").splitlines():
-            for match in re.finditer(r"python run\.py((?: (?:'[^']*'|,(?=\S)|[^\s`#')|,;])+)*)", line):
+            program = r"(?:python|torchrun(?: --\S+)+) run\.py"
+            for match in re.finditer(program + r"((?: (?:'[^']*'|,(?=\S)|[^\s`#')|,;])+)*)", line):
                 found.append((path.name, typed(match[1])))
     return found
 
@@ -62,7 +66,9 @@ def typed(text: str) -> str:
     words: list[str] = []
     for word in shlex.split(text):
         if not (
-            "=" in word or word.startswith("-") or (words and words[-1] in ("--cfg", "-cp", "-cn", "-p"))
+            "=" in word
+            or word.startswith(("-", "~"))
+            or (words and words[-1] in ("--cfg", "-cp", "-cn", "-p"))
         ):
             break
         words.append(word.removesuffix(":"))
@@ -135,6 +141,28 @@ def test_every_command_composes_and_passes_the_checks(
         check_task(cfg, VERBS[str(prepared.task)])
     elif any(word.startswith("data.root=") for word in words) or cfg.data.kind == "membranes":
         check(cfg)
+
+
+def test_programs_of_the_pages_make_data_that_trains(tmp_path: Path, cli: Cli) -> None:
+    """make_folder.py of the walk-through and to_npy.py of the lecture's page, as they stand there."""
+    for page, name in (("walkthrough", "make_folder.py"), ("from-the-lecture", "to_npy.py")):
+        text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+        (tmp_path / name).write_text(text.partition("```python\n")[2].partition("```")[0])
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    for arguments in (["make_folder.py"], ["to_npy.py", "cells", "npy", "6", "2", "2"]):
+        subprocess.run([sys.executable, *arguments], cwd=tmp_path, check=True, env=environment)
+    little = ["trainer=debug", "epochs=1", "model.base_channels=2", "threads=1", "batch_size=2"]
+    for kind, root in (("image_folder", "cells"), ("npy_folder", "npy")):
+        done = cli(f"data={kind}", f"data.root={root}", *little, f"hydra.run.dir={kind}", cwd=tmp_path)
+        assert done.returncode == 0, done.stdout
+
+
+def test_the_korean_readme_has_the_pages_of_the_english_one() -> None:
+    english, korean = (
+        set(re.findall(r"\((docs/[\w.-]+\.md)", (ROOT / name).read_text(encoding="utf-8")))
+        for name in ("README.md", "README.ko.md")
+    )
+    assert english - korean == {"docs/from-the-lecture.md"}
 
 
 def test_links_between_pages_lead_somewhere() -> None:

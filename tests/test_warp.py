@@ -224,6 +224,17 @@ def test_places_far_outside_are_mirrored_more_than_once() -> None:
     assert np.array_equal(mirrored(place, 1), np.zeros(len(place)))
 
 
+@pytest.mark.parametrize("loss", ["ce", "ce_dice", "cross_entropy", "dice"])
+def test_defaults_of_losses_are_the_schemas(loss: str) -> None:
+    """What Python, the schema and conf/loss say of a loss is one thing said thrice."""
+    given = dict(composed(f"loss={loss}").loss)
+    target = given.pop("_target_")
+    taken = inspect.signature(build.find_class(target, "loss")).parameters
+    fields = {field.name: field.default for field in dataclasses.fields(TARGETS[target])}
+    assert given == {name: value for name, value in fields.items() if name != "_target_"}
+    assert given == {name: parameter.default for name, parameter in taken.items()}
+
+
 @pytest.mark.parametrize("target", [target for target in TARGETS if "unet_exp.data" in target])
 def test_defaults_are_the_schemas(target: str) -> None:
     """What Python, the schema and conf/transform/strong.yaml say of a transform is one thing said thrice."""
