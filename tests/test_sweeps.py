@@ -231,6 +231,7 @@ def test_names_of_points_stand_for_their_keys(cli: Cli, tmp_path: Path) -> None:
     assert set(found) == {"slow", "fast"}
     assert found["fast"].startswith("point-fast-")
     assert not {"lr", "batch_size"} & set(rows(tmp_path / "sweep")[0])
+    assert (tmp_path / "sweep/sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_settings_of_sweeps_belong_to_sweeps(cli: Cli, tmp_path: Path) -> None:

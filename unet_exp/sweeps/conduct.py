@@ -16,7 +16,7 @@ from unet_exp.console import say, shown_path
 from unet_exp.errors import ConfigError, UserError
 from unet_exp.sweeps import plan
 from unet_exp.sweeps.frozen import make_launcher
-from unet_exp.sweeps.jobs import JOB_LOG, Job, progress
+from unet_exp.sweeps.jobs import JOB_LOG, POINT, Job, progress
 from unet_exp.sweeps.plan import Overrides, Planned
 from unet_exp.sweeps.pool import Limits, unfinished
 from unet_exp.sweeps.summary import say_results, write_csv
@@ -59,7 +59,7 @@ def run_grid(context: HydraContext, master: DictConfig, arguments: Overrides) ->
     parsed = plan.parse(lists[0], loader)
     swept = [str(each.get_key_element()) for each in parsed if each.is_sweep_override()]
     keys = list(dict.fromkeys(str(key) for point in points for key in point))
-    axes = list(dict.fromkeys([*swept, *keys] if names[0] is None else [plan.POINT, *swept]))
+    axes = list(dict.fromkeys([*swept, *keys] if names[0] is None else [POINT, *swept]))
     jobs_of = ((name, plan.expand(each, loader)) for name, each in zip(names, lists, strict=True))
     pairs = [(name, job) for name, each in jobs_of for job in each]
     sweep = open_sweep(context, master, axes)

@@ -19,6 +19,7 @@ from unet_exp.errors import CheckpointError
 
 RECORD, JOB_LOG, SWEEP_CSV, SWEEP_PNG = "job.json", "job.log", "sweep.csv", "sweep.png"
 RUN_PY = Path(__file__).resolve().parents[2] / "run.py"
+POINT = "point"  # the axis of points that have names
 DONE = ("finished", "pruned")  # not run again by the same command
 GRACE = 60.0  # seconds that a job has to save and leave after it was asked to stop
 

@@ -19,10 +19,9 @@ from unet_exp import runs
 from unet_exp.checks import find_problems
 from unet_exp.errors import ConfigError
 from unet_exp.saved import calls_something, leaves
-from unet_exp.sweeps.jobs import RECORD, Job
+from unet_exp.sweeps.jobs import POINT, RECORD, Job
 
 LONGEST = 80  # characters of a slug, beside its hash
-POINT = "point"  # the axis of named points
 Overrides = list[str]
 
 

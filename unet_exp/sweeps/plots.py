@@ -9,7 +9,8 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from unet_exp.sweeps.summary import REPEATS, Row, columns
+from unet_exp.sweeps.jobs import POINT
+from unet_exp.sweeps.summary import REPEATS, SHOWN, Row, columns
 
 MOST_PANES = 12
 MOST_WORDS, LONGEST_WORDS = 8, 40  # settings that are written out, and their characters
@@ -24,7 +25,9 @@ def draw(rows: list[Row], path: Path) -> None:
     keys = [key for key in columns(rows) if len(values_of(rows, key)) > 1]
     axes = [key for key in keys if key not in REPEATS] or keys[:1]
     axes.sort(key=lambda key: -len(values_of(rows, key)))  # the longest are drawn within the panes
-    if len(axes) > 1 and len({settings(row, axes) for row in rows}) * 2 <= cells(rows, axes):
+    if axes == [POINT]:
+        figure = draw_points(rows, axes)
+    elif len(axes) > 1 and len({settings(row, axes) for row in rows}) * 2 <= cells(rows, axes):
         words = {in_words(dict(zip(axes, settings(row, axes), strict=True))) for row in rows}
         several = len(words) > MOST_WORDS or max(map(len, words)) > LONGEST_WORDS
         figure = draw_scatter(rows, axes) if several else draw_points(rows, axes)
@@ -70,19 +73,25 @@ def draw_scatter(rows: list[Row], keys: list[str]) -> Figure:
 
 
 def draw_points(rows: list[Row], keys: list[str]) -> Figure:
-    """A point for each setting, in words."""
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
-    axes = figure.subplots()
-    places = list(dict.fromkeys(settings(row, keys) for row in rows))
-    found = [mean_and_sd([row for row in rows if settings(row, keys) == place]) for place in places]
-    words = [in_words(dict(zip(keys, place, strict=True))) for place in places]
-    down = range(len(places))
-    axes.errorbar([mean for mean, _ in found], down, xerr=[sd for _, sd in found], fmt="o", color="#1f77b4",
-                  ecolor="0.6", capsize=3)  # fmt: skip
-    axes.set_yticks(down, words)
-    axes.invert_yaxis()
-    axes.set_xlabel(rows[0].job.monitor)
-    axes.grid(alpha=0.25)
+    """Settings in words, one below the other: each job a dot, their mean a line; a pane for each score."""
+    names = [name for name in SHOWN if all(name in row.progress.scores for row in rows)]
+    places = sorted({settings(row, keys) for row in rows})
+    words = [
+        place[0] if keys == [POINT] else in_words(dict(zip(keys, place, strict=True))) for place in places
+    ]
+    size = (5.2 + 2.6 * len(names), 1.2 + 0.3 * max(len(places), 8))
+    figure = Figure(figsize=size, layout="constrained")
+    panes = figure.subplots(1, 1 + len(names), sharey=True, squeeze=False)[0]
+    for axes, name in zip(panes, [None, *names], strict=True):
+        for down, place in enumerate(places):
+            chosen = [row for row in rows if settings(row, keys) == place]
+            values = [row.score if name is None else row.progress.scores[name] for row in chosen]
+            axes.scatter(values, [down] * len(values), s=16, color="#1f77b4", alpha=0.6, linewidths=0)
+            axes.plot([statistics.fmean(values)] * 2, [down - 0.3, down + 0.3], color="k", lw=1.5)
+        axes.set_xlabel(name or rows[0].job.monitor)
+        axes.grid(alpha=0.25)
+    panes[0].set_yticks(range(len(places)), words)
+    panes[0].invert_yaxis()
     return figure
 
 
