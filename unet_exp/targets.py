@@ -37,7 +37,7 @@ class UNetConfig:
     stride: int = knob(
         1,
         "the network works at 1/stride of the resolution: blocks of pixels are the channels of its input and "
-        "output; 2 is two to four times as fast",
+        "output; with as many channels 2 is three to four times as fast",
         choices=[1, 2, 4, 8],
     )
     weights: str | None = knob(

@@ -1,0 +1,57 @@
+"""What model.stride costs: seconds of one core for forward, loss and backward of four 256-pixel crops.
+
+python benchmarks/strides.py
+"""
+
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from unet_exp.models.unet import UNet
+from unet_exp.training.precision import set_allocator
+
+ARMS: dict[str, dict[str, int]] = {
+    "stride 1, 16 channels, depth 4": {"base_channels": 16},
+    "stride 1, 16 channels, depth 5": {"base_channels": 16, "depth": 5},
+    "stride 2, 32 channels, depth 4": {"base_channels": 32, "stride": 2},
+    "stride 2, 32 channels, depth 3": {"base_channels": 32, "stride": 2, "depth": 3},
+    "stride 2, 24 channels, depth 4": {"base_channels": 24, "stride": 2},
+    "stride 2, 16 channels, depth 4": {"base_channels": 16, "stride": 2},
+}
+
+
+def step(model: UNet, image: torch.Tensor, label: torch.Tensor) -> float:
+    """CPU time, so that what else the machine does counts little."""
+    started = time.process_time()
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(image)
+    F.binary_cross_entropy_with_logits(logits.float(), label).backward()
+    return time.process_time() - started
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    set_allocator("keep")
+    models = {name: UNet(**options).to(memory_format=torch.channels_last) for name, options in ARMS.items()}
+    image = torch.rand(4, 1, 256, 256).to(memory_format=torch.channels_last)
+    label = (torch.rand(4, 1, 256, 256) > 0.3).float()
+    seconds: dict[str, list[float]] = {name: [] for name in models}
+    for turn in range(8):
+        for name, model in models.items():
+            taken = step(model, image, label)
+            if turn:  # the first one warms up
+                seconds[name].append(taken)
+    print(f"{'network':<32} {'M parameters':>12} {'s of one core':>14}")
+    for name, model in models.items():
+        millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+        print(f"{name:<32} {millions:>12.2f} {statistics.median(seconds[name]):>14.3f}")
+
+
+if __name__ == "__main__":
+    main()
