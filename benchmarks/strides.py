@@ -7,6 +7,7 @@ import statistics
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from unet_exp.models.unet import UNet
 from unet_exp.training.precision import set_allocator
 
-ARMS: dict[str, dict[str, int]] = {
+ARMS: dict[str, dict[str, Any]] = {
     "stride 1, 16 channels, depth 4": {"base_channels": 16},
     "stride 1, 16 channels, depth 5": {"base_channels": 16, "depth": 5},
     "stride 2, 32 channels, depth 4": {"base_channels": 32, "stride": 2},
@@ -31,14 +32,16 @@ def step(model: UNet, image: torch.Tensor, label: torch.Tensor) -> float:
     started = time.process_time()
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(image)
-    F.binary_cross_entropy_with_logits(logits.float(), label).backward()
+    F.binary_cross_entropy_with_logits(logits.float(), label).backward()  # type: ignore[no-untyped-call]
     return time.process_time() - started
 
 
 def main() -> None:
     torch.set_num_threads(1)
     set_allocator("keep")
-    models = {name: UNet(**options).to(memory_format=torch.channels_last) for name, options in ARMS.items()}
+    models = {name: UNet(**options) for name, options in ARMS.items()}
+    for model in models.values():
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     image = torch.rand(4, 1, 256, 256).to(memory_format=torch.channels_last)
     label = (torch.rand(4, 1, 256, 256) > 0.3).float()
     seconds: dict[str, list[float]] = {name: [] for name in models}

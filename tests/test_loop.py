@@ -14,14 +14,14 @@ import pytest
 import torch
 from torch import nn
 
-from tests.conftest import composed
+from tests.conftest import TINY, Cli, composed
 from unet_exp import build, prepare
 from unet_exp.data.transforms import Compose
 from unet_exp.errors import CheckpointError, TrainingError, UserError
 from unet_exp.schema import Config
 from unet_exp.signals import Stop
 from unet_exp.training import loop
-from unet_exp.training.checkpoint import Checkpoints, load
+from unet_exp.training.checkpoint import Checkpoints, load, weights_sha256
 from unet_exp.training.loop import Parts, fit
 from unet_exp.training.resume import contents
 from unet_exp.training.state import State, Sums
@@ -364,3 +364,16 @@ def test_a_moving_average_of_the_monitor_chooses_the_best_epoch() -> None:
     plain, state = replace(trainer, smoothing=0.0), State(Sums(2))
     bests = [loop.update_best(state, epoch, value, plain) for epoch, value in enumerate([0.4, 0.8, 0.5, 0.7])]
     assert bests == [True, True, False, False]
+
+
+def test_best_is_the_last_where_that_is_asked_for(cli: Cli, tmp_path: Path) -> None:
+    done = cli(*TINY, "epochs=4", "trainer.best_by=last", "lr=1e-6", "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "in epoch 4" in done.stdout
+    best, last = (weights_sha256(load(tmp_path / f"run/checkpoints/{name}.pt")) for name in ("best", "last"))
+    assert best == last
+    trainer, state = replace(composed().trainer, best_by="last", mode="max"), State(Sums(2))
+    values = enumerate((0.9, math.nan, 0.1), start=1)
+    found = [loop.update_best(state, epoch, value, trainer) for epoch, value in values]
+    assert found == [True, False, True]
+    assert (state.best_epoch, state.best_metric) == (3, 0.1)

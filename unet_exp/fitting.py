@@ -56,6 +56,8 @@ def fitting_problems(config: Config) -> Iterator[Problem]:
             )
     elif mode not in ("auto", "min" if monitor == "loss" else "max"):
         yield Problem("trainer.mode", f"is {mode!r}, but a better {monitor} is the other way; use auto")
+    if config.trainer.best_by == "last" and (config.trainer.early_stop or config.trainer.smoothing):
+        yield Problem("trainer.best_by", "is last, so early_stop and smoothing have nothing to do; monitor")
     yield from loss_problems(config)
     if config.trainer.choose_threshold is not None and len(config.data.classes) != 2:
         yield Problem("trainer.choose_threshold", f"is for two classes, not {len(config.data.classes)}; null")

@@ -129,6 +129,12 @@ class TrainerConfig:
         "is a larger or smaller monitor better; auto: min for loss, else max",
         choices=["auto", "min", "max"],
     )
+    best_by: str = knob(
+        "monitor",
+        "best.pt is of the best validation by monitor, or of the last: for schedules that end at 0, where "
+        "the best of many noisy validations is partly chance",
+        choices=["monitor", "last"],
+    )
     smoothing: float = knob(
         0.0,
         "best.pt is chosen by a moving average of monitor, in which the past has this share (nnU-Net: 0.9)",

@@ -250,10 +250,11 @@ def is_better(value: float, best: float | None, mode: str) -> bool:
 
 
 def update_best(state: State, epoch: int, value: float, trainer: TrainerConfig) -> bool:
-    """Is this the best epoch so far? By the moving average where trainer.smoothing asks for one."""
+    """Is this the epoch for best.pt? By the moving average where trainer.smoothing asks for one."""
     share = 0.0 if state.smoothed is None or math.isnan(state.smoothed) else trainer.smoothing
     state.smoothed = value if not share else share * (state.smoothed or 0.0) + (1 - share) * value
-    if not is_better(state.smoothed, state.best_smoothed, trainer.mode):
+    latest = trainer.best_by == "last" and not math.isnan(value)
+    if not (latest or is_better(state.smoothed, state.best_smoothed, trainer.mode)):
         state.validations_without_best += 1
         return False
     state.best_metric, state.best_smoothed = value, state.smoothed
