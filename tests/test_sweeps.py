@@ -206,7 +206,7 @@ def test_a_sweep_whose_reader_goes_away_goes_on(command: list[str], tmp_path: Pa
         (["sweep=folds"], 5),
         (["sweep=augment"], 4),
         (["sweep=ablation"], 36),
-        (["sweep=ablation_folds"], 8),
+        (["sweep=ablation_folds"], 6),
         (["-m", "points=[{lr:1e-3,batch_size:4},{lr:1e-4,batch_size:8}]", "seed=range(2)"], 4),
         (["-m", "points={one:{lr:1e-3},two:{lr:1e-4}}", "seed=range(2)"], 4),
         (["-m", "model=glob(unet*)", "optimizer=adam,sgd"], 4),
