@@ -68,7 +68,8 @@ def ours(overrides: list[str], options: argparse.Namespace, folder: Path) -> Ite
     command = [
         sys.executable, str(ROOT / "run.py"), *overrides, "data=isbi2012", f"data.root={options.data}",
         "trainer.keep=0", f"trainer.max_minutes={options.minutes}", "trainer.plots=false",
-        f"threads={options.threads}", "trainer.choose_threshold=null", "trainer.images_every=0", f"hydra.run.dir={folder}",
+        f"threads={options.threads}", "trainer.choose_threshold=null", "trainer.images_every=0",
+        f"hydra.run.dir={folder}",
     ]  # fmt: skip
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     seconds: dict[int, float] = {}
