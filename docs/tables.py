@@ -1,0 +1,64 @@
+"""Prints the tables of docs/recipes.md from the files of the two sweeps in docs/results/.
+
+    python docs/tables.py
+
+After sweep=ablation and sweep=ablation_folds copy from their directories ranking.csv, sweep.csv and sweep.png to
+results/ablation.csv, results/ablation_jobs.csv and results/ablation.png, and ranking.csv and sweep.csv to
+results/folds.csv and results/folds_jobs.csv. Minutes are of two cores where two jobs with threads=1 ran at a
+time: half of the mean wall time of a job.
+"""
+
+import csv
+import statistics
+import sys
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+SCORES = ("v_rand_tta", "v_info_tta", "pixel_error_tta", "pixel_f1_tta")
+
+
+def read(name: str) -> list[dict[str, str]]:
+    with open(RESULTS / name, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def mean_and_sd(row: dict[str, str], name: str) -> str:
+    sd = row[f"{name}_sd"]
+    return f"{float(row[name]):.3f}" + (f" ± {float(sd):.3f}" if sd else "")
+
+
+def ablation() -> list[str]:
+    lines = [
+        "| arm | minutes | seeds | V-Rand | V-Info | pixel error | membrane F1 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in sorted(read("ablation.csv"), key=lambda row: row["point"]):
+        cells = [mean_and_sd(row, name) for name in SCORES]
+        minutes = f"{float(row['minutes']) / 2:.1f}"
+        lines.append("| " + " | ".join([row["point"], minutes, row["jobs"], *cells]) + " |")
+    return lines
+
+
+def folds() -> list[str]:
+    jobs = read("folds_jobs.csv")
+    places = sorted({job["data.fold"] for job in jobs})
+    lines = [
+        "| arm | " + " | ".join(f"fold {place}" for place in places) + " | mean |",
+        "|---" * (len(places) + 2) + "|",
+    ]
+    for point in sorted({job["point"] for job in jobs}):
+        mine = {
+            job["data.fold"]: [float(job[name]) for name in SCORES[:2]]
+            for job in jobs
+            if job["point"] == point
+        }
+        pairs = [
+            *(mine[place] for place in places),
+            [statistics.fmean(v) for v in zip(*mine.values(), strict=True)],
+        ]
+        lines.append(f"| {point} | " + " | ".join(f"{rand:.3f}, {info:.3f}" for rand, info in pairs) + " |")
+    return lines
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n".join([*ablation(), "", *folds()]) + "\n")
