@@ -2,7 +2,7 @@
 
     python docs/tables.py
 
-After sweep=ablation and sweep=ablation_folds copy from their directories ranking.csv, sweep.csv and sweep.png to
+After sweep=ablation and sweep=ablation_folds copy, out of their folders, ranking.csv, sweep.csv and sweep.png to
 results/ablation.csv, results/ablation_jobs.csv and results/ablation.png, and ranking.csv and sweep.csv to
 results/folds.csv and results/folds_jobs.csv. Minutes are of two cores where two jobs with threads=1 ran at a
 time: half of the mean wall time of a job.
