@@ -2,8 +2,8 @@
 
     python docs/tables.py
 
-After sweep=ablation and sweep=ablation_folds copy, out of their folders, ranking.csv, sweep.csv and sweep.png to
-results/ablation.csv, results/ablation_jobs.csv and results/ablation.png, and ranking.csv and sweep.csv to
+After sweep=ablation copy ranking.csv, sweep.csv and sweep.png of its directory to results/ablation.csv,
+results/ablation_jobs.csv and results/ablation.png; after sweep=ablation_folds ranking.csv and sweep.csv to
 results/folds.csv and results/folds_jobs.csv. Minutes are of two cores where two jobs with threads=1 ran at a
 time: half of the mean wall time of a job.
 """
