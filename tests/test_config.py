@@ -125,6 +125,8 @@ def test_depth_is_checked_against_the_crop() -> None:
     assert "use 96 or 128" in problems("transform=crop", "transform.train.crop.size=112", "model.depth=5")[0]
     deeper = problems("experiment=unet2015", "data.size=500", "model.depth=3")
     assert "transform.train.crop.margin is 92, but the network leaves out 44 pixels" in deeper[0]
+    unfit = problems("experiment=unet2015", "data.size=500", "transform.train.crop.size=500")
+    assert len(unfit) == 1, unfit  # of the margin nothing can be said
     assert "is 572, but data.size is 256; at most 440" in problems("experiment=unet2015")[0]
     strided = problems("transform=crop", "transform.train.crop.size=112", "model.stride=2")
     assert "depth=4 and model.stride=2 can't use (2**5 = 32 has to divide it); use 96 or 128" in strided[0]

@@ -235,6 +235,18 @@ def test_names_of_points_stand_for_their_keys(cli: Cli, tmp_path: Path) -> None:
     assert (tmp_path / "sweep/sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_what_is_typed_beside_named_points_stays_an_axis(cli: Cli, tmp_path: Path) -> None:
+    """Else two learning rates would be taken for repeats of one setting."""
+    named = "points={slow: {lr: 1e-3, batch_size: 2}, fast: {lr: 1e-2, batch_size: 3}}"
+    done = cli("-m", *TINY, "epochs=1", named, "lr=1e-3,1e-2", "sweep_dir=sweep", "n_jobs=2", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    found = {(row["point"], row["lr"]) for row in rows(tmp_path / "sweep")}
+    assert found == {(point, lr) for point in ("slow", "fast") for lr in ("0.001", "0.01")}
+    done = cli("-m", "points={slow: 3}", cwd=tmp_path)
+    assert (done.returncode, "Traceback" in done.stdout) == (1, False)
+    assert "points is {'slow': 3}" in done.stdout
+
+
 def test_settings_of_sweeps_belong_to_sweeps(cli: Cli, tmp_path: Path) -> None:
     done = cli("n_jobs=2", cwd=tmp_path)
     assert (done.returncode, "add -m" in done.stdout) == (1, True)

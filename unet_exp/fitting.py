@@ -131,8 +131,9 @@ def size_problems(config: Config) -> Iterator[Problem]:
         sizes = sizes or {"data.size": config.data.size}
     for key, step in crops.items():
         size, margin = int(step["size"]), step.get("margin", 0)
-        lost = (size - (output_size(size, unet.depth, unet.padding) or size)) // 2
-        if margin > lost:
+        left = output_size(size, unet.depth, unet.padding)
+        lost = 0 if left is None else (size - left) // 2
+        if left is not None and margin > lost:
             key = key.replace(".size", ".margin")
             yield Problem(
                 key, f"is {margin}, but the network leaves out {lost} pixels on each side; use {lost}"

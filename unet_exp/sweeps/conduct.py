@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,18 +52,28 @@ def run_grid(context: HydraContext, master: DictConfig, arguments: Overrides) ->
     sweeper = master.hydra.sweeper
     params: Any = OmegaConf.to_container(sweeper.params, resolve=True) if sweeper.params else {}
     points: Any = OmegaConf.to_container(sweeper.points, resolve=True) if sweeper.points else []
-    names: list[str | None] = list(points) if isinstance(points, dict) else [None] * max(len(points), 1)
-    points = list(points.values()) if isinstance(points, dict) else points
+    names: list[str | None] = [None] * max(len(points), 1)
+    if isinstance(points, dict):
+        names, points = [str(name) for name in points], list(points.values())
+    if not all(isinstance(point, dict) for point in points):
+        raise ConfigError(
+            f"points is {sweeper.points}",
+            allowed="[{lr: 1e-3}, {lr: 1e-4}] or {one: {lr: 1e-3}, two: {lr: 1e-4}}",
+        )
     lists = plan.merged(arguments, params, points)
     loader = context.config_loader
     parsed = plan.parse(lists[0], loader)
     swept = [str(each.get_key_element()) for each in parsed if each.is_sweep_override()]
     keys = list(dict.fromkeys(str(key) for point in points for key in point))
-    axes = list(dict.fromkeys([*swept, *keys] if names[0] is None else [POINT, *swept]))
+    axes, named = list(dict.fromkeys([*swept, *keys])), names[0] is not None
+    given = {plan.key_of(argument) for argument in arguments}  # what is typed is no part of a point any more
+    of_points = [key for key in keys if key not in given] if named else []
     jobs_of = ((name, plan.expand(each, loader)) for name, each in zip(names, lists, strict=True))
     pairs = [(name, job) for name, each in jobs_of for job in each]
     sweep = open_sweep(context, master, axes)
-    planned = prepare(sweep, pairs, keys)
+    if named:
+        sweep = replace(sweep, axes=[POINT, *(axis for axis in swept if axis not in of_points)])
+    planned = prepare(sweep, pairs, of_points)
     runs.make_directory(sweep.directory)
     runs.lock(sweep.directory)
     jobs = [each.job for each in planned]
