@@ -165,6 +165,19 @@ def test_the_korean_readme_has_the_pages_of_the_english_one() -> None:
     assert english - korean == {"docs/from-the-lecture.md"}
 
 
+def test_the_recipes_evidence_is_that_of_its_files() -> None:
+    """The scores of each arm and fold in the page are those that docs/tables.py makes of docs/results/."""
+    tables = runpy.run_path(str(ROOT / "docs/tables.py"))
+    page = (ROOT / "docs/recipes.md").read_text(encoding="utf-8").splitlines()
+    for line in [*tables["ablation"](), *tables["folds"]()]:
+        name, *cells = line.strip("| ").split(" | ")
+        if name.startswith(("arm", "---", "|")):
+            continue
+        scores = [cell for cell in cells if cell.startswith("0.")]
+        assert len(scores) == 4
+        assert any(row.startswith(f"| {name} |") and all(s in row for s in scores) for row in page), name
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):

@@ -69,7 +69,8 @@ def say_what_changed(
 def say_where(run_dir: Path, config: Config, state: "State") -> None:
     if state.best_metric is not None:
         log.info(
-            "best %s %.4f in epoch %d, %.0f s",
+            "%s %s %.4f in epoch %d, %.0f s",
+            "last" if config.trainer.best_by == "last" else "best",
             config.trainer.monitor,
             state.best_metric,
             state.best_epoch,
