@@ -27,12 +27,19 @@ def mean_and_sd(row: dict[str, str], name: str) -> str:
     return f"{float(row[name]):.3f}" + (f" ± {float(sd):.3f}" if sd else "")
 
 
+def place(row: dict[str, str]) -> tuple[bool, int, str]:
+    """The numbered steps in their order, then the variants of number 8."""
+    number, name = row["point"].split(" ", 1)
+    variant = number == "8" and name != "+ stronger"
+    return variant, int(number), name
+
+
 def ablation() -> list[str]:
     lines = [
         "| arm | minutes | seeds | V-Rand | V-Info | pixel error | membrane F1 |",
         "|---|---|---|---|---|---|---|",
     ]
-    for row in sorted(read("ablation.csv"), key=lambda row: row["point"]):
+    for row in sorted(read("ablation.csv"), key=place):
         cells = [mean_and_sd(row, name) for name in SCORES]
         minutes = f"{float(row['minutes']) / 2:.1f}"
         lines.append("| " + " | ".join([row["point"], minutes, row["jobs"], *cells]) + " |")

@@ -5,6 +5,8 @@ import json
 import math
 import re
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import TINY, Cli, run_dirs, write_folder
+from unet_exp.config import output_problem
 from unet_exp.data.membranes import draw_membranes
 
 Run = tuple[Path, str]
@@ -185,6 +188,29 @@ def test_two_starts_at_once_have_two_directories(command: list[str], tmp_path: P
     found = run_dirs(tmp_path)
     assert len(found) == 2
     assert all(re.fullmatch(r"\d\d-\d\d-\d\d-\d{6}", path.name) for path in found)
+
+
+def test_starts_at_once_do_not_refuse_each_other(tmp_path: Path) -> None:
+    """They share the new parents outputs/ and outputs/DATE/, which none may take from another."""
+    together = threading.Barrier(4)
+
+    def start(number: int) -> list[str | None]:
+        problems = []
+        for attempt in range(100):
+            together.wait(60)
+            problems.append(output_problem(tmp_path / f"outputs-{attempt}" / "date" / f"run-{number}"))
+        return problems
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(start, range(4))) == [[None] * 100] * 4
+
+
+def test_a_refused_directory_leaves_no_parents(cli: Cli, tmp_path: Path) -> None:
+    done = cli(*TINY, f"hydra.run.dir=new/{'x' * 300}/run", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "can't be made: File name too long; choose another hydra.run.dir=DIR" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_saved_config_runs_again(cli: Cli, finished_run: Run, tmp_path: Path) -> None:

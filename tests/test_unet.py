@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from unet_exp.errors import ModelError
 from unet_exp.models.sizes import nearest_sizes, output_size
-from unet_exp.models.unet import DoubleConv, UNet
+from unet_exp.models.unet import DoubleConv, InstanceNorm, UNet
 from unet_exp.targets import UNetConfig
 
 
@@ -140,6 +140,22 @@ def test_one_pixel_at_the_bottom(norm: str, size: int) -> None:
     else:
         assert logits.shape == (1, 1, size, size)
         assert torch.isfinite(logits).all()
+
+
+def test_instance_norm_is_torchs_and_keeps_the_layout() -> None:
+    ours, theirs = (kind(6, affine=True).train() for kind in (InstanceNorm, nn.InstanceNorm2d))
+    theirs.load_state_dict({"weight": torch.randn(6), "bias": torch.randn(6)})
+    ours.load_state_dict(theirs.state_dict())
+    images = torch.randn(3, 6, 5, 7).to(memory_format=torch.channels_last)
+    results = []
+    for norm in (ours, theirs):
+        x = images.clone().requires_grad_()
+        out = norm(x)
+        (out**3).sum().backward()
+        results.append([out, x.grad, norm.weight.grad, norm.bias.grad])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
+    assert results[0][0].is_contiguous(memory_format=torch.channels_last)
 
 
 def test_valid_sizes_of_the_paper() -> None:

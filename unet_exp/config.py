@@ -45,12 +45,13 @@ class CheckAtStart(Callback):
         runs.composed()
         # Hydra turns exceptions of a callback into warnings, so a refusal has to leave by exit.
         run_dir = Path(str(config.hydra.run.dir))
+        runs.remember_start(run_dir)
         problems = find_problems(job_config(config))
         problems += [problem for problem in (output_problem(run_dir),) if problem]
         if problems:
+            runs.remove_unstarted(run_dir)
             print(f"error: {config_error(problems)}", file=sys.stderr)
             sys.exit(1)
-        runs.remember_start(run_dir)
         take(run_dir)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -83,7 +84,7 @@ def config_error(problems: list[str]) -> ConfigError:
 
 
 def output_problem(run_dir: Path) -> str | None:
-    """Why a run can't be written to this directory, or None."""
+    """Why a run can't be written to this directory, or None; the directory is made to find out."""
     parent = run_dir.absolute()
     while not os.path.exists(parent) and parent != parent.parent:
         parent = parent.parent
@@ -91,14 +92,14 @@ def output_problem(run_dir: Path) -> str | None:
         return f"{run_dir} can't be made: {parent} is a file; choose another hydra.run.dir=DIR"
     if not os.access(parent, os.W_OK):
         return f"{run_dir} can't be written: no permission in {parent}; choose hydra.run.dir=DIR"
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"{run_dir} can't be made: {error.strerror}; choose another hydra.run.dir=DIR"
     if runs.has_started(run_dir) and not runs.is_resuming():
         return (
             f"{run_dir} already holds a run; resume={run_dir} continues it, hydra.run.dir=DIR goes elsewhere"
         )
-    try:
-        runs.try_directory(run_dir)
-    except OSError as error:
-        return f"{run_dir} can't be made: {error.strerror}; choose another hydra.run.dir=DIR"
     return None
 
 

@@ -83,32 +83,18 @@ def missing_directories(path: Path) -> list[Path]:
     return missing[::-1]
 
 
-def try_directory(path: Path) -> None:
-    """Make a directory and take it away again. Raises OSError if that can't be done."""
-    made: list[Path] = []
-    try:
-        for directory in missing_directories(path):
-            directory.mkdir()
-            made.append(directory)
-    finally:
-        for directory in made[::-1]:
-            directory.rmdir()
-
-
 def remove_unstarted(run_dir: Path) -> None:
     """Remove the directory of a run that never trained, and its new parents if nothing else is in them.
 
     A directory that was there before this process stays as it is.
     """
     new = _ThisProcess.new_dirs
-    if run_dir.absolute() not in new or (run_dir / STATUS).exists():
+    if run_dir.absolute() not in new or os.path.exists(run_dir / STATUS):
         return
     shutil.rmtree(run_dir, ignore_errors=True)
     for parent in [path for path in new[::-1] if path != run_dir.absolute()]:
-        try:
+        with contextlib.suppress(OSError):  # in use by others, or never made
             parent.rmdir()
-        except OSError:
-            return
 
 
 def lock(run_dir: Path) -> None:
