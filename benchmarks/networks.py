@@ -1,6 +1,6 @@
-"""What model.stride costs: seconds of one core for forward, loss and backward of four 256-pixel crops.
+"""What options of the network cost: seconds of one core, forward and backward, of four 256-pixel crops.
 
-python benchmarks/strides.py
+python benchmarks/networks.py
 """
 
 import statistics
@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -24,7 +25,20 @@ ARMS: dict[str, dict[str, Any]] = {
     "stride 2, 32 channels, depth 3": {"base_channels": 32, "stride": 2, "depth": 3},
     "stride 2, 24 channels, depth 4": {"base_channels": 24, "stride": 2},
     "stride 2, 16 channels, depth 4": {"base_channels": 16, "stride": 2},
+    "instance norm": {"base_channels": 16, "norm": "instance"},
+    "instance norm, torch's": {"base_channels": 16, "norm": "instance"},
+    "group norm": {"base_channels": 16, "norm": "group"},
+    "no norm": {"base_channels": 16, "norm": "none"},
+    "LeakyReLU": {"base_channels": 16, "activation": "leaky_relu"},
 }
+
+
+def with_torchs_norm(module: nn.Module) -> None:
+    """Put torch's own layer in place of ours."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.InstanceNorm2d):
+            setattr(module, name, nn.InstanceNorm2d(child.num_features, affine=True))
+        with_torchs_norm(child)
 
 
 def step(model: UNet, image: torch.Tensor, label: torch.Tensor) -> float:
@@ -40,6 +54,7 @@ def main() -> None:
     torch.set_num_threads(1)
     set_allocator("keep")
     models = {name: UNet(**options) for name, options in ARMS.items()}
+    with_torchs_norm(models["instance norm, torch's"])
     for model in models.values():
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     image = torch.rand(4, 1, 256, 256).to(memory_format=torch.channels_last)
