@@ -57,6 +57,7 @@ def train(
     with signals.deferred():
         from unet_exp import build, prepare
         from unet_exp.data import fingerprint, splits
+        from unet_exp.tasks.finish import finish, is_threshold_due
         from unet_exp.training import checkpoint, determinism, distributed, followers, profiling
         from unet_exp.training.loop import fit, is_finished
         from unet_exp.training.resume import restore
@@ -72,7 +73,8 @@ def train(
         state = State.from_dict(found[0]["state"])
         if state.epoch > config.epochs:
             raise ConfigError(f"epochs is {config.epochs}, but this run has {state.epoch} behind it")
-        if is_finished(state, config) and runs.read_status(run_dir).get("state") == "finished":
+        finished = is_finished(state, config) and runs.read_status(run_dir).get("state") == "finished"
+        if finished and not is_threshold_due(run_dir, config):
             limit = "" if state.epoch == config.epochs else ", by trainer.early_stop or trainer.max_minutes"
             log.info("%s is finished (epoch %d of %d%s): nothing to do", shown_path(run_dir), state.epoch,
                      config.epochs, limit)  # fmt: skip
@@ -156,8 +158,6 @@ def train(
         sys.exit(128 + stop.signal)
     scores = {}
     if replay is None:
-        from unet_exp.tasks.finish import finish
-
         scores = finish(run_dir, config, parts, state.best_epoch)
         say_where(run_dir, config, state)
     runs.write_status(run_dir, "finished", **facts, scores=scores)

@@ -173,6 +173,9 @@ def test_table_is_a_mean_over_slices_and_takes_the_best_threshold() -> None:
     assert len(perfect) == 19
     assert min(row["v_rand"] for row in perfect) > 0.999
     assert best_threshold(perfect) == 0.5  # of equals the middle
+    nothing = em_table([np.full((8, 8), 0.3)], [np.zeros((8, 8), bool)])
+    assert all(np.isnan(row["v_rand"]) for row in nothing)
+    assert best_threshold(nothing) == 0.5
     inverted = em_table([1 - label.astype(np.float32) for label in labels], labels, (0.5,))
     assert inverted[0]["v_rand"] < 0.7
     assert inverted[0]["pixel_error"] == 1.0

@@ -701,12 +701,40 @@ def test_a_run_keeps_the_threshold_that_is_best_on_validation(metric: str, tmp_p
         assert test["threshold_from"] == "val"
 
 
-def test_a_threshold_of_other_weights_is_not_used(membranes: Path, tmp_path: Path) -> None:
+def test_a_finished_run_is_given_a_threshold(cli: Cli, tmp_path: Path) -> None:
+    done = cli(*TINY, "epochs=1", "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    before = (tmp_path / "run/metrics.csv").read_bytes()
+    done = cli("resume=run", "trainer.choose_threshold=v_rand", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert read_json(tmp_path / "run/threshold.json")["metric"] == "v_rand"
+    assert "v_rand" in read_json(tmp_path / "run/status.json")["scores"]
+    assert (tmp_path / "run/metrics.csv").read_bytes() == before
+    done = cli("resume=run", cwd=tmp_path)
+    assert "nothing to do" in done.stdout
+
+
+def test_no_threshold_is_chosen_on_labels_of_one_class(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for index in range(4):
+        save(tmp_path / f"images/{index}.png", blobs(index) * 255)
+        save(tmp_path / f"labels/{index}.png", blobs(index) * 255 * np.uint8(index < 3))
+    options = ["data=image_folder", f"data.root={tmp_path}", "data.split.val=1", "batch_size=1", "epochs=1"]
+    run_dir = train(tmp_path / "run", *options, "trainer.choose_threshold=v_rand")
+    assert not (run_dir / "threshold.json").exists()
+    assert "no threshold is chosen" in caplog.text
+    assert unet_exp.load_run(run_dir).cut == 0.5
+
+
+def test_a_threshold_of_other_weights_is_not_used(membranes: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert unet_exp.load_run(membranes).cut == 0.5
+    assert not caplog.text
     row = {"threshold": 0.9}
     stored = {"metric": "dice", "weights_sha256": "0" * 64, "plain": row, "tta": row}
     (membranes / "threshold.json").write_text(json.dumps(stored))
     try:
         assert unet_exp.load_run(membranes).cut == 0.5
+        assert "threshold.json is of other weights than best.pt, so the threshold is 0.5" in caplog.text
     finally:
         (membranes / "threshold.json").unlink()

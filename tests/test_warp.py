@@ -119,6 +119,14 @@ def test_bicubic_resampling_is_torchs_enlargement() -> None:
     assert np.abs(resample(image, rows, columns, "bicubic")[..., 0] - theirs)[inside].max() < 1e-5
 
 
+def test_channels_keep_to_their_own_values() -> None:
+    image = np.concatenate([texture(30, 40) > 0.5, np.full((30, 40, 1), 100.0)], axis=-1).astype(np.float32)
+    rows, columns = coordinates((30, 40), rotation(0.3), (14.5, 19.5), None)
+    found = resample(image, mirrored(rows, 30), mirrored(columns, 40), "bicubic")
+    assert found[..., 0].min() >= 0
+    assert found[..., 0].max() <= 1
+
+
 def test_displacements_are_torchs_bicubic_enlargement() -> None:
     points = rng().normal(size=(3, 4)).astype(np.float32)
     grid = torch.from_numpy(points)[None, None]

@@ -91,6 +91,23 @@ def test_samples_bring_the_map_of_their_whole_label(cache: str, tmp_path: Any) -
     assert batch["weight"].max() > 1
 
 
+def test_windows_of_a_label_share_its_map(tmp_path: Any) -> None:
+    root = write_folder(tmp_path, count=4, size=128)
+    options = ["data=image_folder", f"data.root={root}", "data.split.val=1", "data.window=64", "loss.w0=10",
+               "model=unet_small", "batch_size=2", "threads=1"]  # fmt: skip
+    config = prepare.decide_machine(composed(*options))
+    data = prepare.read_data(config, prepare.find_items(config))
+    val = build.build_loaders(prepare.decide_from_data(config, data), data)[1].dataset
+    parts = [val[(0, index)] for index in range(len(val))]
+    assert len(parts) == 4
+    label, found = (
+        torch.cat([torch.cat([parts[i][key], parts[i + 1][key]], -1) for i in (0, 2)], -2)[0].numpy()
+        for key in ("label", "weight")
+    )
+    assert np.array_equal(found, weight_map(label.astype(np.uint8), 10, 5))
+    assert len(val.maps) == 1
+
+
 def test_workers_do_not_matter_to_strongly_augmented_samples_and_their_maps(tmp_path: Any) -> None:
     root = write_folder(tmp_path, count=8, size=64)
     options = ["data=image_folder", f"data.root={root}", "data.split.val=2", "loss.w0=10", "transform=strong",

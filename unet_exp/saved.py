@@ -18,7 +18,7 @@ DECIDED = ("threads", "device", "trainer.precision", "trainer.channels_last")
 # What a continued run takes from its last start, because it may have been changed by then.
 CARRIED = (
     *DECIDED, "epochs", "num_workers", "data.root", "trainer.devices",
-    "trainer.max_minutes", "trainer.early_stop",
+    "trainer.max_minutes", "trainer.early_stop", "trainer.choose_threshold",
     "trainer.save_every", "trainer.keep", "trainer.log_every", "trainer.images_every", "trainer.images_max",
     "trainer.images_each_batch", "trainer.checkpoint_every_steps", "trainer.checkpoint_every_minutes",
 )  # fmt: skip

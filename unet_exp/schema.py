@@ -164,7 +164,8 @@ class TrainerConfig:
     choose_threshold: str | None = knob(
         None,
         "two classes: after training choose the threshold by this score of the validation samples, with and "
-        "without tta; threshold.json keeps both, for the masks of predict and the EM scores of evaluate",
+        "without tta; threshold.json keeps both, for the masks of predict and, if by v_rand, the EM scores "
+        "of evaluate",
         choices=["dice", "v_rand"],
     )
     plots: bool = knob(True, "curves.png and samples.png at the end (0.6 s)")

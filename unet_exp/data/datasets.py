@@ -63,7 +63,7 @@ class SegmentationDataset(Dataset[Sample]):
         weights: tuple[float, float] | None = None,
     ) -> None:  # fmt: skip
         self.samples, self.transform, self.seed, self.crop = samples, transform, seed, crop
-        self.weights, self.maps = weights, dict[int, np.ndarray]()
+        self.weights, self.maps = weights, dict[tuple[str, tuple[int, ...]], np.ndarray]()
         if weights is not None and samples.pairs is None:
             log.warning(
                 "the data is not kept in RAM, so the weight map of a whole label is computed for each of its "
@@ -96,15 +96,17 @@ class SegmentationDataset(Dataset[Sample]):
 
     def weight_map(self, index: int, label: Any) -> np.ndarray:
         """float32 H x W x 1 of the whole label."""
-        if index not in self.maps:
+        facts = self.samples.facts[index]
+        key = facts.label_sha256, facts.shape[:2]  # windows of one label share its map
+        if key not in self.maps:
             from unet_exp.data.weight_map import weight_map  # scipy takes a fifth of a second
 
             assert self.weights is not None
             found = weight_map(np.asarray(label[WHOLE])[..., 0], *self.weights)[..., np.newaxis]
             if self.samples.pairs is None:
                 return found
-            self.maps[index] = found
-        return self.maps[index]
+            self.maps[key] = found
+        return self.maps[key]
 
 
 def window_of(item: Item | DrawnItem) -> Window:
@@ -258,7 +260,8 @@ def check_batches(samples: Samples, part: str, batch_size: int, crop: int | None
             raise DataError(
                 f"image {name} is only {smallest} pixels wide or high, the crop is {crop}"
                 + f" with {margin} on each side from beyond the image" * bool(margin),
-                do=f"set transform.train.crop.size to at most {smallest + 2 * margin}",
+                do=f"set transform.train.crop.size to at most {smallest + 2 * margin}, of a size that the "
+                "network takes (it names them)",
             )
     elif batch_size > 1 and len(set(samples.sizes)) > 1:
         shown = ", ".join(f"{height} x {width}" for height, width in sorted(set(samples.sizes))[:5])

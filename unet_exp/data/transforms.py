@@ -150,7 +150,8 @@ def too_large(size: int, margin: int, height: int, width: int) -> DataError:
     beside = f" and the {margin} pixels around it" * bool(margin)
     return DataError(
         f"a crop of {size} pixels does not fit into an image of {height} x {width}{beside}",
-        do=f"set transform.train.crop.size to at most {min(height, width) + 2 * margin}",
+        do=f"set transform.train.crop.size to at most {min(height, width) + 2 * margin}, of a size that the "
+        "network takes (it names them)",
     )
 
 

@@ -192,4 +192,4 @@ def resample(array: np.ndarray, rows: np.ndarray, columns: np.ndarray, how: str)
         image, torch.from_numpy(grid)[None], mode=how, padding_mode="border", align_corners=True
     )
     # A cubic may overshoot beside an edge.
-    return found[0].permute(1, 2, 0).numpy().clip(array.min(), array.max())
+    return found[0].permute(1, 2, 0).numpy().clip(array.min((0, 1)), array.max((0, 1)))

@@ -4,6 +4,7 @@ Arganda-Carreras et al., 2015, doi 10.3389/fnana.2015.00142, after thinning, as 
 (RandError, VariationOfInformation of Trainable_Segmentation) compute them. docs/scores.md has the formulas.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -148,8 +149,13 @@ def em_table(
 
 
 def best_threshold(table: Sequence[Row], metric: str = "v_rand") -> float:
-    """Of the row with the highest score; of equal ones that nearest to 0.5."""
-    return max(table, key=lambda row: (row[metric], -abs(row["threshold"] - 0.5)))["threshold"]
+    """Of the row with the highest score; of equal ones, and where none is a number, that nearest to 0.5."""
+
+    def rank(row: Row) -> tuple[float, float]:
+        score = -math.inf if math.isnan(row[metric]) else row[metric]
+        return score, -abs(row["threshold"] - 0.5)
+
+    return max(table, key=rank)["threshold"]
 
 
 def row_at(table: Sequence[Row], threshold: float) -> Row:

@@ -22,11 +22,11 @@ class UNet(nn.Module):
 
     in_channels, out_channels: channels of the image, logits per pixel. base_channels: channels of the
     first level, doubled at each of the `depth` levels up to max_channels. norm: batch, instance, group
-    (groups of 8 channels, fewer where the width is no multiple) or none. activation: relu or leaky_relu.
-    dropout: probability, at the end of the contracting path. upsample: transpose (learned 2x2) or bilinear
-    followed by a 1x1 convolution. stride: 1, 2, 4 ...: the network works at this fraction of the resolution,
-    its input the stride x stride pixels of each place as channels, its output their logits (sub-pixel
-    convolution, Shi et al., 2016, arXiv:1609.05158); padding="same" only.
+    (groups of 8 channels, or of the next number that divides the width) or none. activation: relu,
+    leaky_relu. dropout: probability, at the end of the contracting path. upsample: transpose (learned
+    2x2) or bilinear followed by a 1x1 convolution. stride: 1, 2, 4 ...: the network works at this
+    fraction of the resolution, its input the stride x stride pixels of each place as channels, its output
+    their logits (sub-pixel convolution, Shi et al., 2016, arXiv:1609.05158); padding="same" only.
     Weights start after He et al., 2015, as in the paper. Raises ModelError for an image that does not fit.
     """
 
@@ -133,7 +133,7 @@ class DoubleConv(nn.Sequential):
     def __init__(self, in_channels: int, out_channels: int, norm: str, activation: str, padding: str) -> None:
         layers: list[nn.Module] = []
         for channels in (in_channels, out_channels):
-            # A normalisation that subtracts the mean makes a bias useless.
+            # Each normalisation brings a bias of its own.
             bias = norm == "none"
             pad = 1 if padding == "same" else 0
             layers.append(nn.Conv2d(channels, out_channels, kernel_size=3, padding=pad, bias=bias))

@@ -2,10 +2,16 @@
 
 from pathlib import Path
 
-from unet_exp import build
+from unet_exp import build, runs
 from unet_exp.data.label_map import label_map, palette
 from unet_exp.schema import Config
 from unet_exp.training.loop import Parts
+
+
+def is_threshold_due(run_dir: Path, config: Config) -> bool:
+    """Whether a run is asked for a threshold that it has not chosen."""
+    wanted, path = config.trainer.choose_threshold, run_dir / runs.THRESHOLD
+    return wanted is not None and (not path.exists() or runs.read_json(path).get("metric") != wanted)
 
 
 def finish(run_dir: Path, config: Config, parts: Parts, best_epoch: int) -> dict[str, float]:

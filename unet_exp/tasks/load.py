@@ -53,7 +53,10 @@ def thresholds_of(run_dir: Path, weights: str) -> tuple[float, float]:
     if not (run_dir / runs.THRESHOLD).exists():
         return HALF
     contents = checkpoint.load(run_dir / runs.CHECKPOINTS / f"{weights}.pt")
-    return stored_thresholds(run_dir, checkpoint.weights_sha256(contents)) or HALF
+    own = stored_thresholds(run_dir, checkpoint.weights_sha256(contents))
+    if own is None:
+        log.warning("%s is of other weights than %s.pt, so the threshold is 0.5", runs.THRESHOLD, weights)
+    return own or HALF
 
 
 def run_config(run_dir: Path, device: str = "auto") -> Config:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,10 @@ def choose_threshold(run_dir: Path, config: Config, parts: Parts) -> dict[str, f
         found = score(parts, network, "val", keep_maps=True)
         table = em_table(found) if metric == "v_rand" else dice_table(found)
         row = em.row_at(table, em.best_threshold(table, metric))
+        if math.isnan(row[metric]):
+            log.warning("no threshold is chosen: %s of the validation samples is no number (are they all "
+                        "of one class?); 0.5 stays", metric)  # fmt: skip
+            return {}
         stored[name] = row
         scores |= {f"{key}{ending}": value for key, value in row.items() if key != "slices"}
     runs.write_json(run_dir / runs.THRESHOLD, stored)
