@@ -1,4 +1,4 @@
-"""Prints the tables of docs/recipes.md from the files of the two sweeps in docs/results/.
+"""Prints the figures of the tables in docs/recipes.md from the files of the two sweeps in docs/results/.
 
     python docs/tables.py
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import TINY, Cli
 from unet_exp.sweeps.plan import slug_of
+from unet_exp.sweeps.plots import by_number
 
 SABOTEUR = """
 import os, signal, pathlib
@@ -233,6 +234,11 @@ def test_names_of_points_stand_for_their_keys(cli: Cli, tmp_path: Path) -> None:
     assert found["fast"].startswith("point-fast-")
     assert not {"lr", "batch_size"} & set(rows(tmp_path / "sweep")[0])
     assert (tmp_path / "sweep/sweep.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_settings_are_drawn_in_the_order_of_their_numbers() -> None:
+    places = [("10 + c", "0.5"), ("8 + SGD", "2"), ("9 + b", "1"), ("8 + SGD", "10")]
+    assert sorted(places, key=by_number) == [places[1], places[3], places[2], places[0]]
 
 
 def test_what_is_typed_beside_named_points_stays_an_axis(cli: Cli, tmp_path: Path) -> None:
