@@ -50,8 +50,7 @@ def test_every_option_composes_checks_and_builds(option: Path, tmp_path: Path) -
     if name == "unet2015":  # its patch hangs over these small images
         small += ["model.padding=valid", "transform.train.crop.margin=78"]
     if "crop" in composed(f"{group}={name}", *small).transform["train"]:
-        sizes = {"unet2015": 188, "isbi2012": 32}
-        small.append(f"transform.train.crop.size={sizes.get(name, 16)}")
+        small.append(f"transform.train.crop.size={188 if name == 'unet2015' else 32}")
     config = prepare.decide_machine(composed(f"{group}={name}", *small))
     data = prepare.read_data(config, prepare.find_items(config))
     parts = build.build_parts(prepare.decide_from_data(config, data), data)

@@ -18,7 +18,7 @@ SMALL = ["model.base_channels=4", "threads=1"]
 
 
 def test_the_quick_experiment_learns_real_membranes(cli: Cli, tmp_path: Path) -> None:
-    """A fiftieth of the recipe, with a quarter of the channels; what the whole reaches is in the README."""
+    """A few epochs of the recipe, with an eighth of the channels; what the whole reaches is in the README."""
     arguments = ["experiment=isbi2012_quick", f"data.root={ISBI}", "epochs=3", "model.base_channels=4"]
     done = cli(*arguments, "trainer.validate_every=3", "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stdout

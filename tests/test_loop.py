@@ -98,6 +98,16 @@ def test_step_counts_optimizer_updates(tmp_path: Path) -> None:
     assert found == [(str(e), str(2 * e), split) for e in (1, 2, 3) for split in ("train", "val")]
 
 
+@pytest.mark.parametrize(("rate", "shown"), [(0.34, "0.3"), (9.96, "10"), (123.4, "123")])
+def test_a_slow_network_has_a_rate(
+    rate: float, shown: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config, _ = prepared()
+    with caplog.at_level("INFO"), closing(tracker_in(tmp_path / "run", config)) as tracker:
+        tracker.end_epoch(1, {"loss": 0.5, "images_per_second": rate}, None, 1e-3, False)
+    assert f" {shown} img/s" in caplog.text
+
+
 def test_an_infinite_loss_stops_before_the_update(tmp_path: Path) -> None:
     _, parts = prepared("batch_size=4")
     before = weights(parts).clone()

@@ -179,9 +179,11 @@ class Tracker:
         of_val = "" if val is None else (
             f" val {val['loss']:.4f} dice {shown(val['dice'])} iou {shown(val['iou'])}"
         )  # fmt: skip
+        rate = train["images_per_second"]
         log.info(  # within 80 columns
-            "epoch %d/%d train %.4f%s lr %.1e %.0f img/s%s",
-            epoch, self.epochs, train["loss"], of_val, lr, train["images_per_second"], " *" if best else "",
+            "epoch %d/%d train %.4f%s lr %.1e %s img/s%s",
+            epoch, self.epochs, train["loss"], of_val, lr, f"{rate:.0f}" if rate >= 9.95 else f"{rate:.1f}",
+            " *" if best else "",
         )  # fmt: skip
 
     def hparams(self, config: Config) -> None:
