@@ -99,13 +99,15 @@ def test_step_counts_optimizer_updates(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("rate", "shown"), [(0.34, "0.3"), (9.96, "10"), (123.4, "123")])
-def test_a_slow_network_has_a_rate(
+def test_the_line_of_an_epoch_has_a_rate_and_room(
     rate: float, shown: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config, _ = prepared()
+    config, _ = prepared("epochs=1000")
     with caplog.at_level("INFO"), closing(tracker_in(tmp_path / "run", config)) as tracker:
-        tracker.end_epoch(1, {"loss": 0.5, "images_per_second": rate}, None, 1e-3, False)
-    assert f" {shown} img/s" in caplog.text
+        train = {"loss": 0.5, "images_per_second": rate}
+        tracker.end_epoch(1000, train, {"loss": 0.5, "dice": 0.5}, 1e-3, True)
+    assert f" {shown} img/s *" in caplog.text
+    assert len(caplog.messages[-1]) < 80
 
 
 def test_an_infinite_loss_stops_before_the_update(tmp_path: Path) -> None:

@@ -176,9 +176,7 @@ class Tracker:
         with self.writing():
             for events in self.writers.values():
                 events.flush()
-        of_val = "" if val is None else (
-            f" val {val['loss']:.4f} dice {shown(val['dice'])} iou {shown(val['iou'])}"
-        )  # fmt: skip
+        of_val = "" if val is None else f" val {val['loss']:.4f} dice {shown(val['dice'])}"
         rate = train["images_per_second"]
         log.info(  # within 80 columns
             "epoch %d/%d train %.4f%s lr %.1e %s img/s%s",
