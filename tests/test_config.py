@@ -29,7 +29,7 @@ def problems(*overrides: str) -> list[str]:
 
 def test_every_file_is_known_here() -> None:
     """A new file in conf/ is covered by the next test; the count notices one the glob would miss."""
-    assert len(OPTIONS) == 40
+    assert len(OPTIONS) == 43
     assert {str(path) for path in FILES if len(path.parts) == 1} == {
         "config", "settings", "reproduce", "evaluate", "predict", "export", "task_settings",
         "sweep_settings", "summary",
@@ -47,14 +47,28 @@ def test_every_option_composes_checks_and_builds(option: Path, tmp_path: Path) -
     if name == "smp_unet":
         composed(f"{group}={name}", *small)
         pytest.importorskip("segmentation_models_pytorch", reason="it needs torchvision, which is not here")
-    if name == "unet2015":  # its patch hangs over these small images
-        small += ["model.padding=valid", "transform.train.crop.margin=78"]
+    if name == "unet2015":  # its network without padding and its patches, which hang over these small images
+        small += [
+            f"{other}=unet2015" for other in ("model", "transform") if group not in (other, "experiment")
+        ]
+        small.append("transform.train.crop.margin=78")
     if "crop" in composed(f"{group}={name}", *small).transform["train"]:
         small.append(f"transform.train.crop.size={188 if name == 'unet2015' else 32}")
     config = prepare.decide_machine(composed(f"{group}={name}", *small))
     data = prepare.read_data(config, prepare.find_items(config))
     parts = build.build_parts(prepare.decide_from_data(config, data), data)
     assert len(parts.train) == 4 // config.batch_size
+
+
+def test_a_typed_model_replaces_that_of_a_recipe(tmp_path: Path) -> None:
+    """What a recipe wants of the network is an option of model=, so nothing of it stays in another one."""
+    root = f"data.root={write_folder(tmp_path)}"
+    recipe = composed("experiment=isbi2012", root).model
+    assert (recipe["base_channels"], recipe["stride"]) == (32, 2)
+    assert composed("experiment=isbi2012", root, "model=unet").model == composed("model=unet").model
+    for name in ("isbi2012_quick", "lecture", "nnunet_like"):
+        words = [f"experiment={name}", "data=image_folder", root, "model=unet_small"]
+        assert composed(*words).model == composed().model
 
 
 def test_problems_are_reported_together() -> None:

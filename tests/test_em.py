@@ -195,3 +195,16 @@ def test_slices_without_cells_and_ignored_pixels() -> None:
     ignored = em_table([wrong], [label], (0.5,), ignore=[ignore])[0]
     assert ignored["pixel_error"] == 0.0
     assert ignored["v_rand"] > em_table([wrong], [label], (0.5,))[0]["v_rand"]
+
+
+def test_a_border_that_is_ignored_scores_as_if_it_were_not_there() -> None:
+    """A map longer than its label, as networks without padding have: cells must not join through the rest."""
+    label = draw_membranes(0, 0, 96)[1] > 0
+    table = em_table([soft(label, 0)], [label], (0.3, 0.5))
+    padded = np.pad(label, (2, 6), constant_values=True)  # all cells that touch the edge become one
+    ignore = np.pad(np.zeros_like(label), (2, 6), constant_values=True)
+    larger = np.pad(soft(label, 0), (2, 6), constant_values=1)
+    assert em_table([larger], [padded], (0.3, 0.5), ignore=[ignore]) == table
+    assert em_table([larger], [padded], (0.3, 0.5)) != table
+    nothing = np.ones_like(padded)
+    assert em_table([larger, larger], [padded] * 2, (0.3, 0.5), ignore=[nothing, ignore]) == table
