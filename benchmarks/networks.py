@@ -3,6 +3,7 @@
 python benchmarks/networks.py
 """
 
+import argparse
 import statistics
 import sys
 import time
@@ -51,6 +52,7 @@ def step(model: UNet, image: torch.Tensor, label: torch.Tensor) -> float:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     torch.set_num_threads(1)
     set_allocator("keep")
     models = {name: UNet(**options) for name, options in ARMS.items()}

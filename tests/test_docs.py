@@ -97,6 +97,23 @@ def test_every_command_names_what_exists(page: str, line: str) -> None:
             assert key in KNOWN_KEYS | SWEEPS, f"{page}: {word}"
 
 
+def benchmarks() -> list[tuple[str, str]]:
+    """(script, words) of every `python benchmarks/SCRIPT ...` in the pages."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
+    found = re.findall(r"python benchmarks/(\w+\.py)((?: --?\w[^`#\n]*)?)", text)
+    return sorted({(script, words.strip()) for script, words in found})
+
+
+@pytest.mark.parametrize(("script", "line"), benchmarks())
+def test_every_benchmark_of_the_pages_takes_its_options(script: str, line: str) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / script), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    text = " ".join(done.stdout.split())
+    for word in shlex.split(line):
+        if word.startswith("--"):
+            assert re.search(rf"{word}\b", text), word
+
+
 @pytest.fixture(scope="module")
 def place(finished_run: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the pages call DIR, RUN_DIR and FILE, and with what the walk-through makes."""
