@@ -1,6 +1,7 @@
 """The documentation says what the code does: the table of knobs, and every command that it shows."""
 
 import dataclasses
+import fnmatch
 import os
 import re
 import runpy
@@ -90,9 +91,7 @@ def test_every_command_names_what_exists(page: str, line: str) -> None:
             continue
         if key in groups():
             for option in re.sub(r"\w+\((.*)\)", r"\1", value).split(","):  # choice(a,b), glob(*)
-                assert option == "*" or option in groups()[key] or option in ("mine", "tinynet"), (
-                    f"{page}: {word}"
-                )
+                assert fnmatch.filter([*groups()[key], "mine", "tinynet"], option), f"{page}: {word}"
         elif "." not in key or key.split(".")[0] in ("data", "trainer"):
             assert key in KNOWN_KEYS | SWEEPS, f"{page}: {word}"
 
@@ -147,7 +146,8 @@ def test_every_command_composes_and_passes_the_checks(
         if override.is_interval_sweep():
             continue
         if "=glob(" in text:
-            text = f"{key}={groups()[key][0]}"
+            pattern = text.partition("=glob(")[2].rstrip(")")
+            text = f"{key}={fnmatch.filter(groups()[key], pattern)[0]}"
         elif override.is_sweep_override() and "sweeper" not in text:
             text = f"{key}={next(iter(override.sweep_string_iterator()))}"
         first.append(text)

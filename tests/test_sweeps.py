@@ -210,7 +210,7 @@ def test_a_sweep_whose_reader_goes_away_goes_on(command: list[str], tmp_path: Pa
         (["sweep=ablation_folds"], 9),
         (["-m", "points=[{lr:1e-3,batch_size:4},{lr:1e-4,batch_size:8}]", "seed=range(2)"], 4),
         (["-m", "points={one:{lr:1e-3},two:{lr:1e-4}}", "seed=range(2)"], 4),
-        (["-m", "model=glob(unet*)", "optimizer=adam,sgd"], 4),
+        (["-m", "model=glob(unet_*)", "optimizer=adam,sgd"], 4),
     ],
 )
 def test_axes_become_jobs(arguments: list[str], jobs: int, cli: Cli, tmp_path: Path) -> None:
