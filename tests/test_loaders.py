@@ -1,6 +1,8 @@
 """Batches: every sample once, and nothing but (seed, epoch) decides their order and content."""
 
 import random
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -144,3 +146,32 @@ def test_batch_samples(count: int, batch: int, limit: int | None) -> None:
     for first in range(len(sizes)):
         for last in range(first + 1, len(sizes) + 1):
             assert batches.batch_samples(first, last) == sum(sizes[first:last]), (first, last)
+
+
+# A process that is killed as soon as it has forked one that loads samples.
+KILLED_EARLY = """
+import multiprocessing, os, signal, time
+from unet_exp.data.loaders import start_worker
+
+def work(parent):
+    start_worker(0)
+    print("joined", flush=True)
+    while parent == os.getppid():
+        time.sleep(0.01)
+    start_worker(0)
+    print("left behind", flush=True)
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("fork")
+    context.Process(target=work, args=(os.getpid(),)).start()
+    time.sleep(0.3)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+def test_a_worker_whose_run_was_killed_at_once_does_not_wait_for_ever() -> None:
+    """The pipe of the output closes when the last of the two has ended."""
+    done = subprocess.run([sys.executable, "-c", KILLED_EARLY], capture_output=True, text=True, timeout=60)
+    assert done.returncode == -9
+    assert done.stdout.split() == ["joined"]

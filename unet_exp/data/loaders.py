@@ -1,6 +1,8 @@
 """Batches whose order and content are a function of (seed, epoch), whatever the number of workers."""
 
 import math
+import multiprocessing
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -56,6 +58,14 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         return len(range(self.rank, self.batch_samples(batch, batch + 1), self.ranks))
 
 
+def start_worker(worker: int) -> None:
+    """First in each process that loads samples; ends it where the run was killed before it got here."""
+    leave_signals_to_the_parent(worker)
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid != os.getppid():
+        os._exit(1)  # torch's watchdog would take its new parent for the run, and wait for ever
+
+
 class Loader:
     """A DataLoader with its EpochBatches; workers, where there are any, stay alive between epochs."""
 
@@ -69,7 +79,7 @@ class Loader:
             num_workers=num_workers,
             pin_memory=pin_memory,
             persistent_workers=num_workers > 0,
-            worker_init_fn=leave_signals_to_the_parent,
+            worker_init_fn=start_worker,
             generator=torch.Generator(),  # its draws would otherwise shift dropout's
         )
 
