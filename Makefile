@@ -1,16 +1,20 @@
-# make train: install and train on the embedded data.  make test: install and run the tests.
+# make train: install and train on the embedded data.  make test: install and run the quick tests.
+# make test-defaults: the tests at the shipped sizes, networks and recipes.
 # PYTHON=python3.12 make train   chooses the interpreter; VENV=DIR the place of the environment.
 PYTHON ?= python3
 VENV ?= .venv
 INSTALLED := $(VENV)/.installed
 
-.PHONY: train test lint clean
+.PHONY: train test test-defaults lint clean
 
 train: $(INSTALLED)
 	$(VENV)/bin/python run.py
 
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest
+
+test-defaults: $(INSTALLED)
+	$(VENV)/bin/python -m pytest -m default_size
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
