@@ -79,8 +79,8 @@ def ours(overrides: list[str], options: argparse.Namespace, folder: Path) -> Ite
         for row in csv.DictReader(file):
             seconds[int(row["epoch"])] = seconds.get(int(row["epoch"]), 0.0) + float(row["seconds"])
     predictor = load_run(folder, weights="last").with_options(tile=512)
-    for path in sorted((folder / "checkpoints").glob("epoch_*.pt")):
-        epoch = int(path.stem.removeprefix("epoch_"))
+    for path in checkpoint.numbered(folder / "checkpoints"):
+        epoch = checkpoint.number(path)
         weights = checkpoint.weights_of(checkpoint.load(path))
         checkpoint.load_weights(predictor.networks[0], weights, path)
         spent = sum(value for number, value in seconds.items() if number <= epoch)

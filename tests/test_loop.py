@@ -21,7 +21,7 @@ from unet_exp.data.transforms import Compose
 from unet_exp.errors import CheckpointError, TrainingError, UserError
 from unet_exp.schema import Config
 from unet_exp.signals import Stop
-from unet_exp.training import loop
+from unet_exp.training import checkpoint, loop
 from unet_exp.training.checkpoint import Checkpoints, load, weights_sha256
 from unet_exp.training.loop import Parts, fit
 from unet_exp.training.resume import contents
@@ -225,6 +225,25 @@ def test_epochs_between_kept_checkpoints_and_how_many_stay(tmp_path: Path) -> No
     trained(tmp_path, "epochs=6", "trainer.save_every=2", "trainer.keep=2")
     names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert names == ["best.pt", "best.safetensors", "epoch_0004.pt", "epoch_0006.pt", "last.pt"]
+
+
+def test_the_newest_numbered_checkpoints_stay_by_number(tmp_path: Path) -> None:
+    """As text epoch_10000.pt would come before epoch_9998.pt."""
+    (tmp_path / "epoch_of_mine.pt").touch()
+    with closing(Checkpoints(tmp_path, "", keep=3)) as kept:
+
+        def after(*epochs: int) -> list[str]:
+            for epoch in epochs:
+                state = State(Sums(2), epoch=epoch)
+                kept.save({"model": {}, "ema": None}, state, best=False, numbered=True)
+            kept.wait()
+            return [path.name for path in checkpoint.numbered(tmp_path)]
+
+        assert after(9997, 9998, 9999) == ["epoch_9997.pt", "epoch_9998.pt", "epoch_9999.pt"]
+        assert after(10000, 10001) == ["epoch_9999.pt", "epoch_10000.pt", "epoch_10001.pt"]
+        # Gone back to an older state: the epochs that are trained again are the newest.
+        assert after(200, 201) == ["epoch_0200.pt", "epoch_0201.pt", "epoch_10001.pt"]
+    assert (tmp_path / "epoch_of_mine.pt").exists()
 
 
 def test_a_signal_stops_after_the_update_and_saves(tmp_path: Path) -> None:

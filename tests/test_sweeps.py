@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import TINY, Cli
+from unet_exp.sweeps.jobs import RECORD, by_number, read_jobs
 from unet_exp.sweeps.plan import slug_of
-from unet_exp.sweeps.plots import by_number
 
 SABOTEUR = """
 import os, signal, pathlib
@@ -238,7 +238,18 @@ def test_names_of_points_stand_for_their_keys(cli: Cli, tmp_path: Path) -> None:
 
 def test_settings_are_drawn_in_the_order_of_their_numbers() -> None:
     places = [("10 + c", "0.5"), ("8 + SGD", "2"), ("9 + b", "1"), ("8 + SGD", "10")]
-    assert sorted(places, key=by_number) == [places[1], places[3], places[2], places[0]]
+    ordered = sorted(places, key=lambda place: by_number(" ".join(place)))
+    assert ordered == [places[1], places[3], places[2], places[0]]
+
+
+def test_jobs_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    """Not as text, where seed 10 comes before seed 2 and 0.001 before 1e-05."""
+    record = {"overrides": {}, "axes": [], "monitor": "dice", "mode": "max", "epochs": 1}
+    ordered = ["lr-1e-05_seed-2-ab", "lr-0.001_seed-2-0c", "lr-0.001_seed-10-0a", "lr-0.01_seed-1-9e9"]
+    for name in ordered:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / RECORD).write_text(json.dumps(record))
+    assert [job.name for job in read_jobs(tmp_path)] == ordered
 
 
 def test_what_is_typed_beside_named_points_stays_an_axis(cli: Cli, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -46,14 +47,20 @@ class Job:
 
 
 def read_jobs(sweep_dir: Path) -> list[Job]:
-    """All jobs of a sweep, by name. Raises CheckpointError for a damaged job.json."""
+    """All jobs of a sweep, by name, numbers in it by size. Raises CheckpointError for a damaged job.json."""
     jobs = []
-    for path in sorted(sweep_dir.glob(f"*/{RECORD}")):
+    for path in sorted(sweep_dir.glob(f"*/{RECORD}"), key=lambda path: by_number(path.parent.name)):
         try:
             jobs.append(Job(directory=path.parent, **runs.read_json(path)))
         except TypeError as error:
             raise CheckpointError(f"{path} is not the record of a job", do="remove it; run again") from error
     return jobs
+
+
+def by_number(name: str) -> list[tuple[float, str]]:
+    """A sort key for words with numbers in them: seed-9 before seed-10, lr-1e-05 before lr-0.001."""
+    parts = re.split(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)", name)
+    return [(float(part), "") if at % 2 else (-math.inf, part) for at, part in enumerate(parts)]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import re
 import statistics
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from unet_exp.sweeps.jobs import POINT
+from unet_exp.sweeps.jobs import POINT, by_number
 from unet_exp.sweeps.summary import REPEATS, SHOWN, Row, columns
 
 MOST_PANES = 12
@@ -76,7 +75,7 @@ def draw_scatter(rows: list[Row], keys: list[str]) -> Figure:
 def draw_points(rows: list[Row], keys: list[str]) -> Figure:
     """Settings in words, one below the other: each job a dot, their mean a line; a pane for each score."""
     names = [name for name in SHOWN if all(name in row.progress.scores for row in rows)]
-    places = sorted({settings(row, keys) for row in rows}, key=by_number)
+    places = sorted({settings(row, keys) for row in rows}, key=lambda place: by_number(" ".join(place)))
     words = [
         place[0] if keys == [POINT] else in_words(dict(zip(keys, place, strict=True))) for place in places
     ]
@@ -94,12 +93,6 @@ def draw_points(rows: list[Row], keys: list[str]) -> Figure:
     panes[0].set_yticks(range(len(places)), words)
     panes[0].invert_yaxis()
     return figure
-
-
-def by_number(place: tuple[str, ...]) -> list[tuple[int, str]]:
-    """To sort words by the numbers in them: 9 before 10."""
-    parts = re.findall(r"\d+|\D+", " ".join(place))
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def in_words(values: dict[str, str]) -> str:

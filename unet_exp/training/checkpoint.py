@@ -77,13 +77,25 @@ class Checkpoints:
                 runs.write_bytes(self.folder / BEST, content)
             if numbered:
                 runs.write_bytes(self.folder / f"epoch_{epoch:04d}.pt", content)
-                for old in self.old_epochs():
+                for old in self.old_epochs(epoch):
                     old.unlink(missing_ok=True)
             runs.write_bytes(self.folder / LAST, content)
 
-    def old_epochs(self) -> list[Path]:
-        numbered = sorted(self.folder.glob("epoch_*.pt"))
-        return numbered[: -self.keep] if self.keep else []
+    def old_epochs(self, epoch: int) -> list[Path]:
+        """What trainer.keep has no room for; first what a run that went back left of later epochs."""
+        paths = sorted(numbered(self.folder), key=lambda path: number(path) <= epoch)
+        return paths[: -self.keep] if self.keep else []
+
+
+def numbered(folder: Path) -> list[Path]:
+    """The files epoch_NNNN.pt by their number, of which five digits come after four."""
+    paths = (path for path in folder.glob("epoch_*.pt") if path.stem.removeprefix("epoch_").isdecimal())
+    return sorted(paths, key=number)
+
+
+def number(path: Path) -> int:
+    """The epoch that the name of a numbered checkpoint says."""
+    return int(path.stem.removeprefix("epoch_"))
 
 
 def on_cpu(contents: Any) -> Any:
