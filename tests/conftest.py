@@ -11,8 +11,11 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 from PIL import Image
 
+import run
+from unet_exp import runs
 from unet_exp.config import check, register
 from unet_exp.schema import Config
 
@@ -24,6 +27,8 @@ TINY = [
     "data.size=32", "data.split.train=6", "data.split.val=3", "data.split.test=0",
     "model.depth=2", "model.base_channels=4", "epochs=2", "threads=1",
 ]  # fmt: skip
+
+SMALL = ["model.depth=2", "model.base_channels=4", "epochs=1", "batch_size=2", "threads=1", "device=cpu"]
 
 torch.set_num_threads(1)  # the tests themselves run two at a time
 
@@ -84,6 +89,21 @@ def _torch_settings() -> Iterator[None]:
     yield
     torch.set_deterministic_debug_mode("default")
     torch.set_num_threads(threads)
+
+
+def train(run_dir: Path, *overrides: str) -> Path:
+    """A run in this process, with the .hydra/config.yaml that Hydra would write."""
+    register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("config", overrides=[*SMALL, *overrides])
+    (run_dir / ".hydra").mkdir(parents=True)
+    OmegaConf.save(cfg, run_dir / ".hydra" / "config.yaml")
+    try:
+        run.train(check(cfg), run_dir)
+    finally:
+        runs.unlock(run_dir)
+    return run_dir
 
 
 def run_dirs(start: Path) -> list[Path]:

@@ -123,6 +123,29 @@ def test_tensorboard_has_pictures_and_settings(finished_run: Run) -> None:
     assert "_hparams_/session_start_info" in content
 
 
+def test_hparams_have_the_best_validation(finished_run: Run) -> None:
+    """As the table of a sweep: of the epoch with the best Dice, not of the last."""
+    run_dir, _ = finished_run
+    status = json.loads((run_dir / "status.json").read_text())
+    best = next(r for r in rows(run_dir) if r["split"] == "val" and r["epoch"] == str(status["best_epoch"]))
+    recorded = events(run_dir, "val")
+    for tag in ("dice", "iou", "loss"):
+        newest = recorded.Scalars(f"best/{tag}")[-1]
+        assert newest.step == status["best_epoch"]
+        assert newest.value == pytest.approx(float(best[tag]), rel=1e-6)
+    experiment = recorded.summary_metadata["_hparams_/experiment"].plugin_data.content
+    assert all(f"best/{tag}".encode() in experiment for tag in ("dice", "iou", "loss"))
+
+
+def test_the_console_says_what_dice_is(finished_run: Run) -> None:
+    run_dir, printed = finished_run
+    assert "dice: mean of membrane and interior; best.pt is of the highest dice" in printed
+    status = json.loads((run_dir / "status.json").read_text())
+    best = next(r for r in rows(run_dir) if r["split"] == "val" and r["epoch"] == str(status["best_epoch"]))
+    each = ", ".join(f"{name} {float(best[f'dice_{name}']):.4f}" for name in ("membrane", "interior"))
+    assert f"dice of each class there: {each}" in printed
+
+
 def test_pictures_are_denormalised(finished_run: Run) -> None:
     """The validation images of TensorBoard are the drawn ones, within the rounding of 8 bits."""
     recorded = events(finished_run[0], "val")

@@ -14,17 +14,12 @@ import onnxruntime
 import pytest
 import tifffile
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from PIL import Image
 from sklearn.metrics import f1_score
 
-import run
 import unet_exp
-from tests.conftest import ROOT, TINY, Cli, composed, write_folder
-from unet_exp import runs
-from unet_exp.config import check, register
+from tests.conftest import TINY, Cli, composed, train, write_folder
 from unet_exp.data.items import files_in
 from unet_exp.data.membranes import draw_membranes
 from unet_exp.errors import UserError
@@ -33,26 +28,11 @@ from unet_exp.tasks.check_data import check_data
 from unet_exp.tasks.evaluate import evaluate
 from unet_exp.tasks.export import export
 from unet_exp.tasks.predict import predict
+from unet_exp.training.checkpoint import load, weights_sha256
 from unet_exp.verbs import EvaluateConfig, ExportConfig, PredictConfig
 
 Array = npt.NDArray[Any]
-SMALL = ["model.depth=2", "model.base_channels=4", "epochs=1", "batch_size=2", "threads=1", "device=cpu"]
 S = 32
-
-
-def train(run_dir: Path, *overrides: str) -> Path:
-    """A run in this process, with the .hydra/config.yaml that Hydra would write."""
-    register()
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("config", overrides=[*SMALL, *overrides])
-    (run_dir / ".hydra").mkdir(parents=True)
-    OmegaConf.save(cfg, run_dir / ".hydra" / "config.yaml")
-    try:
-        run.train(check(cfg), run_dir)
-    finally:
-        runs.unlock(run_dir)
-    return run_dir
 
 
 def save(path: Path, array: Array) -> Path:
@@ -699,6 +679,78 @@ def test_a_run_keeps_the_threshold_that_is_best_on_validation(metric: str, tmp_p
         assert (test["threshold"], test["threshold_from"]) == (stored["tta"]["threshold"], "threshold.json")
     else:  # V-Rand has a threshold of its own
         assert test["threshold_from"] == "val"
+
+
+def test_evaluate_scores_the_masks_that_predict_writes(
+    membranes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At the threshold of the run, with and without tta, against the files and another library's F1."""
+    sha256 = weights_sha256(load(membranes / "checkpoints/best.pt"))
+    stored = {
+        "metric": "dice",
+        "weights_sha256": sha256,
+        "plain": {"threshold": 0.7},
+        "tta": {"threshold": 0.3},
+    }
+    (membranes / "threshold.json").write_text(json.dumps(stored))
+    try:
+        pairs = [draw_membranes(0, index, 64) for index in range(8, 11)]  # drawn after the eight of training
+        for number, (image, _) in enumerate(pairs):
+            save(tmp_path / f"new/{number}.png", image)
+        for tta, threshold in ((False, "0.70"), (True, "0.30")):
+            output = tmp_path / f"masks{tta}"
+            predict(
+                PredictConfig(run=str(membranes), input=str(tmp_path / "new"), output=str(output), tta=tta)
+            )
+            masks = [np.array(Image.open(output / f"{number}.png")) for number in range(3)]
+            capsys.readouterr()
+            evaluate(EvaluateConfig(run=str(membranes), tta=tta))
+            printed = capsys.readouterr().out
+            folder = membranes / f"evaluation/val{'_tta' * tta}"
+            found = read_json(folder / "evaluation.json")
+            labels = [label for _, label in pairs]
+            pooled = f1_score(np.ravel(labels), np.ravel(masks), average=None)
+            assert found["predict"]["threshold"] == float(threshold)
+            of_classes = [found["predict"][f"dice_{name}"] for name in ("membrane", "interior")]
+            assert of_classes == pytest.approx(list(pooled))
+            assert found["predict"]["dice"] == pytest.approx(pooled.mean())
+            each = [
+                f1_score(np.ravel(a), np.ravel(b), average="macro")
+                for a, b in zip(labels, masks, strict=True)
+            ]
+            images = rows_of(folder / "images.csv")
+            assert [float(row["predict_dice"]) for row in images] == pytest.approx(each)
+            by_class = [float(row["predict_dice"]) for row in rows_of(folder / "classes.csv")]
+            assert by_class == pytest.approx(list(pooled))
+            assert found["dice"] != pytest.approx(pooled.mean(), abs=1e-4)
+            expected = em_table(
+                [mask.astype(float) for mask in masks], [label == 1 for label in labels], [0.5]
+            )[0]
+            assert found["predict"]["v_rand"] == pytest.approx(expected["v_rand"])
+            assert (
+                f"threshold 0.50, as in training {threshold:>19}, as predict".split()
+                == printed.splitlines()[1].split()
+            )
+            assert f"at {threshold}, as predict" in printed
+            assert f"{pooled.mean():.4f}" in printed
+            assert max(map(len, printed.splitlines())) <= 80
+    finally:
+        (membranes / "threshold.json").unlink()
+    evaluate(EvaluateConfig(run=str(membranes), worst=0))
+    assert "threshold 0.50, as in training and predict" in capsys.readouterr().out
+
+
+def test_the_threshold_of_one_class(tmp_path: Path) -> None:
+    size = ["data.size=64", "data.split.train=4", "data.split.val=2", "epochs=2"]
+    run_dir = train(tmp_path / "run", *size, "trainer.choose_threshold=dice_membrane")
+    stored = read_json(run_dir / "threshold.json")
+    assert stored["metric"] == "dice_membrane"
+    evaluate(EvaluateConfig(run=str(run_dir), worst=0))
+    found = read_json(run_dir / "evaluation/val/evaluation.json")
+    assert found["predict"]["dice_membrane"] == pytest.approx(stored["plain"]["dice_membrane"])
+    assert found["predict"]["dice_membrane"] >= found["dice_membrane"]
+    with pytest.raises(UserError, match=r"allowed: dice, dice_membrane, dice_interior, v_rand.*did you mean"):
+        composed("trainer.choose_threshold=dice_membran")
 
 
 def test_a_finished_run_is_given_a_threshold(cli: Cli, tmp_path: Path) -> None:

@@ -33,8 +33,24 @@ def say_what_runs(config: Config, parts: "Parts", done: int) -> None:
     )  # fmt: skip
     samples = [len(loader.dataset) for loader in (parts.train, parts.val)]
     log.info("%s: %d training and %d validation images", config.data.kind, *samples)
+    log.info("dice: %s; best.pt is of the %s", meaning_of_dice(config.data.classes), what_is_best(config))
     if done:
         log.info("continuing after update %d", done)
+
+
+def meaning_of_dice(classes: list[str]) -> str:
+    """'mean of background and cell'; of more than four classes only how many."""
+    if len(classes) > 4:
+        return f"mean of {len(classes)} classes (those that occur)"
+    return f"mean of {', '.join(classes[:-1])} and {classes[-1]}"
+
+
+def what_is_best(config: Config) -> str:
+    """By what best.pt is chosen."""
+    trainer = config.trainer
+    if trainer.best_by == "last":
+        return "last validation"
+    return f"{'lowest' if trainer.mode == 'min' else 'highest'} {trainer.monitor}"
 
 
 def say_from_the_start(run_dir: Path) -> None:
@@ -76,11 +92,24 @@ def say_where(run_dir: Path, config: Config, state: "State") -> None:
             state.best_epoch,
             state.seconds,
         )
+        say_each_class(run_dir, config, state.best_epoch)
     shown = shown_path(run_dir)
     log.info("run:  %s", shown)
     picture = f"{shown}/{runs.PLOTS}/samples.png, or " if config.trainer.plots else ""
     log.info("open: %stensorboard --logdir %s", picture, shown_path(run_dir.parent))
     log.info("next: %s from_run=%s lr=%g", program(), shown, config.lr / 2)
+
+
+def say_each_class(run_dir: Path, config: Config, epoch: int) -> None:
+    """The Dice of each class at the best epoch, of four classes at most."""
+    from unet_exp.metrics.confusion import shown
+    from unet_exp.training.tables import read_table
+
+    rows = [row for row in read_table(run_dir / runs.METRICS) if row["split"] == "val"]
+    found = next((row for row in rows if int(row["epoch"]) == epoch), None)
+    if found is not None and len(config.data.classes) <= 4:
+        each = [f"{name} {shown(float(found[f'dice_{name}']))}" for name in config.data.classes]
+        log.info("dice of each class there: %s", ", ".join(each))
 
 
 def shown_path(path: Path) -> str:

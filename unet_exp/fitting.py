@@ -59,8 +59,13 @@ def fitting_problems(config: Config) -> Iterator[Problem]:
     if config.trainer.best_by == "last" and (config.trainer.early_stop or config.trainer.smoothing):
         yield Problem("trainer.best_by", "is last, so early_stop and smoothing have nothing to do; monitor")
     yield from loss_problems(config)
-    if config.trainer.choose_threshold is not None and len(config.data.classes) != 2:
-        yield Problem("trainer.choose_threshold", f"is for two classes, not {len(config.data.classes)}; null")
+    chosen, names = config.trainer.choose_threshold, config.data.classes
+    by = ["dice", *(f"dice_{name}" for name in names), "v_rand"]
+    if chosen is not None and len(names) != 2:
+        yield Problem("trainer.choose_threshold", f"is for two classes, not {len(names)}; null")
+    elif chosen is not None and chosen not in by:
+        hint = did_you_mean(chosen, by)
+        yield Problem("trainer.choose_threshold", f"is {chosen!r}; allowed: {', '.join(by)}, null{hint}")
     weights = config.model.get("weights")
     if weights is not None and not os.path.isfile(str(weights)):
         where = f"{weights} is not there (from {Path.cwd()})"

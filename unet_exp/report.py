@@ -5,13 +5,14 @@ matplotlib is imported here only, and this module only when a run ends, because 
 
 import csv
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from unet_exp import runs
 from unet_exp.data.label_map import Colour
@@ -22,20 +23,25 @@ from unet_exp.training import checkpoint
 from unet_exp.training.loop import Parts
 
 COLORS = {"train": "#1f77b4", "val": "#d95f02"}
+BLACK_AND_WHITE: list[Colour] = [(0, 0, 0), (255, 255, 255)]
+OF_TWO: list[Colour] = [(0, 0, 0), (214, 39, 40)]  # over an image: the second of two classes in red
+MOST_IN_LEGEND = 24
+MOST_INCHES = 7.0  # height of a picture that is much higher than wide
 
 
 def draw_run(
     run_dir: Path, config: Config, parts: Parts, best_epoch: int, denorm: tuple[Any, Any],
-    palette: Sequence[Colour],
+    palette: Sequence[Colour], threshold: float,
 ) -> None:  # fmt: skip
-    """plots/curves.png, and plots/samples.png with the best weights."""
+    """plots/curves.png, and plots/samples.png with the best weights and the threshold of predict."""
     draw_curves(run_dir, config.trainer.monitor, best_epoch)
     best = run_dir / runs.CHECKPOINTS / checkpoint.BEST
     if not best.exists():  # no validation gave a number
         return
     checkpoint.load_weights(parts.evaluated, checkpoint.weights_of(checkpoint.load(best)), best)
-    results = extreme_samples(parts.evaluated, parts.val.dataset, parts.classes, parts.precision, each=2)
-    draw_samples(run_dir / runs.PLOTS / "samples.png", results, parts.classes, denorm, palette)
+    dataset, place = parts.val.dataset, parts.precision
+    results = extreme_samples(parts.evaluated, dataset, parts.classes, place, each=2, threshold=threshold)
+    draw_samples(run_dir / runs.PLOTS / "samples.png", results, parts.classes, denorm, palette, threshold)
 
 
 def draw_curves(run_dir: Path, monitor: str, best_epoch: int) -> None:
@@ -70,15 +76,18 @@ def draw_curves(run_dir: Path, monitor: str, best_epoch: int) -> None:
 
 def draw_samples(
     path: Path, results: Sequence[SampleResult], classes: list[str], denorm: tuple[Any, Any],
-    palette: Sequence[Colour],
+    palette: Sequence[Colour], threshold: float = 0.5,
 ) -> None:  # fmt: skip
-    """A row for each sample: input, label, probability of class 1 or predicted classes, errors."""
-    height = 2.42 * len(results) + 0.35
-    figure = Figure(figsize=(10, height))
-    figure.subplots_adjust(left=0.045, right=0.995, top=1 - 0.3 / height, bottom=0.05 / height,
-                           hspace=0.04, wspace=0.03)  # fmt: skip
-    grid = figure.subplots(len(results), 4, squeeze=False)
+    """A row for each sample: input, label, probability of class 1 or predicted classes, errors.
+
+    threshold: of two classes, which made the predictions. Rows are as high as their images; of more than two
+    classes, or two in colours, a legend says which colour is which.
+    """
     two = len(classes) == 2
+    pictures = [picture for result in results for picture in (result.label, result.prediction)]
+    plain = two and list(palette) == BLACK_AND_WHITE
+    shown_classes = [] if plain else legend_of(pictures, classes, palette)
+    grid = picture_grid(10.0, [result.label.shape for result in results], 4, shown_classes)
     for axes, result in zip(grid, results, strict=True):
         image = np.clip(result.image * np.asarray(denorm[1]) + np.asarray(denorm[0]), 0, 1)
         grey = image.mean(axis=2)
@@ -87,54 +96,118 @@ def draw_samples(
         panels = (shown, in_colour(result.label, palette), found, error_overlay(grey, result, two))
         for panel, picture in zip(axes, panels, strict=True):
             panel.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            panel.set(xticks=[], yticks=[])
-            panel.spines[:].set_visible(False)
-        axes[0].set_ylabel(f"{result.name[-30:]}\nDice {result.dice:.3f}", fontsize=9)
+        say_row(axes[0], result.name, f"Dice {result.dice:.3f}")
     titles = ["input", "label", "predicted", "red: wrong"]
     if two:
-        titles[2:] = [f"probability of {classes[1]}", f"red: missed {classes[1]}, blue: false"]
+        at = "" if threshold == 0.5 else f", at {threshold:.2f}"
+        titles[2:] = [f"probability of {classes[1]}", f"red: missed, blue: false{at}"]
+        if not shown_classes:
+            titles[1] = f"label (white: {classes[1]})"
     for panel, title in zip(grid[0], titles, strict=True):
         panel.set_title(title, fontsize=9)
-    save(figure, path)
+    save(grid[0, 0].figure, path)
+
+
+def say_row(axes: Any, name: str, score: str) -> None:
+    """Name and score beside a row's first picture, or in it where the row is too low for them."""
+    if axes.get_position().height * axes.figure.get_figheight() > 1.6:
+        axes.set_ylabel(f"{name[-30:]}\n{score}", fontsize=9)
+        return
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.5}
+    axes.text(0.01, 0.97, f"{name[-24:]}  {score}", transform=axes.transAxes, fontsize=7, va="top", bbox=box)
+
+
+def picture_grid(
+    width: float, shapes: Sequence[tuple[int, ...]], columns: int, legend: Sequence[tuple[str, Any]] = ()
+) -> Any:
+    """Axes rows x columns for pictures of a figure `width` inches wide, each row as high as its pictures.
+
+    shapes: height and width in pixels of each row's pictures. legend: names and colours, drawn at the bottom.
+    """
+    left, right, gap, top = 0.045, 0.995, 0.06, 0.3  # shares of the width; inches between and above pictures
+    panel = (width * (right - left) - gap * (columns - 1)) / columns
+    heights = [min(panel * shape[0] / shape[1], MOST_INCHES) for shape in shapes]
+    per_line = 6
+    below = 0.05 + 0.22 * -(-len(legend) // per_line)
+    total = top + sum(heights) + gap * (len(heights) - 1) + below
+    figure = Figure(figsize=(width, total))
+    grid = figure.subplots(
+        len(heights), columns, squeeze=False,
+        gridspec_kw={"height_ratios": heights, "hspace": gap / (sum(heights) / len(heights)),
+                     "wspace": gap / panel, "left": left, "right": right, "top": 1 - top / total,
+                     "bottom": below / total},
+    )  # fmt: skip
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    if legend:
+        patches = [Patch(facecolor=colour, edgecolor="0.4", linewidth=0.5) for _, colour in legend]
+        names = [name if len(name) <= 20 else f"{name[:19]}\u2026" for name, _ in legend]
+        figure.legend(patches, names, loc="lower center", ncol=min(per_line, len(legend)), fontsize=8,
+                      frameon=False, borderaxespad=0.1, columnspacing=1.2, handlelength=1.4)  # fmt: skip
+    return grid
+
+
+def legend_of(
+    indices_shown: Iterable[np.ndarray], classes: Sequence[str], palette: Sequence[Colour]
+) -> list[tuple[str, Any]]:
+    """Names and colours of the classes; of more than MOST_IN_LEGEND those that are in the pictures."""
+    there = np.unique(np.concatenate([np.unique(picture) for picture in indices_shown]))
+    indices = list(range(len(classes)))
+    if len(classes) > MOST_IN_LEGEND:
+        indices = [int(index) for index in there if index < len(classes)][:MOST_IN_LEGEND]
+    legend = [(classes[index], tuple(np.array(palette[index]) / 255)) for index in indices]
+    return [*legend, *([("ignored", (0.5, 0.5, 0.5))] if IGNORE in there else [])]
 
 
 def draw_sheet(
     path: Path, samples: Sequence[Sample], names: Sequence[str], palette: Sequence[Colour],
-    denorm: tuple[Any, Any], titles: Sequence[str],
+    denorm: tuple[Any, Any], titles: Sequence[str], classes: Sequence[str] = (),
 ) -> None:  # fmt: skip
-    """A column for each sample: the image, and below it the image with its label over it."""
-    figure = Figure(figsize=(2.1 * len(samples) + 0.3, 4.7))
-    figure.subplots_adjust(left=0.03, right=0.995, top=0.94, bottom=0.01, hspace=0.03, wspace=0.03)
-    grid = figure.subplots(2, len(samples), squeeze=False)
+    """A column for each sample: the image, and below it the image with its label over it.
+
+    classes: their names, for a legend of the colours.
+    """
+    grid = sheet_grid(samples, 2, palette, classes)
     for number, (sample, name) in enumerate(zip(samples, names, strict=False)):
         image = displayed(sample["input"], denorm)
         for axes, picture in zip(grid[:, number], (image, with_label(image, sample, palette)), strict=True):
             axes.imshow(picture, vmin=0, vmax=1, interpolation="nearest")
-            axes.set(xticks=[], yticks=[])
         grid[0, number].set_title(name[-22:], fontsize=8)
     for axes, title in zip(grid[:, 0], titles, strict=True):
         axes.set_ylabel(title, fontsize=9)
-    save(figure, path)
+    save(grid[0, 0].figure, path)
+
+
+def sheet_grid(
+    samples: Sequence[Sample], rows: int, palette: Sequence[Colour], classes: Sequence[str]
+) -> Any:
+    """Axes for a column of pictures of each sample, all as high as the highest, and a legend of classes."""
+    labels = [sample["label"][..., 0] for sample in samples]
+    shape = max((label.shape for label in labels), key=lambda shape: float(shape[0] / shape[1]))
+    legend = legend_of(labels, classes, palette) if classes else []
+    if len(classes) == 2:
+        legend = [(classes[1], tuple(np.array(OF_TWO[1]) / 255)), *legend[2:]]
+    return picture_grid(2.1 * len(samples) + 0.3, [shape] * rows, len(samples), legend)
 
 
 def draw_augmented(
     path: Path, samples: Sequence[Sequence[Sample]], names: Sequence[str], palette: Sequence[Colour],
-    denorm: tuple[Any, Any],
+    denorm: tuple[Any, Any], classes: Sequence[str] = (),
 ) -> None:  # fmt: skip
-    """A column for each sample, a row for each epoch: what the network would be shown, label over it."""
-    rows = len(samples[0])
-    figure = Figure(figsize=(2.1 * len(samples) + 0.3, 2.1 * rows + 0.3))
-    figure.subplots_adjust(left=0.03, right=0.995, top=0.96, bottom=0.01, hspace=0.03, wspace=0.03)
-    grid = figure.subplots(rows, len(samples), squeeze=False)
+    """A column for each sample, a row for each epoch: what the network would be shown, label over it.
+
+    classes: as in draw_sheet.
+    """
+    grid = sheet_grid([of_sample[0] for of_sample in samples], len(samples[0]), palette, classes)
     for column, (of_sample, name) in enumerate(zip(samples, names, strict=False)):
         for axes, sample in zip(grid[:, column], of_sample, strict=True):
             picture = with_label(displayed(sample["input"], denorm), sample, palette)
             axes.imshow(picture, vmin=0, vmax=1, interpolation="nearest")
-            axes.set(xticks=[], yticks=[])
         grid[0, column].set_title(name[-22:], fontsize=8)
     for row, axes in enumerate(grid[:, 0]):
         axes.set_ylabel(f"epoch {row + 1}", fontsize=9)
-    save(figure, path)
+    save(grid[0, 0].figure, path)
 
 
 def displayed(image: np.ndarray, denorm: tuple[Any, Any]) -> np.ndarray:
@@ -148,7 +221,7 @@ def displayed(image: np.ndarray, denorm: tuple[Any, Any]) -> np.ndarray:
 def with_label(image: np.ndarray, sample: Sample, palette: Sequence[Colour]) -> np.ndarray:
     """The image with every class but 0 in its colour; of two classes the second in red."""
     label = sample["label"][..., 0]
-    colours = palette if len(palette) > 2 else [(0, 0, 0), (214, 39, 40)]
+    colours = palette if len(palette) > 2 else OF_TWO
     return np.asarray(
         np.where((label != 0)[..., None], 0.55 * image + 0.45 * in_colour(label, colours), image)
     )

@@ -164,9 +164,8 @@ class TrainerConfig:
     choose_threshold: str | None = knob(
         None,
         "two classes: after training choose the threshold by this score of the validation samples, with and "
-        "without tta; threshold.json keeps both, for the masks of predict and, if by v_rand, the EM scores "
-        "of evaluate",
-        choices=["dice", "v_rand"],
+        "without tta: dice, dice_<class> or v_rand; threshold.json keeps both, for the masks of predict, the "
+        "scores at its threshold of evaluate and, if by v_rand, the EM scores",
     )
     plots: bool = knob(True, "curves.png and samples.png at the end (0.6 s)")
     profile: bool = knob(False, "profile the second epoch: a table, and trace.json in the run directory")

@@ -30,21 +30,32 @@ class SampleResult:
 
 
 def extreme_samples(
-    model: nn.Module, dataset: SegmentationDataset, classes: list[str], precision: Precision, each: int
-) -> list[SampleResult]:
+    model: nn.Module, dataset: SegmentationDataset, classes: list[str], precision: Precision, each: int,
+    threshold: float = 0.5,
+) -> list[SampleResult]:  # fmt: skip
     """The `each` worst and `each` best samples by Dice, worst first; all of them in a small set."""
     ranked: list[SampleResult] = []
     for index in tqdm(range(len(dataset)), "samples", leave=False, disable=None, delay=1.0):
-        ranked.append(predict_sample(model, dataset, index, classes, precision))
+        ranked.append(predict_sample(model, dataset, index, classes, precision, threshold))
         ranked.sort(key=lambda result: (result.dice, result.name))
         if len(ranked) > 2 * each:
             del ranked[each]  # neither among the worst nor among the best so far
     return ranked
 
 
+def classes_at(logits: Tensor, threshold: float) -> Tensor:
+    """Class indices N x 1 x H x W (int64) of logits N x C x H x W, as task=predict gives them.
+
+    threshold: of two classes the second is where its probability is above; of more the largest wins.
+    """
+    if threshold == 0.5 or logits.shape[1] > 2:
+        return predict_classes(logits)
+    return (class_probabilities(logits)[:, 1:] > threshold).long()
+
+
 def predict_sample(
     model: nn.Module | Callable[[Tensor], Tensor], dataset: SegmentationDataset, index: int,
-    classes: list[str], precision: Precision,
+    classes: list[str], precision: Precision, threshold: float = 0.5,
 ) -> SampleResult:  # fmt: skip
     if isinstance(model, nn.Module):
         model.eval()
@@ -52,7 +63,7 @@ def predict_sample(
     with torch.inference_mode(), precision.autocast():
         logits = model(precision.to_device(sample["input"][None])).float().cpu()
     label, image = (center_crop(sample[k], logits.shape[-2], logits.shape[-1]) for k in ("label", "input"))
-    prediction = predict_classes(logits)
+    prediction = classes_at(logits, threshold)
     matrix = confusion(prediction, label[None], len(classes))
     return SampleResult(
         name=dataset.samples.items[index].name,

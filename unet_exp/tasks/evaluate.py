@@ -19,7 +19,7 @@ from unet_exp import build, prepare, report, runs
 from unet_exp.data.datasets import Samples, load_samples
 from unet_exp.data.label_map import label_map, palette
 from unet_exp.errors import DataError
-from unet_exp.inference.samples import averaged, predict_sample
+from unet_exp.inference.samples import averaged, classes_at, predict_sample
 from unet_exp.losses import class_probabilities
 from unet_exp.metrics import em
 from unet_exp.metrics.confusion import (
@@ -28,6 +28,7 @@ from unet_exp.metrics.confusion import (
     confusion_per_image,
     image_means,
     predict_classes,
+    scores,
     shown,
 )
 from unet_exp.schema import IGNORE, Config
@@ -44,10 +45,12 @@ Network = Callable[[Tensor], Tensor]
 
 @dataclasses.dataclass
 class Found:
-    """Of one split: running sums, each image's confusion matrix, and what the EM scores need."""
+    """Of one split: running sums and each image's confusion matrix as training counts them, each image's
+    matrix at the threshold of task=predict, and what the EM scores need."""
 
     sums: Sums
     matrices: list[Tensor]
+    predicted: list[Tensor]
     maps: list[np.ndarray]  # probability of class 1, H x W float32
     labels: list[np.ndarray]  # uint8 H x W
 
@@ -68,7 +71,9 @@ def evaluate(options: EvaluateConfig) -> None:
     samples = samples_of(config, options.split)
     parts, network = parts_with(config, samples, contents, options.tta)
     wants_em = wants_em_scores(options, config)
-    found = score(parts, network, options.split, wants_em)
+    sha256 = checkpoint.weights_sha256(contents)
+    threshold = predict_threshold(run_dir, sha256, options.tta)
+    found = score(parts, network, options.split, wants_em, threshold)
     name = options.split + "_tta" * options.tta
     folder = Path(options.output).expanduser() if options.output else run_dir / "evaluation" / name
     runs.make_directory(folder)
@@ -77,27 +82,42 @@ def evaluate(options: EvaluateConfig) -> None:
     state = State.from_dict(contents["state"])
     result: dict[str, Any] = {
         "run": str(run_dir), "split": options.split, "weights": options.weights, "epoch": state.epoch,
-        "weights_sha256": checkpoint.weights_sha256(contents), "tta": options.tta,
+        "weights_sha256": sha256, "tta": options.tta,
         "images": len(samples.items), **found.sums.metrics(classes),
         **image_means(torch.stack(found.matrices), classes),
     }  # fmt: skip
     del result["images_per_second"]
+    if len(classes) == 2:
+        matrices = torch.stack(found.predicted)
+        result["predict"] = {
+            "threshold": threshold, **scores(matrices.sum(0), classes), **image_means(matrices, classes)
+        }  # fmt: skip
     if wants_em:
         table = em_table(found)
-        threshold, source = choose_threshold(options, config, contents, run_dir, table)
-        result["em"] = em.row_at(table, threshold) | {"threshold_from": source}
+        best, source = choose_threshold(options, config, contents, run_dir, table)
+        result["em"] = em.row_at(table, best) | {"threshold_from": source}
+        at_threshold = em.row_at(table, threshold)
+        result["predict"] |= {key: at_threshold[key] for key in ("v_rand", "v_info", "pixel_error")}
         write_rows(folder / "em.csv", table)
     runs.write_text(folder / "evaluation.json", json.dumps(plain(result), indent=2) + "\n")
     write_rows(folder / "classes.csv", class_rows(found, classes))
     rows = image_rows(found, samples, classes)
     write_rows(folder / "images.csv", rows)
     print(as_table(result, found, classes))
-    worst = sorted(range(len(rows)), key=lambda i: (rows[i]["dice"], rows[i]["name"]))[: options.worst]
+    by = "predict_dice" if len(classes) == 2 else "dice"
+    worst = sorted(range(len(rows)), key=lambda i: (rows[i][by], rows[i]["name"]))[: options.worst]
     if worst:
-        results = [predict_sample(network, parts.val.dataset, i, classes, parts.precision) for i in worst]
+        dataset, place = parts.val.dataset, parts.precision
+        results = [predict_sample(network, dataset, i, classes, place, threshold) for i in worst]
         denorm, colours = build.denormalization(config), palette(label_map(config.data))
-        report.draw_samples(folder / "worst.png", results, classes, denorm, colours)
+        report.draw_samples(folder / "worst.png", results, classes, denorm, colours, threshold)
     log.info("written: %s", folder)
+
+
+def predict_threshold(run_dir: Path, sha256: str, tta: bool) -> float:
+    """What task=predict uses for these weights of two classes: what the run chose, else 0.5."""
+    own = stored_thresholds(run_dir, sha256)
+    return 0.5 if own is None else own[tta]
 
 
 def wants_em_scores(options: EvaluateConfig, config: Config) -> bool:
@@ -126,9 +146,13 @@ def parts_with(
     return parts, averaged(parts.evaluated, parts.logits_per_pixel) if tta else parts.evaluated
 
 
-def score(parts: Parts, network: Network, split: str, keep_maps: bool) -> Found:
-    """One pass in the batches and the precision of the run's own validation."""
-    found = Found(Sums(len(parts.classes)), [], [], [])
+def score(parts: Parts, network: Network, split: str, keep_maps: bool, threshold: float = 0.5) -> Found:
+    """One pass in the batches and the precision of the run's own validation.
+
+    threshold: of `Found.predicted`, for two classes.
+    """
+    classes = len(parts.classes)
+    found = Found(Sums(classes), [], [], [], [])
     for metric in parts.metrics.values():
         metric.reset()
     batches = tqdm(
@@ -141,7 +165,8 @@ def score(parts: Parts, network: Network, split: str, keep_maps: bool) -> Found:
             prediction = predict_classes(logits)
             for metric in parts.metrics.values():
                 metric.update(prediction.squeeze(1), label.squeeze(1).long())
-            found.matrices += list(confusion_per_image(prediction, label, len(parts.classes)).cpu())
+            found.matrices += list(confusion_per_image(prediction, label, classes).cpu())
+            found.predicted += list(confusion_per_image(classes_at(logits, threshold), label, classes).cpu())
             if keep_maps:
                 found.maps += list(class_probabilities(logits)[:, 1].cpu().numpy())
                 found.labels += list(label.squeeze(1).to(torch.uint8).cpu().numpy())
@@ -179,56 +204,80 @@ def choose_threshold(
 
 
 def class_rows(found: Found, classes: list[str]) -> list[dict[str, Any]]:
+    """Each class's scores and pixels; of two classes also the scores at the threshold of predict."""
     matrix = found.sums.confusion
-    values = class_scores(matrix)
-    return [
-        {"class": name, **{key: float(values[key][i]) for key in NAMES}, "label_pixels": int(matrix[i].sum()),
-         "predicted_pixels": int(matrix[:, i].sum())}
-        for i, name in enumerate(classes)
-    ]  # fmt: skip
+    values, predicted = class_scores(matrix), class_scores(torch.stack(found.predicted).sum(0))
+    rows: list[dict[str, Any]] = []
+    for i, name in enumerate(classes):
+        pixels = {"label_pixels": int(matrix[i].sum()), "predicted_pixels": int(matrix[:, i].sum())}
+        rows.append({"class": name} | {key: float(values[key][i]) for key in NAMES} | pixels)
+        if len(classes) == 2:
+            rows[-1] |= {f"predict_{key}": float(predicted[key][i]) for key in NAMES}
+    return rows
 
 
 def image_rows(found: Found, samples: Samples, classes: list[str]) -> list[dict[str, Any]]:
-    """Each image's Dice and IoU: the mean over the classes that occur in it, and of each class."""
-    values = class_scores(torch.stack(found.matrices))
+    """Each image's Dice and IoU: the mean over the classes that occur in it, and of each class; of two
+    classes also those at the threshold of predict."""
+    kinds = {"": found.matrices} | ({"predict_": found.predicted} if len(classes) == 2 else {})
+    values = {prefix: class_scores(torch.stack(matrices)) for prefix, matrices in kinds.items()}
     rows = []
     for i, item in enumerate(samples.items):
         row: dict[str, Any] = {"name": item.name}
-        row |= {key: float(torch.nanmean(values[key][i])) for key in ("dice", "iou")}
-        row |= {
-            f"{key}_{name}": float(values[key][i][j])
-            for key in ("dice", "iou")
-            for j, name in enumerate(classes)
-        }
+        for prefix, scored in values.items():
+            row |= {f"{prefix}{key}": float(torch.nanmean(scored[key][i])) for key in ("dice", "iou")}
+            row |= {
+                f"{prefix}{key}_{name}": float(scored[key][i][j])
+                for key in ("dice", "iou")
+                for j, name in enumerate(classes)
+            }
         rows.append(row)
     return rows
 
 
 def as_table(result: dict[str, Any], found: Found, classes: list[str]) -> str:
-    """What the terminal shows."""
+    """What the terminal shows. Of two classes a second block has the scores at the threshold of predict,
+    where that is not the 0.5 of training."""
     width = max(8, *(len(name) for name in classes), len("mean"))
     tta = ", mean over 8 symmetries" if result["tta"] else ""
+    predict = result.get("predict", {"threshold": 0.5})
+    other = predict["threshold"] != 0.5
+    at = f"{predict['threshold']:.2f}"
     weights = f"{result['weights']}.pt of epoch {result['epoch']}{tta}"
-    lines = [
-        f"{result['split']}: {result['images']} images, {weights}",
-        f"{'class':<{width}} {'dice':>8} {'iou':>8} {'precision':>10} {'recall':>8} {'pixels':>12}",
-    ]
-    for row in [*class_rows(found, classes), {"class": "mean"} | {name: result[name] for name in NAMES}]:
+    lines = [f"{result['split']}: {result['images']} images, {weights}"]
+    if len(classes) == 2:
+        used = "threshold 0.50, as in training" + " and predict" * (not other)
+        lines.append(f"{'':<{width}} {used:<50}" + f"{f'{at}, as predict':>17}" * other)
+    head = f"{'class':<{width}} {'dice':>8} {'iou':>8} {'precision':>10} {'recall':>8} {'pixels':>12}"
+    lines.append(head + f" {'dice':>8} {'iou':>8}" * other)
+    means: dict[str, Any] = {"class": "mean"} | {name: result[name] for name in NAMES}
+    means |= {f"predict_{name}": predict.get(name) for name in NAMES}
+    for row in [*class_rows(found, classes), means]:
         cells = [shown(row[name]) for name in NAMES]
         pixels = f"{row['label_pixels']:,}" if "label_pixels" in row else ""
-        lines.append(
+        line = (
             f"{row['class']:<{width}} {cells[0]:>8} {cells[1]:>8} {cells[2]:>10} {cells[3]:>8} {pixels:>12}"
         )
-    lines.append(f"loss {result['loss']:.4f}; mean over images: dice {shown(result['image_dice'])}, "
-                 f"iou {shown(result['image_iou'])}")  # fmt: skip
+        if other:
+            line += f" {shown(row['predict_dice']):>8} {shown(row['predict_iou']):>8}"
+        lines.append(line.rstrip())
+    line = f"loss {result['loss']:.4f}; mean over images: dice {shown(result['image_dice'])}, "
+    line += f"iou {shown(result['image_iou'])}"
+    if other:
+        line += f"; at {at}: {shown(predict['image_dice'])}, {shown(predict['image_iou'])}"
+    lines.append(line)
     lines += [f"{name} {shown(value)}" for name, value in found.sums.others.items()]
     if "em" in result:
         row = result["em"]
-        lines += [
-            f"V-Rand {row['v_rand']:.4f}, V-Info {row['v_info']:.4f}, pixel error {row['pixel_error']:.4f}",
-            f"at threshold {row['threshold']:.2f}, the best of {row['threshold_from']}",
-        ]
+        lines.append(em_line(row) + f", the best of {row['threshold_from']}")
+        if row["threshold"] != predict["threshold"]:
+            lines.append(em_line(predict) + ", as predict")
     return "\n".join(lines)
+
+
+def em_line(row: dict[str, Any]) -> str:
+    numbers = f"V-Rand {row['v_rand']:.4f}, V-Info {row['v_info']:.4f}, pixel error {row['pixel_error']:.4f}"
+    return f"{numbers} at {row['threshold']:.2f}"
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -15,14 +15,19 @@ def is_threshold_due(run_dir: Path, config: Config) -> bool:
 
 
 def finish(run_dir: Path, config: Config, parts: Parts, best_epoch: int) -> dict[str, float]:
-    """plots/ and threshold.json, as the trainer asks; the scores at the threshold, for status.json."""
+    """threshold.json and plots/, as the trainer asks; the scores at the threshold, for status.json.
+
+    plots/samples.png shows what predict would write, so the threshold comes first.
+    """
+    scores: dict[str, float] = {}
+    if config.trainer.choose_threshold is not None:
+        from unet_exp.tasks.threshold import choose_threshold  # scipy takes a fifth of a second
+
+        scores = choose_threshold(run_dir, config, parts)
     if config.trainer.plots:
         from unet_exp import report  # matplotlib takes a third of a second
 
-        colours = palette(label_map(config.data))
-        report.draw_run(run_dir, config, parts, best_epoch, build.denormalization(config), colours)
-    if config.trainer.choose_threshold is None:
-        return {}
-    from unet_exp.tasks.threshold import choose_threshold  # scipy takes a fifth of a second
-
-    return choose_threshold(run_dir, config, parts)
+        colours, denorm = palette(label_map(config.data)), build.denormalization(config)
+        threshold = scores.get("threshold", 0.5)
+        report.draw_run(run_dir, config, parts, best_epoch, denorm, colours, threshold)
+    return scores

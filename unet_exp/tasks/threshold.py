@@ -39,8 +39,10 @@ def choose_threshold(run_dir: Path, config: Config, parts: Parts) -> dict[str, f
     mean = averaged(parts.evaluated, parts.logits_per_pixel)
     for name, network, ending in (("plain", parts.evaluated, ""), ("tta", mean, "_tta")):
         found = score(parts, network, "val", keep_maps=True)
-        table = em_table(found) if metric == "v_rand" else dice_table(found)
+        table = em_table(found) if metric == "v_rand" else dice_table(found, parts.classes)
         row = em.row_at(table, em.best_threshold(table, metric))
+        if metric != "v_rand":
+            row = {name: row[name] for name in dict.fromkeys(("threshold", "dice", metric))}
         if math.isnan(row[metric]):
             log.warning("no threshold is chosen: %s of the validation samples is no number (are they all "
                         "of one class?); 0.5 stays", metric)  # fmt: skip
@@ -53,8 +55,11 @@ def choose_threshold(run_dir: Path, config: Config, parts: Parts) -> dict[str, f
     return scores
 
 
-def dice_table(found: Found, thresholds: Sequence[float] = em.THRESHOLDS) -> list[em.Row]:
-    """A row for each threshold: threshold, dice (the mean over the classes, each over the whole set)."""
+def dice_table(
+    found: Found, classes: Sequence[str], thresholds: Sequence[float] = em.THRESHOLDS
+) -> list[em.Row]:
+    """A row for each threshold: threshold, dice (the mean over the classes, each over the whole set) and
+    dice_<class>."""
     rows = []
     for threshold in thresholds:
         matrix = torch.zeros(2, 2, dtype=torch.int64)
@@ -63,5 +68,6 @@ def dice_table(found: Found, thresholds: Sequence[float] = em.THRESHOLDS) -> lis
             pairs = 2 * (label[counted] == 1) + predicted[counted]
             matrix += torch.from_numpy(np.bincount(pairs, minlength=4).reshape(2, 2))
         dice = class_scores(matrix)["dice"]
-        rows.append({"threshold": float(threshold), "dice": float(torch.nanmean(dice))})
+        row = {"threshold": float(threshold), "dice": float(torch.nanmean(dice))}
+        rows.append(row | {f"dice_{name}": float(dice[index]) for index, name in enumerate(classes)})
     return rows

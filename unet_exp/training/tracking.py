@@ -28,6 +28,7 @@ from unet_exp.training.tables import Recorded, Row, StepLog, as_text, read_table
 log = logging.getLogger(__name__)
 TAGS = {"train": "TRAIN", "val": "VALID"}
 TIMING_COLUMNS = ["epoch", "step", "split", "seconds", "images_per_second"]
+BEST_SCALARS = ("dice", "iou", "loss")  # beside trainer.monitor, of the best validation, for HPARAMS
 TENSORBOARD_SCALARS = ("loss", "dice", "iou", "lr", "images_per_second")
 
 
@@ -66,6 +67,7 @@ class Tracker:
         self.others = list(config.metrics)
         self.palette = palette(label_map(config.data))
         self.classes, self.epochs, self.denorm = config.data.classes, config.epochs, denorm
+        self.best_tags = list(dict.fromkeys((trainer.monitor, *BEST_SCALARS)))
         self.log_every, self.images_every = trainer.log_every, trainer.images_every
         self.images_max, self.images_each_batch = trainer.images_max, trainer.images_each_batch
         self.rows = rows_until(self.metrics_path, state.epoch)
@@ -174,6 +176,9 @@ class Tracker:
         write_table(self.metrics_path, self.columns(), self.rows)
         write_table(self.timing_path, TIMING_COLUMNS, self.timing)
         with self.writing():
+            if best and val is not None:
+                for tag in self.best_tags:
+                    self.writers["val"].add_scalar(f"best/{tag}", val[tag], epoch)
             for events in self.writers.values():
                 events.flush()
         of_val = "" if val is None else f" val {val['loss']:.4f} dice {shown(val['dice'])}"
@@ -185,9 +190,12 @@ class Tracker:
         )  # fmt: skip
 
     def hparams(self, config: Config) -> None:
-        """The run's settings beside its val scalars, so that TensorBoard compares runs of a sweep."""
+        """The run's settings beside the scores of its best validation, as the table of a sweep has them.
+
+        TensorBoard shows the newest value of each tag, so best/... are written at a new best only.
+        """
         events: Any = self.writers["val"].file_writer
-        metrics = dict.fromkeys(("loss", "dice", "iou"), 0.0)
+        metrics = dict.fromkeys((f"best/{tag}" for tag in self.best_tags), 0.0)
         with self.writing():
             for summary in hparams(knobs_of(config), metrics):  # type: ignore[no-untyped-call]
                 events.add_summary(summary)
