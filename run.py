@@ -6,7 +6,6 @@ Reads top to bottom as what a run is. torch is imported inside train(), so that 
 import importlib
 import logging
 import math
-import os
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +15,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from unet_exp import commandline, compare, provenance, runs, signals
+from unet_exp import commandline, compare, provenance, ranks, runs, signals
 from unet_exp.commandline import CommandLine
 from unet_exp.config import check, check_resume, check_task, register, save_resolved
 from unet_exp.console import (
@@ -270,14 +269,14 @@ def begin() -> None:
     runs.remember_command(sys.argv)
     quiet_threads()
     survive_closed_pipes()
-    if os.environ.get("RANK", "0") != "0":
-        follow()
-        return
-    if sys.argv[1:2] == ["--job"]:
-        run_job(Path(sys.argv[2]))
-        return
-    register()
     try:
+        if ranks.is_follower():
+            follow()
+            return
+        if sys.argv[1:2] == ["--job"]:
+            run_job(Path(sys.argv[2]))
+            return
+        register()
         command = commandline.prepare(sys.argv[1:])
     except UserError as error:
         sys.exit(f"error: {error}")

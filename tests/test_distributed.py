@@ -22,6 +22,13 @@ SHARED = [
     "optimizer=sgd", "lr=0.05",  # unlike Adam it notices a gradient of the wrong size
 ]  # fmt: skip
 EPOCHS = 12
+# What clusters, containers and an earlier torchrun leave behind.
+LEFT_OVER = {
+    "RANK": "", "WORLD_SIZE": "", "LOCAL_RANK": "7", "GROUP_RANK": "3", "MASTER_ADDR": "nowhere.invalid",
+    "MASTER_PORT": "x", "TORCHELASTIC_USE_AGENT_STORE": "True", "OMP_NUM_THREADS": "",
+    "MKL_NUM_THREADS": "many", "CUDA_VISIBLE_DEVICES": "", "CUBLAS_WORKSPACE_CONFIG": "",
+    "SLURM_PROCID": "3", "SLURM_NTASKS": "8",
+}  # fmt: skip
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -42,11 +49,11 @@ def nearly(one: Path, other: Path, epochs: int) -> None:
 
 @pytest.fixture(scope="module")
 def pair(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same run on one and on two ranks: one/ and two/. Read only."""
+    """The same run on one and on two ranks: one/ and two/, in an environment with leftovers. Read only."""
     start = tmp_path_factory.mktemp("ranks")
     for name, devices in (("one", 1), ("two", 2)):
         arguments = [f"trainer.devices={devices}", f"epochs={EPOCHS}", f"hydra.run.dir={name}"]
-        done = cli(*SHARED, *arguments, cwd=start)
+        done = cli(*SHARED, *arguments, cwd=start, **LEFT_OVER)
         assert done.returncode == 0, done.stdout
     return start
 
@@ -98,7 +105,7 @@ def test_a_dead_rank_ends_the_run(command: list[str], tmp_path: Path) -> None:
         time.sleep(0.01)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     (follower,) = [
-        int(child) for child in children if b"RANK=1" in Path(f"/proc/{child}/environ").read_bytes()
+        int(child) for child in children if b"UNET_EXP_RANK=1" in Path(f"/proc/{child}/environ").read_bytes()
     ]
     os.kill(follower, signal.SIGKILL)
     printed, _ = process.communicate(timeout=60)

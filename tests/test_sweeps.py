@@ -273,11 +273,6 @@ def test_settings_of_sweeps_belong_to_sweeps(cli: Cli, tmp_path: Path) -> None:
     assert (done.returncode, "n_jobs is 'zero'" in done.stdout) == (1, True), done.stdout
 
 
-def test_torchrun_starts_no_sweep(cli: Cli, tmp_path: Path) -> None:
-    done = cli("-m", "lr=1e-3,1e-4", cwd=tmp_path, WORLD_SIZE="2", RANK="0")
-    assert (done.returncode, "a sweep is started once" in done.stdout) == (1, True)
-
-
 def test_slugs_hold_only_what_every_file_system_takes() -> None:
     assert slug_of({"lr": "0.001", "model.depth": "3"}) == "lr-0.001_depth-3"
     assert slug_of({"data.root": "/a b/ü:*"}) == "root-a-b"

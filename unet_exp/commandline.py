@@ -1,6 +1,5 @@
 """What happens to the command line before Hydra reads it: flags in front, paths quoted, runs looked up."""
 
-import os
 import re
 import sys
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from unet_exp import ranks
 from unet_exp.errors import ConfigError, did_you_mean
 from unet_exp.saved import CARRIED, DECIDED, load_saved, make_primary
 from unet_exp.verbs import VERBS
@@ -60,12 +60,9 @@ def prepare(argv: list[str]) -> CommandLine:
     elif any(is_sweep(override) for override in overrides) and not {"-m", "--multirun"} & set(flags):
         flags = [*flags, "--multirun"]
     multirun = bool({"-m", "--multirun"} & set(flags))
-    if multirun and os.environ.get("WORLD_SIZE", "1") != "1":
-        raise ConfigError(
-            "a sweep is started once, and torchrun starts every process",
-            do="python run.py -m ... trainer.devices=N",
-        )
     given = {key: path_value(overrides, key) for key in ("task", "resume", "from_run")}
+    if not LOOKING & set(flags):
+        check_launch("a sweep" if multirun else f"task={given['task']}" if given["task"] else "")
     overrides = [o for o in overrides if o.partition("=")[0] not in given]
     if given["task"] is None:
         overrides = sweep_keys(overrides, multirun or bool(LOOKING & set(flags)))
@@ -93,6 +90,18 @@ def prepare(argv: list[str]) -> CommandLine:
         return CommandLine([*argv, *overrides], run_dir)
     own = [f"hydra.run.dir={quoted(str(run_dir))}", "hydra.output_subdir=null"]
     return CommandLine([*argv, *overrides, *own], run_dir, True, saved)
+
+
+def check_launch(alone: str) -> None:
+    """Raises ConfigError where ranks are left over, and for what is `alone` if torchrun started several."""
+    several = ranks.launched() > 1
+    if several or not alone.startswith("task="):  # nothing else of a task depends on ranks
+        ranks.refuse_leftovers()
+    if alone and several:
+        raise ConfigError(
+            f"{alone} is started once, and torchrun starts every process",
+            do="python run.py instead of torchrun; jobs of a sweep take trainer.devices=N",
+        )
 
 
 def task_command(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from unet_exp import ranks
 from unet_exp.data.datasets import Samples, check_batches, load_samples, refuse_duplicates
 from unet_exp.data.inspect import mean_and_std
 from unet_exp.data.items import Item
@@ -19,7 +20,7 @@ from unet_exp.data.splits import Splits, decide_mode, find_splits
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.fitting import allowed_heads
 from unet_exp.schema import Config
-from unet_exp.training import determinism, distributed, precision
+from unet_exp.training import determinism, precision
 
 log = logging.getLogger("unet_exp")
 RARE = 0.001  # share of the training pixels below which a class is warned about
@@ -30,7 +31,7 @@ def decide_machine(config: Config) -> Config:
     device = precision.decide_device(config.device)
     trainer = dataclasses.replace(
         config.trainer,
-        devices=max(config.trainer.devices, distributed.launched()),
+        devices=max(config.trainer.devices, ranks.launched()),
         precision=precision.decide_precision(config.trainer.precision, device),
         channels_last=precision.decide_channels_last(config.trainer.channels_last, device),
         fused=precision.decide_fused(config.trainer.fused, device),

@@ -4,7 +4,6 @@ With one process every function gives back what it was given, so that the loop r
 """
 
 import logging
-import os
 import pickle
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from unet_exp import ranks
 from unet_exp.errors import ConfigError
 from unet_exp.schema import Config
 from unet_exp.signals import Stop
@@ -35,18 +35,12 @@ def size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def launched() -> int:
-    """How many processes torchrun (or rank 0) started; 1 where nobody did."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
 def own_device(device: str) -> str:
     """cuda becomes the GPU of this process."""
-    return (
-        f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-        if device.startswith("cuda") and launched() > 1
-        else device
-    )
+    if not device.startswith("cuda") or size() == 1:
+        return device
+    launch = ranks.launch()  # None in the process that started the others
+    return f"cuda:{0 if launch is None else launch.local}"
 
 
 def check(config: Config) -> None:
@@ -56,7 +50,7 @@ def check(config: Config) -> None:
         torch.cuda.device_count(),
         config.device.startswith("cuda"),
     )
-    if is_cuda and launched() == 1 and devices > there:
+    if is_cuda and ranks.launched() == 1 and devices > there:
         raise ConfigError(
             f"trainer.devices is {devices}, but there are {there} GPUs", allowed=f"1 to {there}"
         )
@@ -77,10 +71,20 @@ def check(config: Config) -> None:
         raise ConfigError("trainer.sync_batchnorm is for GPUs", do="leave it out, or model.norm=group")
 
 
-def join() -> None:
-    """Meet the other ranks where the environment says: gloo for what lies on the CPU, nccl for GPUs."""
+def open_store(port: int, size: int) -> Any:
+    """Where the ranks of this machine meet. port: 0 for the rank that opens it, on a port that is free."""
+    return dist.TCPStore(  # type: ignore[attr-defined]
+        "127.0.0.1", port, size, is_master=port == 0, timeout=PATIENCE, wait_for_workers=False
+    )
+
+
+def join(rank: int, size: int, store: Any) -> None:
+    """Meet the other ranks in the store or where torchrun says: gloo for the CPU, nccl for GPUs."""
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=PATIENCE)
+    if store is None:
+        dist.init_process_group(backend, timeout=PATIENCE)
+    else:  # nothing of it is read from the environment, which may hold what others left there
+        dist.init_process_group(backend, timeout=PATIENCE, store=store, rank=rank, world_size=size)
 
 
 def leave() -> None:

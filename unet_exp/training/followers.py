@@ -1,7 +1,6 @@
 """The processes of a run on several devices: how rank 0 starts the others, and what happens when one ends."""
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -13,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from unet_exp import ranks
 from unet_exp.errors import TrainingError, UserError
-from unet_exp.training.distributed import hand_over, join, launched, leave, rank, size
+from unet_exp.training.distributed import hand_over, join, leave, open_store, rank, size
 
 LAST_WORDS = 15.0  # seconds that rank 0 has to notice by itself that another rank died
 
@@ -27,24 +27,16 @@ class Followers:
     processes: dict[int, "subprocess.Popen[bytes]"] = field(default_factory=dict)
     over: bool = False
 
-    def start(self, command: list[str], devices: int) -> None:
-        """Ranks 1 to devices - 1 on this machine; they end when we do, because their standard input does."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(devices)}
+    def start(self, command: list[str], devices: int, port: int) -> None:
+        """Ranks 1 to devices - 1 on this machine; they end when we do, because their standard input does.
+
+        port: of the store in which they meet.
+        """
         for each in range(1, devices):
-            own = {
-                **os.environ,
-                **common,
-                "RANK": str(each),
-                "LOCAL_RANK": str(each),
-                "UNET_EXP_FOLLOWER": "1",
-            }
+            own = {**os.environ, ranks.OWN: f"{each} {devices} {port}"}
             self.processes[each] = subprocess.Popen(
                 command, env=own, stdin=subprocess.PIPE, start_new_session=True
             )
-        os.environ.update({**common, "RANK": "0", "LOCAL_RANK": "0"})
         threading.Thread(target=self.watch, daemon=True).start()
 
     def dead(self) -> str | None:
@@ -85,14 +77,16 @@ def followed(devices: int, run_dir: Path) -> Iterator[int]:
 
     Raises TrainingError with the reason of a rank that failed, whatever that did to this one.
     """
-    if launched() == 1 and devices == 1:
+    launched = ranks.launched()
+    if launched == 1 and devices == 1:
         yield 1
         return
     followers = Followers(run_dir)
-    if launched() == 1:
-        followers.start([sys.executable, sys.argv[0]], devices)
+    store = open_store(0, devices) if launched == 1 else None
+    if store is not None:
+        followers.start([sys.executable, sys.argv[0]], devices, store.port)
     try:
-        join()
+        join(0, devices, store)
         yield size()
     except (Exception, KeyboardInterrupt) as error:
         deadline = time.monotonic() + 3
@@ -106,8 +100,6 @@ def followed(devices: int, run_dir: Path) -> Iterator[int]:
         followers.over = True
         leave()
         followers.end()
-        for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK") if followers.processes else ():
-            os.environ.pop(name, None)
 
 
 @contextmanager
@@ -116,7 +108,10 @@ def following() -> Iterator[Any]:
     end_with_parent()
     run_dir = None
     try:
-        join()
+        launch = ranks.launch()
+        assert launch is not None
+        port = launch.port
+        join(launch.rank, launch.size, None if port is None else open_store(port, launch.size))
         content = hand_over(None)
         run_dir = content[-1]
         yield content
@@ -136,7 +131,7 @@ def end_with_parent() -> None:
             pass
         os._exit(1)
 
-    if os.environ.get("UNET_EXP_FOLLOWER"):
+    if os.environ.get(ranks.OWN):
         threading.Thread(target=watch, daemon=True).start()
 
 

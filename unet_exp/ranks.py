@@ -1,0 +1,75 @@
+"""Which process of a run on several devices this one is, as torchrun or our own first process says it."""
+
+import os
+import socket
+from typing import NamedTuple
+
+from unet_exp.errors import ConfigError
+
+OWN = "UNET_EXP_RANK"  # what rank 0 gives to the processes that it starts: RANK SIZE PORT
+TORCHRUN = "TORCHELASTIC_RUN_ID"
+VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+ANSWERS_WITHIN = 30.0  # seconds; torchrun's store is there before the processes that it starts
+
+
+class Launch(NamedTuple):
+    """rank: of size processes. local: number of its GPU. port: of rank 0's store, None under torchrun."""
+
+    rank: int
+    size: int
+    local: int
+    port: int | None = None
+
+
+def launch() -> Launch | None:
+    """How this process was started, None where it is one by itself, whatever else the environment holds."""
+    if os.environ.get(OWN):
+        rank, size, port = map(int, os.environ[OWN].split())
+        return Launch(rank, size, rank, port)
+    words = [os.environ.get(name, "").strip() for name in VARIABLES]
+    if os.environ.get(TORCHRUN) and all(word.isdecimal() for word in words):
+        return Launch(*map(int, words))
+    return None
+
+
+def launched() -> int:
+    """How many processes torchrun or rank 0 started for this run; 1 where nobody did."""
+    found = launch()
+    return 1 if found is None else found.size
+
+
+def refuse_leftovers() -> None:
+    """Raises ConfigError for RANK or WORLD_SIZE of several processes that nobody started together."""
+    given = {name: os.environ.get(name, "").strip() for name in VARIABLES[:2]}
+    shown = ", ".join(f"{name}={value}" for name, value in given.items() if value)
+    alone = given["RANK"] in ("", "0") and given["WORLD_SIZE"] in ("", "1")
+    started = launch()
+    if alone or os.environ.get(OWN):
+        return
+    names = [name for name in (*VARIABLES, TORCHRUN) if name in os.environ]
+    unset = f"for one process: unset {' '.join(names)}"
+    if started is None:
+        raise ConfigError(
+            f"the environment says {shown}, but torchrun did not start this process (left over from another "
+            "program, a container or a cluster?)",
+            do=f"{unset}\n           for N devices: python run.py trainer.devices=N, or torchrun",
+        )
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        place = os.environ.get("MASTER_ADDR", ""), os.environ.get("MASTER_PORT", "")
+        try:
+            socket.create_connection((place[0], int(place[1])), ANSWERS_WITHIN).close()
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"the environment says {shown} as torchrun does, but no torchrun answers at "
+                f"{':'.join(place)} (left over from an earlier one?)",
+                do=unset,
+            ) from error
+
+
+def is_follower() -> bool:
+    """Whether another process leads. Raises ConfigError as refuse_leftovers()."""
+    found = launch()
+    if found is None or found.rank == 0:
+        return False
+    refuse_leftovers()
+    return True
