@@ -14,6 +14,7 @@ from unet_exp import prepare
 from unet_exp.build import build
 from unet_exp.data.datasets import SegmentationDataset, load_samples
 from unet_exp.data.formats import TiffWindows, open_array, read_array
+from unet_exp.data.inspect import displayed
 from unet_exp.data.items import Item, image_items
 from unet_exp.data.label_map import LabelMap, label_map
 from unet_exp.data.labels import class_indices
@@ -429,12 +430,95 @@ def test_rare_and_absent_classes_are_said(tmp_path: Path, caplog: pytest.LogCapt
     assert "class foreground is absent from val" in said
 
 
-def test_the_same_image_in_train_and_val_is_an_error(tmp_path: Path) -> None:
+def test_the_same_image_in_train_and_val_is_an_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for name, seed in (("a", 0), ("b", 1), ("c", 2), ("d", 1)):
         save(tmp_path / "images" / f"{name}.{'tif' if name == 'd' else 'png'}", random(seed))
         save(tmp_path / "labels" / f"{name}.png", random(seed, most=2))
     with pytest.raises(DataError, match=r"(?s)1 images are in train and in val.*d in val is b in train"):
         prepared(tmp_path, "data.split.val=1")
+    _, found = prepared(tmp_path, "data.split.val=1", "data.duplicates=allow")
+    assert len(found["train"].items) == 3
+    assert "1 images are in train and in val, so the val scores flatter: d in val is b" in caplog.text
+
+
+@pytest.mark.parametrize("colour", [0, 255, (0, 0, 0, 255), (200, 10, 10)])
+def test_blank_tiles_are_no_duplicates(colour: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shape = (12, 10) if isinstance(colour, int) else (12, 10, len(colour))
+    for i in range(6):
+        blank = np.broadcast_to(np.uint8(colour), shape).copy()
+        save(tmp_path / "images" / f"{i}.png", blank if i in (0, 1, 4, 5) else random(i, shape))
+        save(tmp_path / "labels" / f"{i}.png", random(i, most=2))
+    with caplog.at_level("INFO"):
+        _, found = prepared(tmp_path, "data.split.val=2")
+    assert len(found["val"].items) == 2
+    said = [record.getMessage() for record in caplog.records if "blank" in record.getMessage()]
+    assert said == ["2 of the val images are of one value (blank) and in train too"]
+    speck = np.broadcast_to(np.uint8(colour), shape).copy()
+    speck[0, 0] = 7
+    for i in (1, 4):
+        save(tmp_path / "images" / f"{i}.png", speck)
+    with pytest.raises(DataError, match="1 images are in train and in val"):
+        prepared(tmp_path, "data.split.val=2")
+
+
+def test_values_that_want_their_own_statistics_are_said_in_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fixed = composed("data=image_folder", "data.root=.")
+    own = composed("data=image_folder", "data.root=.", "transform.mean=train", "transform.std=train")
+    kinds: list[tuple[str, Any, bool]] = [
+        ("12 bits in 16", lambda a: a.astype(np.uint16) * 16, True),
+        ("floats up to 255", lambda a: a.astype(np.float32), True),
+        ("floats around 0", lambda a: a / np.float32(200) - 0.5, True),
+        ("floats up to 1", lambda a: a / np.float32(255), False),
+        ("16 bits", lambda a: a.astype(np.uint16) * 257, False),
+        ("8 bits", lambda a: a, False),
+    ]
+    for name, stored, said in kinds:
+        save(tmp_path / name / "images" / "0.tif", stored(random(0)))
+        save(tmp_path / name / "labels" / "0.png", random(0, most=2))
+        samples = load_samples(find_splits(data(tmp_path / name))["train"], "train", "ram", 10)
+        for config, lines in ((fixed, int(said)), (own, 0)):
+            caplog.clear()
+            prepare.warn_of_range(config, samples)
+            assert len(caplog.messages) == lines, name
+            assert all("transform.mean=train transform.std=train" in line for line in caplog.messages)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.2, 0.6, 1.0], [0.2, 0.6, 1.0]),
+        ([0.0, 0.03, 0.06], [0, 0.5, 1]),  # 12 bits in 16
+        ([-20, 0, 80], [0, 0.2, 1]),
+        ([-0.005, 0.5, 1.005], [0, 0.5, 1]),
+        ([0, 0, 0], [0, 0, 0]),
+    ],
+)
+@pytest.mark.parametrize(("channels", "shown"), [(1, 1), (2, 1), (3, 3), (4, 3), (5, 3)])
+def test_pictures_stretch_what_does_not_fill_its_range(
+    values: list[float], expected: list[float], channels: int, shown: int
+) -> None:
+    image = np.repeat(np.array(values)[:, None, None], channels, 2)
+    picture = displayed(image)
+    assert picture.shape == (3, 1, shown)
+    for channel in range(shown):
+        assert picture[:, 0, channel] == pytest.approx(expected)
+
+
+def test_no_numbers_are_counted_and_placed(tmp_path: Path) -> None:
+    image = random(0).astype(np.float32)
+    image[3, 2], image[5, 1], image[6, 6] = np.nan, np.nan, np.inf
+    save(tmp_path / "images" / "0.tif", image)
+    save(tmp_path / "labels" / "0.png", random(0, most=2))
+    samples = find_splits(data(tmp_path))["train"]
+    with pytest.raises(DataError, match=r"0\.tif holds .*: 2 nan and 1 infinite of 120, .* row 3, column 2"):
+        load_samples(samples, "train", "ram", 10)
+    save(tmp_path / "images" / "0.tif", np.full((12, 10), 1e300))  # more than float32 can hold
+    with pytest.raises(DataError, match="0 nan and 120 infinite of 120"):
+        load_samples(samples, "train", "ram", 10)
 
 
 # ---- crops and large images -------------------------------------------------------------------------------

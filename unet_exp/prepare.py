@@ -12,7 +12,7 @@ import numpy as np
 
 from unet_exp import ranks
 from unet_exp.data.datasets import Samples, check_batches, load_samples, refuse_duplicates
-from unet_exp.data.inspect import mean_and_std
+from unet_exp.data.inspect import fills_unit, mean_and_std, unit_range
 from unet_exp.data.items import Item
 from unet_exp.data.label_map import label_map
 from unet_exp.data.loaders import EpochBatches
@@ -93,7 +93,8 @@ def read_data(config: Config, splits: Splits) -> dict[str, Samples]:
             do="save all of them as grey or all as RGB",
         )
     if overfit is None:
-        refuse_duplicates(data)
+        refuse_duplicates(data, allow=config.data.duplicates == "allow")
+    warn_of_range(config, data["train"])
     warn_of_rare_classes(data, config.data.classes)
     size, margin = (None, 0) if overfit else crop_size(config)
     check_batches(data["train"], "train", config.batch_size, size, margin)
@@ -112,6 +113,19 @@ def pixels_of(samples: Samples) -> list[int]:
     each = [facts.pixels for item, facts in zip(samples.items, samples.facts, strict=True)
                 if item.window is None or (item.window[0] == 0 and item.window[2] == 0)]  # fmt: skip
     return [int(count) for count in sum(each, np.zeros(256, np.int64))[: len(samples.labels.classes)]]
+
+
+def warn_of_range(config: Config, train: Samples) -> None:
+    """One line where Normalization has the mean and std of values in [0, 1], but the images have others."""
+    steps = [s for s in config.transform["eval"].values() if s["_target_"].endswith(".Normalization")]
+    low, high = unit_range(train.facts)
+    if any(step["mean"] == step["std"] == 0.5 for step in steps) and not fills_unit(low, high):
+        log.warning(
+            "the training images hold %.3g to %.3g, but transform.mean=0.5 is made for 0 to 1; "
+            "better: transform.mean=train transform.std=train",
+            low,
+            high,
+        )
 
 
 def warn_of_rare_classes(data: dict[str, Samples], classes: list[str]) -> None:

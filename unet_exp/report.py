@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from unet_exp import runs
+from unet_exp.data.inspect import displayed
 from unet_exp.data.label_map import Colour
 from unet_exp.data.transforms import Sample
 from unet_exp.inference.samples import SampleResult, extreme_samples
@@ -89,9 +90,8 @@ def draw_samples(
     shown_classes = [] if plain else legend_of(pictures, classes, palette)
     grid = picture_grid(10.0, [result.label.shape for result in results], 4, shown_classes)
     for axes, result in zip(grid, results, strict=True):
-        image = np.clip(result.image * np.asarray(denorm[1]) + np.asarray(denorm[0]), 0, 1)
-        grey = image.mean(axis=2)
-        shown = image if image.shape[2] == 3 else grey
+        shown = displayed(undone(result.image, denorm))
+        grey = shown.mean(axis=2)
         found = result.probability if two else in_colour(result.prediction, palette)
         panels = (shown, in_colour(result.label, palette), found, error_overlay(grey, result, two))
         for panel, picture in zip(axes, panels, strict=True):
@@ -170,7 +170,7 @@ def draw_sheet(
     """
     grid = sheet_grid(samples, 2, palette, classes)
     for number, (sample, name) in enumerate(zip(samples, names, strict=False)):
-        image = displayed(sample["input"], denorm)
+        image = in_three(displayed(undone(sample["input"], denorm)))
         for axes, picture in zip(grid[:, number], (image, with_label(image, sample, palette)), strict=True):
             axes.imshow(picture, vmin=0, vmax=1, interpolation="nearest")
         grid[0, number].set_title(name[-22:], fontsize=8)
@@ -202,7 +202,7 @@ def draw_augmented(
     grid = sheet_grid([of_sample[0] for of_sample in samples], len(samples[0]), palette, classes)
     for column, (of_sample, name) in enumerate(zip(samples, names, strict=False)):
         for axes, sample in zip(grid[:, column], of_sample, strict=True):
-            picture = with_label(displayed(sample["input"], denorm), sample, palette)
+            picture = with_label(in_three(displayed(undone(sample["input"], denorm))), sample, palette)
             axes.imshow(picture, vmin=0, vmax=1, interpolation="nearest")
         grid[0, column].set_title(name[-22:], fontsize=8)
     for row, axes in enumerate(grid[:, 0]):
@@ -210,12 +210,14 @@ def draw_augmented(
     save(grid[0, 0].figure, path)
 
 
-def displayed(image: np.ndarray, denorm: tuple[Any, Any]) -> np.ndarray:
-    """H x W x 3 in [0, 1]; what is outside that range is stretched into it."""
-    picture = np.asarray(image, np.float64) * np.asarray(denorm[1]) + np.asarray(denorm[0])
-    if picture.min() < -0.01 or picture.max() > 1.01 or picture.max() < 0.3:
-        picture = (picture - picture.min()) / max(float(np.ptp(picture)), 1e-9)
-    return np.asarray(np.clip(picture if picture.shape[2] == 3 else picture[..., :1].repeat(3, 2), 0, 1))
+def undone(image: np.ndarray, denorm: tuple[Any, Any]) -> np.ndarray:
+    """H x W x C before Normalization."""
+    return np.asarray(np.asarray(image, np.float64) * np.asarray(denorm[1]) + np.asarray(denorm[0]))
+
+
+def in_three(picture: np.ndarray) -> np.ndarray:
+    """H x W x 3 of H x W x 1 or 3."""
+    return np.asarray(np.broadcast_to(picture, (*picture.shape[:2], 3)))
 
 
 def with_label(image: np.ndarray, sample: Sample, palette: Sequence[Colour]) -> np.ndarray:

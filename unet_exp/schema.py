@@ -72,6 +72,12 @@ class DataConfig:
         None, "cut train and val into this many blocks, of which one validates", minimum=2
     )
     fold: int = knob(0, "which of data.folds validates, counted from 0", minimum=0)
+    duplicates: str = knob(
+        "refuse",
+        "an image that is in train and in val, which flatters the score: refuse, or allow with a warning "
+        "(blank tiles, whose pixels all have one value, are no duplicates)",
+        choices=["refuse", "allow"],
+    )
     window: int = knob(
         2048, "images higher or wider are validated in windows of this many pixels", minimum=64
     )

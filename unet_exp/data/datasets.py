@@ -223,21 +223,32 @@ def all_problems(problems: Sequence[DataError], total: int) -> DataError:
     )
 
 
-def refuse_duplicates(data: dict[str, Samples]) -> None:
-    """Raises DataError for an image that, decoded, is in train and in val: the score would flatter."""
+def refuse_duplicates(data: dict[str, Samples], allow: bool = False) -> None:
+    """Raises DataError for an image that, decoded, is in train and in val: the score would flatter.
+
+    allow: warn in one line instead. Images of one value (blank tiles) tell nothing of each other and count
+    as none.
+    """
     train = {
         facts.image_sha256: item for item, facts in zip(data["train"].items, data["train"].facts, strict=True)
     }
-    twice = [
-        f"{item.name} in val is {train[facts.image_sha256].name} in train"
+    both = [
+        (item.name, train[facts.image_sha256].name, facts.constant)
         for item, facts in zip(data["val"].items, data["val"].facts, strict=True)
         if facts.image_sha256 in train
     ]
-    if twice:
+    twice = [f"{val} in val is {train} in train" for val, train, constant in both if not constant]
+    if len(twice) < len(both):
+        blank = len(both) - len(twice)
+        log.info("%d of the val images are of one value (blank) and in train too", blank)
+    if twice and allow:
+        log.warning("%d images are in train and in val, so the val scores flatter: %s", len(twice), twice[0])
+    elif twice:
         lines = [f"  {number}. {line}" for number, line in enumerate(twice[:MOST_PROBLEMS], 1)]
         raise DataError(
             "\n".join([f"{len(twice)} images are in train and in val", *lines]),
-            do="remove one of each, or keep them together (data.split.group, data.split.mode=listed)",
+            do="remove one of each, or keep them together (data.split.group, data.split.mode=listed); "
+            "to train with them as they are: data.duplicates=allow",
         )
 
 

@@ -1,4 +1,7 @@
-"""What one look at a sample tells: its size, its statistics, its classes. Read by rows, never as a whole."""
+"""What one look at a sample tells: its size, its statistics, its classes. Read by rows, never as a whole.
+
+And what follows from its values: whether they need statistics of their own, and how a picture shows them.
+"""
 
 import hashlib
 from dataclasses import dataclass
@@ -20,6 +23,7 @@ Points = dict[int, np.ndarray]  # class index -> int64 N x 2, row and column of 
 class Facts:
     """shape H x W x C; low, high: stored values; mean, std: float64 per channel in the unit of to_unit.
 
+    constant: whether each channel has one value only, as a blank tile.
     pixels: of each class index 0..255 (255: ignored). image_sha256, label_sha256: of the decoded values.
     points: where the classes other than 0 are.
     """
@@ -34,12 +38,14 @@ class Facts:
     image_sha256: str
     label_sha256: str
     points: Points
+    constant: bool
 
 
 def look_at(image: Source, label: Any, item: Item | DrawnItem) -> Facts:
     """Facts of an opened sample; label[rows, columns] gives class indices. Raises DataError."""
     path = item.image if isinstance(item, Item) else Path(item.name)
-    low, high = np.inf, -np.inf
+    page = "" if getattr(item, "page", None) is None else f" page {item.page}"  # type: ignore[union-attr]
+    lows, highs = np.full(image.shape[2], np.inf), np.full(image.shape[2], -np.inf)
     sums, squares = np.zeros(image.shape[2]), np.zeros(image.shape[2])
     pixels = np.zeros(256, np.int64)
     hashes = (
@@ -49,11 +55,10 @@ def look_at(image: Source, label: Any, item: Item | DrawnItem) -> Facts:
     points: dict[int, list[np.ndarray]] = {}
     for window in row_blocks(image.shape):
         block = read_window(image, window, path)
-        if not np.isfinite(block).all():
-            page = "" if getattr(item, "page", None) is None else f" page {item.page}"  # type: ignore[union-attr]
-            raise DataError(f"{path}{page} holds values that are not numbers", do="repair the file")
-        low, high = min(low, float(block.min())), max(high, float(block.max()))
-        unit = to_unit(block).astype(np.float64)
+        unit = finite_unit(block, image, f"{path}{page}").astype(np.float64)
+        each = [block[..., channel] for channel in range(image.shape[2])]
+        lows = np.minimum(lows, [channel.min() for channel in each])
+        highs = np.maximum(highs, [channel.max() for channel in each])
         sums += unit.sum((0, 1))
         squares += (unit**2).sum((0, 1))
         indices = np.ascontiguousarray(label[window][..., 0])
@@ -68,11 +73,73 @@ def look_at(image: Source, label: Any, item: Item | DrawnItem) -> Facts:
     count = image.shape[0] * image.shape[1]
     mean = sums / count
     return Facts(
-        shape=tuple(image.shape), dtype=str(image.dtype), low=low, high=high, mean=mean,
-        std=np.sqrt(np.maximum(squares / count - mean**2, 0)), pixels=pixels,
+        shape=tuple(image.shape), dtype=str(image.dtype), low=float(lows.min()), high=float(highs.max()),
+        mean=mean, std=np.sqrt(np.maximum(squares / count - mean**2, 0)), pixels=pixels,
         image_sha256=hashes[0].hexdigest(), label_sha256=hashes[1].hexdigest(),
         points={index: np.concatenate(some) for index, some in points.items()},
+        constant=bool((lows == highs).all()),
     )  # fmt: skip
+
+
+def finite_unit(block: np.ndarray, image: Source, name: str) -> np.ndarray:
+    """to_unit of a block of an opened image. Raises DataError for what is no finite float32 number."""
+    with np.errstate(over="ignore"):
+        unit = to_unit(block)
+    if block.dtype.kind == "f" and not np.isfinite(unit).all():
+        raise not_numbers(image, name)
+    return unit
+
+
+def not_numbers(image: Source, name: str) -> DataError:
+    """How many values of an image are no numbers, and where the first is."""
+    nan, infinite, first = 0, 0, ""
+    for window in row_blocks(image.shape):
+        with np.errstate(over="ignore"):
+            unit = to_unit(read_window(image, window, name))
+        nan, infinite = nan + int(np.isnan(unit).sum()), infinite + int(np.isinf(unit).sum())
+        if not first and nan + infinite:
+            row, column, _ = np.argwhere(~np.isfinite(unit))[0]
+            first = f"row {window[0].start + row}, column {column}"
+    return DataError(
+        f"{name} holds values that are not numbers: {nan} nan and {infinite} infinite "
+        f"of {int(np.prod(image.shape))}, the first in {first} (counted from 0)",
+        allowed="finite float32 values",
+        do="put numbers there (numpy.nan_to_num puts 0 for nan), or leave the image out",
+    )
+
+
+def unit_range(facts: list[Facts]) -> tuple[float, float]:
+    """Lowest and highest value of several images in the unit of to_unit."""
+    white = [np.iinfo(one.dtype).max if np.dtype(one.dtype).kind == "u" else 1 for one in facts]
+    return (
+        min(one.low / high for one, high in zip(facts, white, strict=True)),
+        max(one.high / high for one, high in zip(facts, white, strict=True)),
+    )
+
+
+def fills_unit(low: float, high: float) -> bool:
+    """Whether values from low to high use the range [0, 1], for which the mean and std 0.5 are made.
+
+    Floats beyond it do not, nor do 12 bits stored in 16, which end at 0.06.
+    """
+    return low >= 0 and 0.3 <= high <= 1
+
+
+def displayed(image: np.ndarray) -> np.ndarray:
+    """An image H x W x C, in the unit of to_unit, as a picture: H x W x 1 or 3 in [0, 1].
+
+    Values that do not fill [0, 1] are stretched from the lowest to the highest. Of two channels the first is
+    shown, of four and more the first three.
+    """
+    shown = np.asarray(image, np.float64)[..., : 3 if image.shape[2] >= 3 else 1]
+    low, high = display_range(float(shown.min()), float(shown.max()))
+    return np.asarray(np.clip((shown - low) / max(high - low, 1e-9), 0, 1))
+
+
+def display_range(low: float, high: float) -> tuple[float, float]:
+    """Which values are black and white in a picture of values from low to high, in the unit of to_unit."""
+    about = 0.01  # what resampling adds
+    return (0.0, 1.0) if low >= -about and fills_unit(0, min(high, max(1, high - about))) else (low, high)
 
 
 def mean_and_std(facts: list[Facts]) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,8 @@ import tifffile
 from PIL import Image
 
 from unet_exp import runs
-from unet_exp.data.formats import Source, read_window, row_blocks
+from unet_exp.data.formats import Source, read_window, row_blocks, to_unit
+from unet_exp.data.inspect import display_range
 from unet_exp.inference.predictor import Predictor
 
 TIFF_TILE = 512
@@ -58,11 +59,9 @@ def overlay_rows(
     image: Source, mask: np.ndarray, predictor: Predictor, path: Path
 ) -> tuple[tuple[int, ...], Rows]:
     """Shape and rows of the image in grey, H x W x 3, with the borders of the predicted classes in colour."""
-    low, high = 0.0, 255.0
-    if image.dtype != np.uint8:  # from the darkest to the brightest value of the image
-        grey = (grey_rows(image, window[0], path) for window in row_blocks(image.shape, 1 << 22))
-        ranges = [(float(rows.min()), float(rows.max())) for rows in grey]
-        low, high = min(pair[0] for pair in ranges), max(pair[1] for pair in ranges)
+    grey = (grey_rows(image, window[0], path) for window in row_blocks(image.shape, 1 << 22))
+    ranges = [(float(rows.min()), float(rows.max())) for rows in grey]
+    low, high = display_range(min(pair[0] for pair in ranges), max(pair[1] for pair in ranges))
     colours = np.array(predictor.palette, np.uint8)
     colours = colours if len(colours) > 2 else np.array([[230, 60, 40], [230, 60, 40]], np.uint8)
 
@@ -82,5 +81,5 @@ def overlay_rows(
 
 
 def grey_rows(image: Source, part: slice, path: Path) -> np.ndarray:
-    rows = read_window(image, (part, slice(None)), path)
+    rows = to_unit(read_window(image, (part, slice(None)), path))
     return np.asarray(rows[..., : 3 if rows.shape[2] >= 3 else 1].mean(2, dtype=np.float32))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from unet_exp.data.formats import IMAGE_SUFFIXES
-from unet_exp.data.inspect import Facts
+from unet_exp.data.inspect import Facts, fills_unit, unit_range
 from unet_exp.data.items import files_in
 from unet_exp.data.label_map import LabelMap
 from unet_exp.data.labels import as_value
@@ -60,12 +60,8 @@ def lines_to_use(config: Config, labels: LabelMap, survey: Survey) -> list[str]:
     if 0 < survey.train < config.batch_size:
         lines.append(f"batch_size={survey.train}")
     everything = [facts for found in survey.facts.values() for _, facts in found]
-    scale = {"uint8": 255.0, "uint16": 65535.0}
     if everything:
-        unit = [scale.get(facts.dtype, 1.0) for facts in everything]
-        low = min(facts.low / one for facts, one in zip(everything, unit, strict=True))
-        high = max(facts.high / one for facts, one in zip(everything, unit, strict=True))
-        if low < 0 or high > 1 or high < 0.3:  # floats of any range, 12 bits in 16
+        if not fills_unit(*unit_range(everything)):
             lines += ["transform.mean=train", "transform.std=train"]
         sizes = {facts.shape[:2] for facts in everything}
         smallest = min(min(size) for size in sizes)

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from unet_exp import runs
+from unet_exp.data.inspect import displayed
 from unet_exp.data.label_map import Colour, label_map, palette
 from unet_exp.metrics.confusion import NAMES, predict_classes, shown
 from unet_exp.schema import Config
@@ -136,7 +137,7 @@ class Tracker:
         most = None if self.images_each_batch else self.images_max
         pictures = {
             "label": in_palette(fn_tonumpy(label[:most]), self.palette),
-            "input": picture(fn_denorm(fn_tonumpy(image[:most]), *self.denorm)),
+            "input": np.stack([displayed(one) for one in fn_denorm(fn_tonumpy(image[:most]), *self.denorm)]),
             "output": in_palette(fn_tonumpy(fn_class(logits[:most])), self.palette),
         }
         with self.writing():
@@ -205,13 +206,6 @@ class Tracker:
         for events in self.writers.values():
             with suppress(OSError):  # a full disk, an error of writing() already
                 events.close()
-
-
-def picture(array: np.ndarray) -> np.ndarray:
-    """N x H x W x C in [0, 1] with 1 or 3 channels, which is what TensorBoard draws."""
-    channels = array.shape[3] if array.shape[3] in (1, 3) else min(array.shape[3], 3) // 3 * 2 + 1
-    clipped: np.ndarray = np.clip(array[..., :channels], 0.0, 1.0)
-    return clipped
 
 
 def in_palette(indices: np.ndarray, colours: Sequence[Colour]) -> np.ndarray:
