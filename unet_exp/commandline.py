@@ -19,7 +19,8 @@ from unet_exp.verbs import VERBS
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 PATH_KEYS = (
-    "data.root", "data.images", "data.labels", "data.csv", "data.image_stack", "data.label_stack",
+    "data.root", "data.images", "data.labels", "data.label_suffix", "data.csv",
+    "data.image_stack", "data.label_stack",
     "model.weights", "resume", "from_run", "run", "input", "output", "hydra.run.dir", "hydra.sweep.dir",
     "sweep_dir", "data.pair_regex", "data.split.group",
 )  # fmt: skip

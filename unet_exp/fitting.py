@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from unet_exp.data.label_map import map_problems
 from unet_exp.errors import did_you_mean
 from unet_exp.models.sizes import nearest_sizes, output_size
-from unet_exp.schema import Config
+from unet_exp.schema import SPLIT, TEMPLATES, Config
 from unet_exp.targets import TARGETS, UNetConfig
 
 
@@ -201,8 +201,18 @@ def split_problems(config: Config) -> Iterator[Problem]:
     modes = {"npy_folder": ("auto", "folders"), "csv": ("auto", "blocks", "random", "listed", "column")}
     modes["image_folder"] = ("auto", "folders", "blocks", "random", "listed")
     modes = {"tiff_stack": ("auto", "blocks", "random", "listed"), "membranes": ("auto", "blocks")} | modes
+    keys = [f"data.{key}" for key in TEMPLATES[kind]]
+    plain = [key for key in keys if SPLIT not in str(getattr(config.data, key.removeprefix("data.")))]
+    if len(plain) == 1 and len(keys) == 2:
+        (other,) = set(keys) - set(plain)
+        yield Problem(plain[0], f"has no {SPLIT}, but {other} has; give {SPLIT} in both or in none")
+    elif keys and not plain:
+        modes[kind] = ("auto", "folders")
     if split.mode not in modes[kind]:
-        yield Problem("data.split.mode", f"is {split.mode!r}; allowed for {kind}: {', '.join(modes[kind])}")
+        where = f" with {SPLIT} in {keys[0]}" if keys and not plain else ""
+        yield Problem(
+            "data.split.mode", f"is {split.mode!r}; allowed for {kind}{where}: {', '.join(modes[kind])}"
+        )
     for part in ("train", "val", "test"):
         value = getattr(split, part)
         number = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0

@@ -10,6 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 IGNORE = 255  # the class index of pixels that count nowhere: in no loss and in no score
+SPLIT = "{split}"  # in a path of TEMPLATES: the name of a part, such as val or validation
+TEMPLATES = {  # data.kind -> the knobs of DataConfig that name its files, which may hold {split}
+    "image_folder": ("images", "labels"),
+    "tiff_stack": ("image_stack", "label_stack"),
+    "csv": ("csv",),
+    "npy_folder": (),
+    "membranes": (),
+}
 
 
 def knob(default: Any, help: str, **rules: Any) -> Any:
@@ -26,8 +34,9 @@ class SplitConfig:
 
     mode: str = knob(
         "auto",
-        "folders (train/ val/ test/), blocks (contiguous, sorted by name), random, listed (by name), column "
-        "(split of a csv list); auto: folders or column where there are such, else blocks",
+        "folders (train/ val/ test/, or {split} in the paths), blocks (contiguous, sorted by name), random, "
+        "listed (by name), column (split of a csv list); auto: folders or column where there are such, else "
+        "blocks",
         choices=["auto", "folders", "blocks", "random", "listed", "column"],
     )
     train: Any = knob("rest", "a count, a fraction below 1, rest, or a list of names (with * and ?)")
@@ -58,8 +67,10 @@ class DataConfig:
         "file value or colour: class name or ignore, as {0: cell, 255: ignore} or {0-0-0: sky, 9-9-9: tree}; "
         "null: the class indices themselves, for two classes also 0 and 255",
     )
-    images: str = knob("images", "image_folder: folder of the images")
-    labels: str = knob("labels", "image_folder: folder of the labels")
+    images: str = knob(
+        "images", "image_folder: folder of the images; {split} in it stands for train, val and test"
+    )
+    labels: str = knob("labels", "image_folder: folder of the labels; {split} as in data.images")
     label_suffix: str = knob("", "image_folder: what a label's name has after the image's, such as _mask")
     pair_regex: str | None = knob(
         None, "image_folder: image and label belong together where the first group of this regex is equal"

@@ -58,8 +58,9 @@ def image_items(folder: Path, data: DataConfig) -> list[Item]:
             hint = ""
             if (folder / data.image_stack).is_file():
                 hint = f"{data.image_stack} is there: add data.kind=tiff_stack"
+            above = next(one for one in path.parents if one.is_dir())
             raise DataError(
-                f"{folder} has no folder {path.name}", allowed=f"found there: {listing(folder)}",
+                f"{path.parent} has no folder {path.name}", allowed=f"found in {above}: {listing(above)}",
                 do=hint or f"name the folder of the {name}: data.{name}=NAME",
             )  # fmt: skip
     images, labels = (files_in(path, IMAGE_SUFFIXES) for path in folders)

@@ -10,68 +10,41 @@ from typing import Any
 
 import numpy as np
 
-from unet_exp.data.items import (
-    DrawnItem,
-    Item,
-    csv_items,
-    image_items,
-    listing,
-    natural,
-    npy_items,
-    shortened,
-    stack_items,
-)
+from unet_exp.data.items import DrawnItem, Item, natural, shortened
+from unet_exp.data.layouts import PARTS, folder_parts, has_parts, is_template, read_items, root_of
 from unet_exp.errors import DataError
 from unet_exp.schema import DataConfig, SplitConfig
 
-PARTS = ("train", "val", "test")
 Splits = dict[str, list[Any]]  # part -> Items or DrawnItems, in the order of their names
 
 
 def find_splits(data: DataConfig) -> Splits:
     """Every part's samples. Raises DataError naming files that are missing or left over."""
-    parts = folder_parts(data) if decide_mode(data) == "folders" else split_items(all_items(data), data)
+    parts: Splits = (
+        dict(folder_parts(data)) if decide_mode(data) == "folders" else split_items(all_items(data), data)
+    )
     return parts if data.folds is None else fold(parts, data)
 
 
 def all_items(data: DataConfig) -> list[Any]:
     """All samples of a set that is not parted by folders."""
-    if data.kind == "membranes":
-        return list(drawn_items(data))
-    read = {"tiff_stack": stack_items, "csv": csv_items, "image_folder": image_items}[data.kind]
-    return list(read(root_of(data), data))
-
-
-def folder_parts(data: DataConfig) -> Splits:
-    root = root_of(data)
-    parts = {part: root / part for part in PARTS}
-    if not parts["train"].is_dir() or not parts["val"].is_dir():
-        raise DataError(
-            f"{root} has no folders train and val", allowed=f"found there: {listing(root)}",
-            do="make train/ and val/ (and test/), or read the folder with data=image_folder",
-        )  # fmt: skip
-    read = npy_items if data.kind == "npy_folder" else image_items
-    return {part: list(read(path, data)) if path.is_dir() else [] for part, path in parts.items()}
-
-
-def root_of(data: DataConfig) -> Path:
-    root = Path(data.root or "")
-    if not root.is_dir():
-        raise DataError(
-            f"data.root={data.root} is no folder", do="give the folder of the data: data.root=DIR"
-        )
-    return root
+    return list(drawn_items(data)) if data.kind == "membranes" else list(read_items(root_of(data), data))
 
 
 def decide_mode(data: DataConfig) -> str:
-    """What data.split.mode=auto means: folders or the column split where there are such, else blocks."""
+    """What data.split.mode=auto means: folders or the column split where there are such, else blocks.
+
+    Paths with {split} are folders.
+    """
     if data.split.mode != "auto":
         return data.split.mode
+    if is_template(data):
+        return "folders"
     root = Path(data.root or "")
     if data.kind == "csv" and (root / data.csv).is_file():
         with open(root / data.csv, encoding="utf-8-sig", errors="replace") as file:
             return "column" if "split" in re.split("[,;\t]", file.readline().strip()) else "blocks"
-    parted = data.kind == "image_folder" and (root / "train").is_dir()
+    parted = data.kind == "image_folder" and has_parts(root, data)
     return "folders" if parted or data.kind == "npy_folder" else "blocks"
 
 

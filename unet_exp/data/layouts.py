@@ -1,0 +1,144 @@
+"""Where on disk the parts of a set lie: train/ val/ test/, or what {split} in its paths stands for."""
+
+import dataclasses
+import logging
+import os
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+from unet_exp.data.items import Item, csv_items, image_items, listing, npy_items, stack_items
+from unet_exp.errors import DataError
+from unet_exp.schema import SPLIT, TEMPLATES, DataConfig
+
+log = logging.getLogger("unet_exp")
+PARTS = ("train", "val", "test")
+SPELLINGS = {
+    "train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing"),
+}  # fmt: skip
+
+
+def root_of(data: DataConfig) -> Path:
+    root = Path(data.root or "")
+    if not root.is_dir():
+        raise DataError(
+            f"data.root={data.root} is no folder", do="give the folder of the data: data.root=DIR"
+        )
+    return root
+
+
+def read_items(root: Path, data: DataConfig) -> list[Item]:
+    """The samples of one folder, list or stack."""
+    read = {"tiff_stack": stack_items, "csv": csv_items, "image_folder": image_items}[data.kind]
+    return read(root, data)
+
+
+def folder_parts(data: DataConfig) -> dict[str, list[Item]]:
+    """The parts that lie apart on disk: where {split} in the paths leads, or train/ val/ test/ in the root.
+
+    Raises DataError for a part that is missing or is there twice. A test part without labels is left out.
+    """
+    root, keys, lists = root_of(data), TEMPLATES[data.kind], is_template(data)
+    templates = [getattr(data, key) if lists else f"{SPLIT}/{getattr(data, key)}" for key in keys] or [SPLIT]
+    found = [split_paths(root, template) for template in templates]
+    needed = ("train",) if data.folds else ("train", "val")
+    if not lists and not set(needed) <= set(found[0]):
+        kind = "data=image_folder" if data.kind == "npy_folder" else "data.split.mode=blocks"
+        raise DataError(
+            f"{root} has no folders train and val", allowed=f"found there: {listing(root)}",
+            do=f"make train/ and val/ (and test/), or read the folder with {kind}",
+        )  # fmt: skip
+    for part in needed:
+        for template, paths in zip(templates, found, strict=True):
+            if part not in paths:
+                raise missing_part(root, part, template, found, keys)
+    splits: dict[str, list[Item]] = {part: [] for part in PARTS}
+    for part in PARTS:
+        own = [each[part] for each in found if part in each]
+        if part == "test" and own and not (len(own) == len(found) and own[-1].exists()):
+            log.warning("no test samples: %s lacks its %s", own[0], " or ".join(templates[1:]))
+        elif len(own) == len(found):
+            splits[part] = part_items(root, own, data)
+    return splits
+
+
+def part_items(root: Path, paths: list[Path], data: DataConfig) -> list[Item]:
+    """The samples of one part. paths: of its images and its labels, or the only one."""
+    if data.kind == "npy_folder":
+        return npy_items(paths[0], data)
+    own = [path.relative_to(root) if path.is_relative_to(root) else path for path in paths]
+    keys: dict[str, Any] = dict(zip(TEMPLATES[data.kind], map(str, own), strict=True))
+    return read_items(root, dataclasses.replace(data, **keys))
+
+
+def missing_part(
+    root: Path, part: str, template: str, found: list[dict[str, Path]], keys: tuple[str, ...]
+) -> DataError:
+    """What to say where no path fits a template for train or val."""
+    folder = deepest(root, template)
+    do = "correct the path"
+    if part == "val" and all("train" in paths for paths in found):
+        only = [
+            f"data.{key}={os.path.relpath(paths['train'], root)}"
+            for key, paths in zip(keys, found, strict=True)
+        ]
+        do = f"make it, or take val from the training images: {shlex.join(only)} data.split.mode=blocks"
+    return DataError(
+        f"nothing in {root} fits {template} for {part}",
+        allowed=f"{' or '.join(SPELLINGS[part])} in the place of {SPLIT}; found in {folder}: "
+        f"{listing(folder)}",
+        do=do,
+    )
+
+
+def is_template(data: DataConfig) -> bool:
+    """Whether the paths of the set hold {split}."""
+    return any(SPLIT in str(getattr(data, key)) for key in TEMPLATES[data.kind])
+
+
+def split_paths(root: Path, template: str) -> dict[str, Path]:
+    """The folder or file of each part that is there, {split} standing for one of its SPELLINGS in any case.
+
+    'images/{split}' finds images/training and images/Valid. What follows the last {split} need not be there.
+    Raises DataError for two that fit one part, such as val/ and valid/.
+    """
+    found: dict[str, Path] = {}
+    for part in PARTS:
+        paths = [root]
+        for piece in Path(template).parts:
+            paths = [path for folder in paths for path in spelled(folder, piece, part)]
+        if len(paths) > 1:
+            raise DataError(
+                f"{' and '.join(map(str, paths))} are both for {part}",
+                do="keep one of them, or name one folder",
+            )
+        if paths:
+            found[part] = paths[0]
+    return found
+
+
+def spelled(folder: Path, piece: str, part: str) -> list[Path]:
+    """What in the folder has this name, {split} standing for any spelling of the part."""
+    if SPLIT not in piece:
+        return [folder / piece]
+    words = "|".join(SPELLINGS[part])
+    pattern = f"(?i:{words})".join(map(re.escape, piece.split(SPLIT)))
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    return [folder / name for name in names if re.fullmatch(pattern, name)]
+
+
+def deepest(root: Path, template: str) -> Path:
+    """The last folder of a template that is there before its first {split}."""
+    for piece in Path(template).parts:
+        if SPLIT in piece or not (root / piece).is_dir():
+            break
+        root = root / piece
+    return root
+
+
+def has_parts(root: Path, data: DataConfig) -> bool:
+    """Whether there is a train/; another spelling of it beside a folder of the images means nothing."""
+    if (root / "train").is_dir():
+        return True
+    return not (root / data.images).is_dir() and any(path.is_dir() for path in spelled(root, SPLIT, "train"))
