@@ -29,7 +29,7 @@ from unet_exp.console import (
     say_what_runs,
     say_where,
     shown_path,
-    survive_closed_pipes,
+    survive_lost_readers,
 )
 from unet_exp.errors import ConfigError, UserError
 from unet_exp.saved import CARRIED, load_saved
@@ -268,7 +268,7 @@ def begin() -> None:
     global command
     runs.remember_command(sys.argv)
     quiet_threads()
-    survive_closed_pipes()
+    survive_lost_readers()
     try:
         if ranks.is_follower():
             follow()

@@ -1,8 +1,11 @@
 """Tools shared by the tests: real command lines in real processes, and tiny runs."""
 
+import fcntl
 import os
+import pty
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -56,6 +59,17 @@ def cli(command: list[str]) -> Cli:
         )
 
     return run
+
+
+def in_terminal(command: list[str], cwd: Path) -> "tuple[subprocess.Popen[bytes], int]":
+    """The process in front of a terminal of its own, and what to close so that the terminal is gone."""
+    ours, its = pty.openpty()
+    process = subprocess.Popen(
+        command, cwd=cwd, stdin=its, stdout=its, stderr=its, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(its)
+    return process, ours
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Cli
+from tests.conftest import ROOT, Cli, in_terminal
 from unet_exp.data.loaders import EpochBatches
 
 # Seven samples in batches of two: the last batch holds one, so that one of two ranks has nothing of it.
@@ -76,15 +76,15 @@ def test_two_ranks_give_the_curve_of_one_process(pair: Path) -> None:
 def test_a_stopped_run_goes_on_with_two_ranks_or_one(
     pair: Path, command: list[str], cli: Cli, tmp_path: Path
 ) -> None:
-    arguments = [*SHARED, "trainer.devices=2", f"epochs={EPOCHS}", "hydra.run.dir=run"]
-    process = subprocess.Popen(
-        [*command, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    """Stopped by its terminal: all processes in front get SIGHUP, and nobody reads any more."""
+    arguments = [*SHARED, "trainer.devices=2", "num_workers=1", f"epochs={EPOCHS}", "hydra.run.dir=run"]
+    process, terminal = in_terminal([*command, *arguments], tmp_path)
     while not (tmp_path / "run" / "checkpoints" / "last.pt").exists():
         time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 143, printed
+    os.close(terminal)
+    assert process.wait(timeout=60) == 129
+    assert "everything is saved" in (tmp_path / "run" / "run.log").read_text()
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "interrupted"
     assert len(table(tmp_path / "run" / "steps.csv")) < 4 * EPOCHS
     subprocess.run(["cp", "-r", "run", "copy"], cwd=tmp_path, check=True)
     done = cli("resume=run", cwd=tmp_path)

@@ -4,14 +4,16 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import TINY, Cli
+from tests.conftest import ROOT, TINY, Cli
 from tests.test_resume import table
 
 Run = tuple[Path, str]
@@ -115,6 +117,36 @@ def training(command: list[str], tmp_path: Path) -> Iterator["subprocess.Popen[s
     process.wait()
     assert process.stdout is not None
     process.stdout.close()
+
+
+def test_a_signal_to_a_whole_group_ends_no_loading_process(command: list[str], tmp_path: Path) -> None:
+    """As a shell, systemd or a cluster sends it: SIGHUP twice, then SIGTERM, to every process of the run."""
+    arguments = ["epochs=100000", "num_workers=2", "trainer.save_every=0", "hydra.run.dir=run"]
+    with subprocess.Popen(
+        [*command, *TINY, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, start_new_session=True,
+    ) as process:  # fmt: skip
+        while not (tmp_path / "run" / "checkpoints" / "last.pt").exists():
+            time.sleep(0.02)
+        for each in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM):
+            os.killpg(process.pid, each)
+        printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 129, printed
+    assert "everything is saved" in printed
+    assert "Traceback" not in printed
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "interrupted"
+    with pytest.raises(ProcessLookupError):  # the loading processes are gone too
+        os.killpg(process.pid, 0)
+
+
+@pytest.mark.parametrize("handler", ["SIG_IGN", "SIG_DFL"])
+def test_a_hangup_that_nohup_ignores_stays_ignored(handler: str) -> None:
+    program = (
+        f"import signal; signal.signal(signal.SIGHUP, signal.{handler}); from unet_exp import signals; "
+        "signals.interrupt_on_signals(); print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, text=True, capture_output=True)
+    assert done.stdout.strip() == str(handler == "SIG_IGN"), done.stderr
 
 
 def test_a_directory_deleted_while_running_ends_the_run(

@@ -3,6 +3,8 @@
 import atexit
 import contextlib
 import dataclasses
+import errno
+import io
 import logging
 import os
 import shlex
@@ -146,19 +148,38 @@ def log_to(path: Path) -> None:
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
 
 
-def survive_closed_pipes() -> None:
-    """`python run.py | head` goes on training when head has gone; run.log still takes every line."""
-    usual = logging.StreamHandler.handleError
+class Output(io.FileIO):
+    """stdout or stderr, whose reader may go: a pipe that is closed, a terminal that is gone (EIO)."""
 
-    def handle(handler: "logging.StreamHandler[Any]", record: logging.LogRecord) -> None:
-        if not isinstance(sys.exc_info()[1], BrokenPipeError):
-            usual(handler, record)
-            return
+    def write(self, content: Any) -> int:
+        try:
+            return super().write(content)
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, handler.stream.fileno())
+        os.dup2(nowhere, self.fileno())
         os.close(nowhere)
+        return len(content)
 
-    logging.StreamHandler.handleError = handle  # type: ignore[method-assign, assignment]
+
+def survive_lost_readers() -> None:
+    """`python run.py | head` and a closed terminal do not stop a run; run.log still takes every line."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        buffer = getattr(stream, "buffer", None)
+        if not isinstance(getattr(buffer, "raw", buffer), io.FileIO):  # none at all, or a console of Windows
+            continue
+        stream.flush()
+        raw = Output(stream.fileno(), "w", closefd=False)
+        wrapped = io.TextIOWrapper(
+            raw if stream.write_through else io.BufferedWriter(raw),
+            stream.encoding,
+            stream.errors,
+            line_buffering=stream.line_buffering,
+            write_through=stream.write_through,
+        )
+        setattr(sys, name, wrapped)
 
 
 def end(program: Callable[[], None]) -> NoReturn:
@@ -183,13 +204,8 @@ def end(program: Callable[[], None]) -> NoReturn:
 
 
 def say(text: str, end: str = "\n") -> None:
-    """print, at once; into nothing from when the reader of a pipe has gone, so that a sweep goes on."""
-    try:
-        print(text, end=end, flush=True)
-    except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+    """print, at once."""
+    print(text, end=end, flush=True)
 
 
 def report_failure(run_dir: Path, message: str, alone: bool) -> None:

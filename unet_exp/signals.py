@@ -1,10 +1,12 @@
-"""Signals. While training, the first Ctrl-C or SIGTERM is noted and obeyed after the step, a second at once;
-before training either ends the program like Ctrl-C. Imports no torch: it is set up before anything else."""
+"""Signals. While training, the first Ctrl-C, SIGTERM or SIGHUP is noted and obeyed after the step, a second
+at once (but for SIGHUP, which comes more than once); before training each ends the program like Ctrl-C.
+Imports no torch: it is set up before anything else."""
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
@@ -12,6 +14,11 @@ from types import FrameType
 STOPPING = [
     signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
 ]
+# The terminal or the ssh connection is gone. The shell sends it to its jobs, then the system once more to the
+# one in front. nohup has it ignored, and so it stays.
+HANGUP: int | None = getattr(signal, "SIGHUP", None)
+if HANGUP is not None and signal.getsignal(HANGUP) is not signal.SIG_IGN:
+    STOPPING.append(signal.Signals(HANGUP))
 received: int = signal.SIGINT  # the signal behind a KeyboardInterrupt
 patient = False  # jobs of a sweep: a second signal changes nothing, as clusters send several to every process
 
@@ -43,6 +50,8 @@ def interrupt_on_signals() -> None:
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         global received
+        if number == HANGUP == received:
+            return
         received = number
         raise KeyboardInterrupt
 
@@ -66,16 +75,20 @@ def deferred() -> Iterator[None]:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """Inside, SIGINT and SIGTERM set the flag; a second one has its usual effect."""
+    """Inside, a signal sets the flag; a second one has its usual effect, but for a hangup."""
     stop = Stop()
     before = {number: signal.getsignal(number) for number in STOPPING}
 
     def note(number: int, frame: FrameType | None) -> None:
+        global received
         stop.signal = stop.signal or number
-        if patient:
+        if number == HANGUP:
+            received = number
+        if patient or number == HANGUP:
             return
         restore()
-        os.write(2, b"\nstopping after this step; once more stops at once\n")  # print could be interrupted
+        with suppress(OSError):  # print could be interrupted
+            os.write(2, b"\nstopping after this step; once more stops at once\n")
 
     def restore() -> None:
         for number, handler in before.items():
@@ -96,6 +109,22 @@ def leave_to_the_first() -> None:
 
 
 def leave_signals_to_the_parent(worker: int) -> None:
-    """For processes that load samples: a Ctrl-C in the terminal reaches them too."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """For processes that load samples: what a terminal or a cluster sends to a whole group reaches them too.
+
+    SIGTERM is obeyed where it comes from the parent, with which torch ends them.
+    """
+    for number in (*STOPPING, *([] if HANGUP is None else [HANGUP])):
+        signal.signal(number, signal.SIG_IGN)
+    if not hasattr(signal, "sigwaitinfo"):  # macOS, Windows
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        return
+    parent = os.getppid()
+
+    def wait_for_the_parent() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+            pass
+        os._exit(128 + signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # of what is ignored nobody is told
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=wait_for_the_parent, daemon=True).start()

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from unet_exp import runs
+from unet_exp import runs, signals
 from unet_exp.errors import CheckpointError
 
 RECORD, JOB_LOG, SWEEP_CSV, SWEEP_PNG = "job.json", "job.log", "sweep.csv", "sweep.png"
@@ -130,7 +130,7 @@ def conclude(directory: Path, code: int, reason: str = "") -> str:
     state = status.get("state", "waiting")
     if code == 0 and state in DONE:
         return str(state)
-    stopped = code in [128 + number for number in stopping_signals()]
+    stopped = code in [128 + number for number in signals.STOPPING]
     if stopped and not reason:
         return str(state)
     if state == "failed" and code == 1 and not reason:
@@ -141,11 +141,6 @@ def conclude(directory: Path, code: int, reason: str = "") -> str:
     facts = {key: value for key, value in status.items() if key not in ("state", "time", "error")}
     runs.write_status(directory, "failed", **facts, error=reason)
     return "failed"
-
-
-def stopping_signals() -> list[int]:
-    names = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
-    return [int(getattr(signal, name)) for name in names if hasattr(signal, name)]
 
 
 def signal_name(number: int) -> str:
@@ -194,7 +189,7 @@ def run_here(directory: Path) -> str:
             process.send_signal(signal.SIGTERM)
 
     here = threading.current_thread() is threading.main_thread()
-    before = {number: signal.signal(number, forward) for number in stopping_signals()} if here else {}
+    before = {number: signal.signal(number, forward) for number in signals.STOPPING} if here else {}
     try:
         code = process.wait()
     except BaseException:

@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,8 @@ class Followers:
             if self.dead() is not None:
                 time.sleep(LAST_WORDS)
                 if not self.over:
-                    os.write(2, f"error: {self.dead()}\n".encode())
+                    with suppress(OSError):  # the terminal may be gone
+                        os.write(2, f"error: {self.dead()}\n".encode())
                     os._exit(1)
             time.sleep(0.5)
 
