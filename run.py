@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from unet_exp import commandline, compare, provenance, ranks, runs, signals
 from unet_exp.commandline import CommandLine
-from unet_exp.config import check, check_resume, check_task, register, save_resolved
+from unet_exp.config import changeable, check, check_resume, check_task, register, save_resolved
 from unet_exp.console import (
     end,
     log_to,
@@ -57,7 +57,7 @@ def train(
         from unet_exp import build, prepare
         from unet_exp.data import fingerprint, splits
         from unet_exp.tasks.finish import finish, is_threshold_due
-        from unet_exp.training import checkpoint, determinism, distributed, followers, profiling
+        from unet_exp.training import checkpoint, distributed, followers, profiling
         from unet_exp.training.loop import fit, is_finished
         from unet_exp.training.resume import restore
         from unet_exp.training.state import State, Sums
@@ -81,13 +81,13 @@ def train(
     elif resuming:
         say_from_the_start(run_dir)
 
+    given = changeable(config)
     config = prepare.decide_machine(config)
     distributed.check(config)
     prepare.set_up(config)
     items = prepare.find_items(config)
     known = compare.known_files(origin)
-    paths = prepare.data_files(config, items)
-    files = fingerprint.fingerprint(paths, config.data.fingerprint_limit_mb, known)
+    files = prepare.fingerprint_files(config, items, known, first_start=found is None)
     changed = [] if known is None else fingerprint.changes(known, files)
     if known is None and (found is not None or replay is not None):
         log.warning("%s is missing, so nobody knows whether the data is the same", runs.FINGERPRINT)
@@ -104,13 +104,7 @@ def train(
             state = restore(parts, *found, config.epochs)
             checkpoint.set_damaged_best_aside(folder, state.best_epoch)
 
-        environment = provenance.describe(
-            run_dir, config.device, int(config.threads), **determinism.flags(config.device)
-        )
-        environment |= {"epochs": config.epochs, "from_epoch": state.epoch, "from_step": state.step}
-        environment["data"] = {"files": fingerprint.summary(files)} | {
-            part: {"images": len(samples.items), "sha256": samples.sha256} for part, samples in data.items()
-        }
+        environment = prepare.describe_start(run_dir, config, given, state, files, data)
         if origin is not None and replay is None:
             say_what_changed(origin, resuming, config, environment, changed)
         runs.make_directory(folder)
@@ -211,7 +205,8 @@ def run_job(run_dir: Path) -> None:
 def run(cfg: DictConfig, run_dir: Path, origin: Path | None, alone: bool = True) -> None:
     """Check, train, and turn what goes wrong into words, a status and an exit code. alone: not in a sweep."""
     try:
-        config = check(cfg)
+        goes_on = origin == run_dir and runs.has_checkpoints(run_dir)
+        config = check(cfg, first_start=not goes_on)
         if command.saved is not None:
             check_resume(command.saved, config)
         train(config, run_dir, origin)

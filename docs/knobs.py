@@ -86,7 +86,7 @@ def verb_table() -> str:
     for verb, section in verbs.VERBS.items():
         for field in dataclasses.fields(section):
             name, shown = field.name, field
-            if dataclasses.is_dataclass(field.type):  # data.root, the only one
+            if dataclasses.is_dataclass(field.type):  # data.root, model.weights
                 shown = dataclasses.fields(field.type)[0]
                 name = f"{field.name}.{shown.name}"
             default = "given" if shown.default == "???" else code(shown.default)
@@ -127,12 +127,17 @@ def default_text(name: str, field: "dataclasses.Field[Any]", group: str) -> str:
 
 
 def meaning(field: "dataclasses.Field[Any]") -> str:
-    """The field's help and its range."""
+    """The field's help, its range, and whether `resume=` may change it."""
     rules = field.metadata
+    parts = [str(rules["help"])]
     if "choices" in rules:
-        return f"{rules['help']}. One of {', '.join(word(choice) for choice in rules['choices'])}"
+        parts.append(f"One of {', '.join(word(choice) for choice in rules['choices'])}")
     bounds = " and ".join(f"{text} {word(rules[name])}" for name, text in BOUNDS.items() if name in rules)
-    return f"{rules['help']}. {bounds.capitalize()}" if bounds else str(rules["help"])
+    if bounds and "choices" not in rules:
+        parts.append(bounds.capitalize())
+    if rules.get("on_resume") == schema.MAY_CHANGE:
+        parts.append("`resume=` may change it")
+    return ". ".join(parts)
 
 
 def code(value: Any) -> str:

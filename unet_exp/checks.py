@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,14 +34,17 @@ def allowed_prefixes(group: str) -> tuple[str, ...]:
     return ALLOWED_TARGETS[group] + tuple(f"{name.strip()}." for name in own if name.strip())
 
 
-def find_problems(cfg: DictConfig) -> list[str]:
-    """Each problem in one sentence with what to do; an empty list for a config that can run."""
+def find_problems(cfg: DictConfig, first_start: bool = True) -> list[str]:
+    """Each problem in one sentence with what to do; an empty list for a config that can run.
+
+    first_start: see config.check.
+    """
     absent = [field.name for field in dataclasses.fields(Config) if field.name not in cfg]
     if absent:
         return [f"{name} is not there; give it a value" for name in absent]
     try:
         # Without the types of nodes: what Hydra composed from UNetConfig is a mapping like any other here.
-        plain = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+        plain = OmegaConf.create(literal(OmegaConf.to_container(cfg, resolve=True)))
     except OmegaConfBaseException as error:
         return [str(error).splitlines()[0]]
     assert isinstance(plain, DictConfig)
@@ -51,8 +55,23 @@ def find_problems(cfg: DictConfig) -> list[str]:
     for name, node in plain.metrics.items():
         problems += target_problems(node, "metrics", f"metrics.{name!s}")
     broken = {problem.key for problem in problems}
-    problems += [problem for problem in fitting_problems(without(plain, broken)) if problem.key not in broken]
+    fitting = fitting_problems(without(plain, broken), first_start)
+    problems += [problem for problem in fitting if problem.key not in broken]
     return [str(problem) for problem in problems]
+
+
+def literal(values: Any) -> Any:
+    """Values without interpolations, written so that OmegaConf takes each `${` in them for what it is.
+
+    Of nested mappings and lists, or one value.
+    """
+    if isinstance(values, dict):
+        return {key: literal(value) for key, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [literal(value) for value in values]
+    if isinstance(values, str) and "${" in values:
+        return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", values)
+    return values
 
 
 def without(plain: DictConfig, broken: set[str]) -> Config:
@@ -96,7 +115,7 @@ def node_problems(node: DictConfig, schema: type, prefix: str) -> Iterator[Probl
             continue
         try:
             if name in node:
-                typed[name] = node[name]
+                typed[name] = literal(node[name])
             text = rule_problem(typed[name], field.metadata)
         except OmegaConfBaseException:
             text = f"is {node[name]!r}; allowed: {type_name(field.type)}"

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from unet_exp import ranks
 from unet_exp.errors import ConfigError, did_you_mean
-from unet_exp.saved import CARRIED, DECIDED, load_saved, make_primary
+from unet_exp.saved import AGAIN, CARRIED, load_saved, make_primary
 from unet_exp.verbs import VERBS
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
@@ -78,7 +78,7 @@ def prepare(argv: list[str]) -> CommandLine:
             allowed="one of the two; -m only with from_run=",
         )
     run_dir = Path(given["resume"] or given["from_run"] or "").expanduser()
-    saved = load_saved(run_dir, CARRIED if given["resume"] else DECIDED)
+    saved = load_saved(run_dir, CARRIED if given["resume"] else AGAIN)
     chosen = [o for o in overrides if o.partition("=")[0] in groups() and not is_sweep(o)]
     if chosen:
         raise ConfigError(

@@ -23,7 +23,8 @@ def config_changes(run_dir: Path, values: dict[str, Any]) -> list[str]:
 
 def resolved(run_dir: Path) -> dict[str, Any]:
     """config_resolved.yaml of a run. Raises CheckpointError."""
-    return dict(OmegaConf.to_container(read_config(run_dir / runs.RESOLVED_CONFIG)))  # type: ignore[arg-type]
+    config = read_config(run_dir / runs.RESOLVED_CONFIG)
+    return dict(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
 
 
 def flat(values: Any, prefix: str = "") -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The typed configuration: registered with Hydra before composing, checked as a whole after it."""
 
+import copy
 import dataclasses
 import logging
 import os
@@ -12,9 +13,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from unet_exp import runs
-from unet_exp.checks import GROUPS, find_problems, node_problems, typed_config
+from unet_exp.checks import GROUPS, find_problems, literal, node_problems, typed_config
 from unet_exp.compare import flat
 from unet_exp.errors import ConfigError, UserError
+from unet_exp.saved import MAY_CHANGE
 from unet_exp.schema import Config
 from unet_exp.targets import TARGETS, UNetConfig
 from unet_exp.verbs import VERBS
@@ -46,7 +48,8 @@ class CheckAtStart(Callback):
         # Hydra turns exceptions of a callback into warnings, so a refusal has to leave by exit.
         run_dir = Path(str(config.hydra.run.dir))
         runs.remember_start(run_dir)
-        problems = find_problems(job_config(config))
+        goes_on = runs.is_resuming() and runs.has_checkpoints(run_dir)
+        problems = find_problems(job_config(config), first_start=not goes_on)
         problems += [problem for problem in (output_problem(run_dir),) if problem]
         if problems:
             runs.remove_unstarted(run_dir)
@@ -103,15 +106,16 @@ def output_problem(run_dir: Path) -> str | None:
     return None
 
 
-def check(cfg: DictConfig) -> Config:
+def check(cfg: DictConfig, first_start: bool = True) -> Config:
     """The typed config with every default filled in and every interpolation resolved.
 
+    first_start: the run has no weights of its own yet, so the file of model.weights has to be there.
     Raises ConfigError naming all problems at once.
     """
-    problems = find_problems(cfg)
+    problems = find_problems(cfg, first_start)
     if problems:
         raise config_error(problems)
-    values: Any = OmegaConf.to_container(cfg, resolve=True)
+    values: Any = literal(OmegaConf.to_container(cfg, resolve=True))
     for group in GROUPS:
         values[group] = filled(values[group])
     values["metrics"] = {name: filled(node) for name, node in values["metrics"].items()}
@@ -122,10 +126,10 @@ def check(cfg: DictConfig) -> Config:
 
 
 def check_values(values: dict[str, Any]) -> Config:
-    """As check, of plain values, such as those of a resolved config."""
-    config = OmegaConf.create(values)
+    """As check, of the plain values of a run that has trained."""
+    config = OmegaConf.create(literal(values))
     assert isinstance(config, DictConfig)
-    return check(config)
+    return check(config, first_start=False)
 
 
 def filled(node: dict[str, Any]) -> dict[str, Any]:
@@ -137,19 +141,14 @@ def filled(node: dict[str, Any]) -> dict[str, Any]:
     return dict(OmegaConf.to_container(merged))  # type: ignore[arg-type]
 
 
-MAY_CHANGE = (
-    "epochs", "num_workers", "trainer.devices", "trainer.allocator", "trainer.profile", "trainer.plots",
-    "trainer.choose_threshold",
-    "device", "data.root", "data.cache", "data.cache_limit_mb", "data.fingerprint_limit_mb",
-    "trainer.max_minutes", "trainer.early_stop", "trainer.save_every", "trainer.keep",
-    "trainer.log_every", "trainer.images_every", "trainer.images_max", "trainer.images_each_batch",
-    "trainer.checkpoint_every_steps", "trainer.checkpoint_every_minutes",
-)  # fmt: skip
-
-
 def check_resume(saved: DictConfig, config: Config) -> None:
     """Raises ConfigError naming what a run that is continued can't change, with both values."""
-    old, new = (flat(dataclasses.asdict(part)) for part in (check(saved), config))
+    new = flat(dataclasses.asdict(config))
+    before = copy.deepcopy(saved)
+    for key in MAY_CHANGE:  # so that no path of an earlier start has to be there
+        if key in new:
+            OmegaConf.update(before, key, literal(new[key]))
+    old = flat(dataclasses.asdict(check(before, first_start=False)))
     problems = [
         f"{key} was {old.get(key)!r} and can't become {new.get(key)!r} on resume"
         for key in {**old, **new}
@@ -163,6 +162,12 @@ def check_resume(saved: DictConfig, config: Config) -> None:
         )
 
 
+def changeable(config: Config) -> dict[str, Any]:
+    """Of a config as it was given: the knobs that a later start of the run may change."""
+    values = flat(dataclasses.asdict(config))
+    return {key: values[key] for key in MAY_CHANGE if key in values}
+
+
 def check_task(cfg: DictConfig, schema: type) -> Any:
     """The typed keys of a verb. Raises ConfigError naming all problems at once."""
     problems = [str(problem) for problem in node_problems(cfg, schema, "")]
@@ -173,4 +178,4 @@ def check_task(cfg: DictConfig, schema: type) -> Any:
 
 def save_resolved(config: Config, path: Path) -> None:
     """Write what really runs, every 'auto' decided."""
-    runs.write_text(path, OmegaConf.to_yaml(OmegaConf.structured(config)))
+    runs.write_text(path, OmegaConf.to_yaml(OmegaConf.create(literal(dataclasses.asdict(config)))))

@@ -4,10 +4,12 @@ import dataclasses
 import math
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from unet_exp import runs
 from unet_exp.data.label_map import map_problems
 from unet_exp.errors import did_you_mean
 from unet_exp.models.sizes import nearest_sizes, output_size
@@ -32,8 +34,11 @@ def number_problem(value: Any) -> str | None:
     return None if math.isfinite(value) and value >= 0 else f"is {value}; allowed: at least 0"
 
 
-def fitting_problems(config: Config) -> Iterator[Problem]:
-    """Parts that are sound but do not fit each other, this machine or its files."""
+def fitting_problems(config: Config, first_start: bool = True) -> Iterator[Problem]:
+    """Parts that are sound but do not fit each other, this machine or its files.
+
+    first_start: the run has no weights of its own yet, so the file of model.weights has to be there.
+    """
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device):
         yield Problem("device", f"is {config.device!r}; allowed: auto, cpu, cuda, cuda:N, mps")
     yield from size_problems(config)
@@ -67,10 +72,10 @@ def fitting_problems(config: Config) -> Iterator[Problem]:
         hint = did_you_mean(chosen, by)
         yield Problem("trainer.choose_threshold", f"is {chosen!r}; allowed: {', '.join(by)}, null{hint}")
     weights = config.model.get("weights")
-    if weights is not None and not os.path.isfile(str(weights)):
+    if first_start and weights is not None and not os.path.isfile(str(weights)):
         where = f"{weights} is not there (from {Path.cwd()})"
-        why = "give a .pt or .safetensors, and where a run goes on, its own"
-        yield Problem("model.weights", f"{where}; {why}")
+        why = "give the .pt or .safetensors that it starts from"
+        yield Problem("model.weights", f"{where}; {why}: {again_with('model.weights=FILE')}")
     head, heads = config.model.get("out_channels"), allowed_heads(config)
     if isinstance(head, int) and head not in heads:
         classes = len(config.data.classes)
@@ -185,7 +190,16 @@ def data_problems(config: Config) -> Iterator[Problem]:
         yield Problem("data.root", f"has no value; {data.kind} needs the folder of the data: data.root=DIR")
     elif not os.path.isdir(data.root):
         found = "is a file" if os.path.exists(data.root) else "is not there"
-        yield Problem("data.root", f"{data.root} {found} (from {Path.cwd()}); give a folder: data.root=DIR")
+        yield Problem("data.root", f"{data.root} {found} (from {Path.cwd()}); "
+                      f"give a folder: {again_with('data.root=DIR')}")  # fmt: skip
+
+
+def again_with(setting: str) -> str:
+    """What to type for another value, beside the run that the command names, if it does."""
+    named = [
+        word for word in runs.command()[1:] if word.partition("=")[0] in ("task", "resume", "from_run", "run")
+    ]
+    return " ".join([*map(shlex.quote, named), setting])
 
 
 def regex_problem(regex: str) -> str | None:

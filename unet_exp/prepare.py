@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from unet_exp import ranks
+from unet_exp import provenance, ranks
+from unet_exp.data import fingerprint
 from unet_exp.data.datasets import Samples, check_batches, load_samples, refuse_duplicates
 from unet_exp.data.inspect import fills_unit, mean_and_std, unit_range
 from unet_exp.data.items import Item
@@ -21,8 +22,10 @@ from unet_exp.errors import ConfigError, DataError
 from unet_exp.fitting import allowed_heads
 from unet_exp.schema import Config
 from unet_exp.training import determinism, precision
+from unet_exp.training.state import State
 
 log = logging.getLogger("unet_exp")
+WEIGHTS = "weights/"  # before the name of the file of model.weights in a fingerprint
 RARE = 0.001  # share of the training pixels below which a class is warned about
 
 
@@ -63,20 +66,39 @@ def find_items(config: Config) -> Splits:
     return splits
 
 
-def data_files(config: Config, splits: Splits) -> dict[str, Path]:
-    """The files of the train and val items, named PART/PATH relative to data.root; drawn items have none.
+def fingerprint_files(
+    config: Config, splits: Splits, known: dict[str, Any] | None, first_start: bool
+) -> dict[str, Any]:
+    """The fingerprint of the train and val files, by PART/PATH relative to data.root; drawn items have none.
 
-    And the file of model.weights, which decides of a run as much.
+    And of the file of model.weights, which decides of a run as much. After the first start nobody reads that
+    one any more, so what was known of it stays. known: an earlier fingerprint of the run.
     """
-    weights = config.model.get("weights")
-    first = {f"weights/{Path(weights).name}": Path(weights)} if weights else {}
-    return first | {
+    weights = config.model.get("weights") if first_start else None
+    paths = {f"{WEIGHTS}{Path(weights).name}": Path(weights)} if weights else {}
+    paths |= {
         f"{part}/{Path(os.path.relpath(path, config.data.root or '')).as_posix()}": path
         for part in ("train", "val")
         for item in splits[part]
         if isinstance(item, Item)
         for path in (item.image, item.label)
     }
+    kept = "" if first_start else WEIGHTS
+    return fingerprint.fingerprint(paths, config.data.fingerprint_limit_mb, known, kept)
+
+
+def describe_start(
+    run_dir: Path, config: Config, given: dict[str, Any], state: State, files: dict[str, Any],
+    data: dict[str, Samples],
+) -> dict[str, Any]:  # fmt: skip
+    """What environment.json says of a start. given: what a later start may change, before it was decided."""
+    flags = determinism.flags(config.device)
+    facts = provenance.describe(run_dir, config.device, int(config.threads), **flags)
+    facts |= {"epochs": config.epochs, "from_epoch": state.epoch, "from_step": state.step, "given": given}
+    facts["data"] = {"files": fingerprint.summary(files)} | {
+        part: {"images": len(samples.items), "sha256": samples.sha256} for part, samples in data.items()
+    }
+    return facts
 
 
 def read_data(config: Config, splits: Splits) -> dict[str, Samples]:

@@ -10,24 +10,24 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from unet_exp import runs
+from unet_exp.checks import literal
 from unet_exp.errors import CheckpointError, did_you_mean
-from unet_exp.schema import RENAMED, Config
+from unet_exp.schema import RENAMED, Config, keys_that_may_change
+from unet_exp.targets import UNetConfig
 
 PRIMARY = "_saved"  # the name under which Hydra finds it
+# What a machine decides and a run then keeps, also where it is started again.
 DECIDED = ("threads", "device", "trainer.precision", "trainer.channels_last")
-# What a continued run takes from its last start, because it may have been changed by then.
-CARRIED = (
-    *DECIDED, "epochs", "num_workers", "data.root", "trainer.devices",
-    "trainer.max_minutes", "trainer.early_stop", "trainer.choose_threshold",
-    "trainer.save_every", "trainer.keep", "trainer.log_every", "trainer.images_every", "trainer.images_max",
-    "trainer.images_each_batch", "trainer.checkpoint_every_steps", "trainer.checkpoint_every_minutes",
-)  # fmt: skip
+PLACES = ("data.root", "model.weights")  # where its files were last found
+MAY_CHANGE = (*keys_that_may_change(Config), *keys_that_may_change(UNetConfig, "model."))
+AGAIN = (*DECIDED, *PLACES)  # what from_run= takes beside the config as it was composed
+CARRIED = tuple(dict.fromkeys((*AGAIN, *MAY_CHANGE)))  # and resume=
 
 
 def load_saved(run_dir: Path, carried: tuple[str, ...]) -> DictConfig:
-    """The config of a run as it was composed, with the `carried` keys as that run decided them.
+    """The config of a run as it was composed, with the `carried` keys as its last start had them.
 
-    Relative paths in it are taken from where that run was started.
+    Relative paths in it are taken from where that run was started, or from where they are now: see `place`.
     Raises CheckpointError for what is no run, for keys that are not known (any more), and for a config that
     holds more than values and references between its own keys.
     """
@@ -49,21 +49,55 @@ def load_saved(run_dir: Path, carried: tuple[str, ...]) -> DictConfig:
             "\n".join([f"{path} does not fit this version of unet_exp", *lines]),
             do=f"change these lines in {path}, or use the commit that made it (environment.json)",
         )
-    resolved = run_dir / runs.RESOLVED_CONFIG
-    if carried and resolved.exists():
-        newest = read_config(resolved)
-        for key in carried:
-            value = OmegaConf.select(newest, key)
-            if value is not None or key not in DECIDED:
-                OmegaConf.update(saved, key, value)
-    weights = OmegaConf.select(saved, "model.weights")
-    if isinstance(weights, str) and (run_dir / runs.ENVIRONMENT).exists():
-        saved.model.weights = str(Path(starts(run_dir)[0]["start_dir"]) / weights)
-    root = OmegaConf.select(saved, "data.root")
-    if isinstance(root, str) and (run_dir / runs.ENVIRONMENT).exists():
-        start = starts(run_dir)[-1 if "data.root" in carried and resolved.exists() else 0]
-        saved.data.root = str(Path(start["start_dir"]) / root)
+    for key, value in last_values(run_dir, saved, carried).items():
+        OmegaConf.update(saved, key, literal(value))
     return saved
+
+
+def last_values(run_dir: Path, saved: DictConfig, keys: tuple[str, ...]) -> dict[str, Any]:
+    """What the last start of a run had of these keys, {} where it never trained.
+
+    A key that resume= may change has the value that was last given, also "auto"; what a machine decides has
+    what was decided. Runs of before given values were recorded have what was decided, or "auto".
+    """
+    path = run_dir / runs.RESOLVED_CONFIG
+    known = starts(run_dir) if (run_dir / runs.ENVIRONMENT).exists() else []
+    given = known[-1].get("given", {}) if known else {}
+    decided = read_config(path) if path.exists() else OmegaConf.create()
+    values = {}
+    for key in keys:
+        value = OmegaConf.select(decided, key)
+        if key in DECIDED:
+            if value is not None:
+                values[key] = value
+        elif key in given:
+            values[key] = given[key]
+        elif has(decided, key) and OmegaConf.select(saved, key) != "auto":
+            values[key] = value
+    for key in PLACES:
+        value = values.get(key, OmegaConf.select(saved, key))
+        if isinstance(value, str) and known:
+            values[key] = place(value, run_dir, known[-1 if key in values else 0]["start_dir"])
+    return values
+
+
+def has(config: DictConfig, key: str) -> bool:
+    """Whether a dotted key is there, be it null."""
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else config
+    return isinstance(node, DictConfig) and name in node
+
+
+def place(path: str, run_dir: Path, start_dir: str) -> str:
+    """Where a path of an earlier start is now.
+
+    From where that start stood; if nothing is there (any more), because a whole project was moved, from the
+    nearest folder above the run in which it is, then from here. Where it is nowhere: as that start had it.
+    """
+    for folder in (Path(start_dir), *run_dir.absolute().parents, Path.cwd()):
+        if (folder / path).exists():
+            return str(folder / path)
+    return str(Path(start_dir) / path)
 
 
 def starts(run_dir: Path) -> list[dict[str, Any]]:
@@ -73,7 +107,8 @@ def starts(run_dir: Path) -> list[dict[str, Any]]:
     try:
         each = [environment, *environment.get("restarts", [])]
         kinds = {"start_dir": str, "epochs": int, "from_epoch": int}
-        if all(isinstance(start[key], kind) for start in each for key, kind in kinds.items()):
+        right = all(isinstance(start[key], kind) for start in each for key, kind in kinds.items())
+        if right and all(isinstance(start.get("given", {}), dict) for start in each):
             return each
     except (AttributeError, KeyError, TypeError):
         pass
@@ -137,6 +172,12 @@ def make_primary(saved: DictConfig) -> str:
     return PRIMARY
 
 
-def compose_saved(run_dir: Path, carried: tuple[str, ...]) -> DictConfig:
-    """The saved config under today's schema, from within a running Hydra program."""
-    return compose(make_primary(load_saved(run_dir, carried)))
+def compose_saved(run_dir: Path, carried: tuple[str, ...], typed: dict[str, str]) -> DictConfig:
+    """The saved config under today's schema, from within a running Hydra program.
+
+    typed: paths that are others now, by their keys.
+    """
+    saved = load_saved(run_dir, carried)
+    for key, value in typed.items():
+        OmegaConf.update(saved, key, literal(value))
+    return compose(make_primary(saved))

@@ -6,9 +6,10 @@ what differs between named options. `"???"` is OmegaConf's mark for "given in co
 """
 
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
+MAY_CHANGE = "may change"  # knob(..., on_resume=MAY_CHANGE)
 IGNORE = 255  # the class index of pixels that count nowhere: in no loss and in no score
 SPLIT = "{split}"  # in a path of TEMPLATES: the name of a part, such as val or validation
 TEMPLATES = {  # data.kind -> the knobs of DataConfig that name its files, which may hold {split}
@@ -21,7 +22,11 @@ TEMPLATES = {  # data.kind -> the knobs of DataConfig that name its files, which
 
 
 def knob(default: Any, help: str, **rules: Any) -> Any:
-    """A dataclass field with its meaning and rules (minimum, above, maximum, below, choices, path)."""
+    """A dataclass field with its meaning and rules (minimum, above, maximum, below, choices, path).
+
+    on_resume=MAY_CHANGE: `resume=` may give it another value, which the run then keeps for its later starts.
+    Without it a run that is continued keeps what it was started with.
+    """
     metadata = {"help": help, **rules}
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: deepcopy(default), metadata=metadata)
@@ -58,7 +63,7 @@ class DataConfig:
         "how the data lies on disk; membranes is drawn, not read",
         choices=["membranes", "npy_folder", "image_folder", "csv", "tiff_stack"],
     )
-    root: str | None = knob(None, "the folder with the data", path=True)
+    root: str | None = knob(None, "the folder with the data", path=True, on_resume=MAY_CHANGE)
     classes: list[str] = knob(
         ["background", "foreground"], "names of the classes, in the order of their index"
     )
@@ -68,16 +73,24 @@ class DataConfig:
         "null: the class indices themselves, for two classes also 0 and 255",
     )
     images: str = knob(
-        "images", "image_folder: folder of the images; {split} in it stands for train, val and test"
+        "images",
+        "image_folder: folder of the images; {split} in it stands for train, val and test",
+        on_resume=MAY_CHANGE,
     )
-    labels: str = knob("labels", "image_folder: folder of the labels; {split} as in data.images")
+    labels: str = knob(
+        "labels", "image_folder: folder of the labels; {split} as in data.images", on_resume=MAY_CHANGE
+    )
     label_suffix: str = knob("", "image_folder: what a label's name has after the image's, such as _mask")
     pair_regex: str | None = knob(
         None, "image_folder: image and label belong together where the first group of this regex is equal"
     )
-    csv: str = knob("list.csv", "data=csv: the file in data.root with the columns image,label (split, group)")
-    image_stack: str = knob("train-volume.tif", "tiff_stack: file of the images")
-    label_stack: str = knob("train-labels.tif", "tiff_stack: file of the labels")
+    csv: str = knob(
+        "list.csv",
+        "data=csv: the file in data.root with the columns image,label (split, group)",
+        on_resume=MAY_CHANGE,
+    )
+    image_stack: str = knob("train-volume.tif", "tiff_stack: file of the images", on_resume=MAY_CHANGE)
+    label_stack: str = knob("train-labels.tif", "tiff_stack: file of the labels", on_resume=MAY_CHANGE)
     split: SplitConfig = field(default_factory=SplitConfig)
     folds: int | None = knob(
         None, "cut train and val into this many blocks, of which one validates", minimum=2
@@ -98,10 +111,16 @@ class DataConfig:
         "auto",
         "ram: decode once, keep as stored; none: read every time; auto: ram up to cache_limit_mb",
         choices=["auto", "ram", "none"],
+        on_resume=MAY_CHANGE,
     )
-    cache_limit_mb: int = knob(2000, "largest split that cache=auto keeps in RAM, in MB", minimum=0)
+    cache_limit_mb: int = knob(
+        2000, "largest split that cache=auto keeps in RAM, in MB", minimum=0, on_resume=MAY_CHANGE
+    )
     fingerprint_limit_mb: int = knob(
-        2000, "files larger than this together are fingerprinted by three blocks each, in MB", minimum=0
+        2000,
+        "files larger than this together are fingerprinted by three blocks each, in MB",
+        minimum=0,
+        on_resume=MAY_CHANGE,
     )
 
 
@@ -126,8 +145,11 @@ class TrainerConfig:
         "keep: freed memory stays with the process, which saves page faults (CPU, glibc); auto: keep where "
         "that can be had",
         choices=["auto", "keep", "system"],
+        on_resume=MAY_CHANGE,
     )
-    devices: int = knob(1, "processes that share each batch: GPUs, or on a CPU its cores", minimum=1)
+    devices: int = knob(
+        1, "processes that share each batch: GPUs, or on a CPU its cores", minimum=1, on_resume=MAY_CHANGE
+    )
     sync_batchnorm: bool = knob(False, "batch statistics over all devices (GPUs only)")
     compile: bool = knob(False, "torch.compile the model (no promise of equal bits)")
     deterministic: bool = knob(True, "refuse operations whose result varies from run to run")
@@ -158,23 +180,37 @@ class TrainerConfig:
         minimum=0.0,
         below=1.0,
     )
-    early_stop: int | None = knob(None, "stop after this many validations without a best", minimum=1)
-    max_minutes: float | None = knob(None, "stop after the epoch that passes this", above=0.0)
+    early_stop: int | None = knob(
+        None, "stop after this many validations without a best", minimum=1, on_resume=MAY_CHANGE
+    )
+    max_minutes: float | None = knob(
+        None, "stop after the epoch that passes this", above=0.0, on_resume=MAY_CHANGE
+    )
     validate_every: int = knob(1, "epochs between validations (the last epoch always)", minimum=1)
-    save_every: int = knob(10, "epochs between epoch_NNNN.pt; 0: none", minimum=0)
-    keep: int = knob(3, "how many epoch_NNNN.pt are kept; 0: all", minimum=0)
+    save_every: int = knob(10, "epochs between epoch_NNNN.pt; 0: none", minimum=0, on_resume=MAY_CHANGE)
+    keep: int = knob(3, "how many epoch_NNNN.pt are kept; 0: all", minimum=0, on_resume=MAY_CHANGE)
     checkpoint_every_steps: int | None = knob(
         None,
         "updates between writing last.pt within an epoch (it is written after each epoch anyway)",
         minimum=1,
+        on_resume=MAY_CHANGE,
     )
     checkpoint_every_minutes: float | None = knob(
-        10.0, "the same by time; null: only after each epoch", above=0.0
+        10.0,
+        "the same by time; null: only after each epoch",
+        above=0.0,
+        on_resume=MAY_CHANGE,
     )
-    log_every: int = knob(10, "batches between lines on the console; 0: none", minimum=0)
-    images_every: int = knob(5, "epochs between images in TensorBoard; 0: none", minimum=0)
-    images_max: int = knob(4, "images per epoch in TensorBoard", minimum=1)
-    images_each_batch: bool = knob(False, "images of every batch, as in the lecture (slow)")
+    log_every: int = knob(
+        10, "batches between lines on the console; 0: none", minimum=0, on_resume=MAY_CHANGE
+    )
+    images_every: int = knob(
+        5, "epochs between images in TensorBoard; 0: none", minimum=0, on_resume=MAY_CHANGE
+    )
+    images_max: int = knob(4, "images per epoch in TensorBoard", minimum=1, on_resume=MAY_CHANGE)
+    images_each_batch: bool = knob(
+        False, "images of every batch, as in the lecture (slow)", on_resume=MAY_CHANGE
+    )
     val_batch_size: int | None = knob(
         None, "samples per batch of the validation; null: batch_size", minimum=1
     )
@@ -183,9 +219,12 @@ class TrainerConfig:
         "two classes: after training choose the threshold by this score of the validation samples, with and "
         "without tta: dice, dice_<class> or v_rand; threshold.json keeps both, for the masks of predict, the "
         "scores at its threshold of evaluate and, if by v_rand, the EM scores",
+        on_resume=MAY_CHANGE,
     )
-    plots: bool = knob(True, "curves.png and samples.png at the end (0.6 s)")
-    profile: bool = knob(False, "profile the second epoch: a table, and trace.json in the run directory")
+    plots: bool = knob(True, "curves.png and samples.png at the end (0.6 s)", on_resume=MAY_CHANGE)
+    profile: bool = knob(
+        False, "profile the second epoch: a table, and trace.json in the run directory", on_resume=MAY_CHANGE
+    )
     limit_train_batches: int | None = knob(None, "batches per training epoch", minimum=1)
     limit_val_batches: int | None = knob(None, "batches per validation", minimum=1)
     overfit_samples: int | None = knob(
@@ -199,13 +238,16 @@ class Config:
 
     lr: float = knob("???", "learning rate; optimizer.lr follows it", above=0.0)
     batch_size: int = knob("???", "samples per batch", minimum=1)
-    epochs: int = knob("???", "epochs to train", minimum=1)
+    epochs: int = knob("???", "epochs to train", minimum=1, on_resume=MAY_CHANGE)
     seed: int = knob("???", "of weights, order, augmentation and dropout", minimum=0, maximum=2**32 - 1)
     num_workers: int | str = knob(
-        "???", "processes that load samples; auto: 0 where the data is in RAM", minimum=0
+        "???",
+        "processes that load samples; auto: 0 where the data is in RAM",
+        minimum=0,
+        on_resume=MAY_CHANGE,
     )
     threads: int | str = knob("???", "CPU threads of torch; auto: one per core", minimum=1)
-    device: str = knob("???", "auto, cpu, cuda, cuda:N or mps")
+    device: str = knob("???", "auto, cpu, cuda, cuda:N or mps", on_resume=MAY_CHANGE)
     model: dict[str, Any] = field(default_factory=dict)
     data: DataConfig = field(default_factory=DataConfig)
     transform: dict[str, Any] = field(default_factory=dict)
@@ -214,6 +256,17 @@ class Config:
     scheduler: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+
+def keys_that_may_change(schema: type = Config, prefix: str = "") -> tuple[str, ...]:
+    """Dotted names of the knobs to which `resume=` may give another value."""
+    names: list[str] = []
+    for each in fields(schema):
+        if is_dataclass(each.type):
+            names += keys_that_may_change(each.type, f"{prefix}{each.name}.")  # type: ignore[arg-type]
+        elif each.metadata.get("on_resume") == MAY_CHANGE:
+            names.append(prefix + each.name)
+    return tuple(names)
 
 
 # Keys that had another name once (old: new), so that a saved config that has them can be told what to change.

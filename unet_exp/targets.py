@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from unet_exp.schema import knob
+from unet_exp.schema import MAY_CHANGE, knob
 
 
 @dataclass
@@ -41,7 +41,10 @@ class UNetConfig:
         choices=[1, 2, 4, 8],
     )
     weights: str | None = knob(
-        None, "start from these weights: .safetensors or .pt; what does not fit is listed", path=True
+        None,
+        "start from these weights: .safetensors or .pt; what does not fit is listed",
+        path=True,
+        on_resume=MAY_CHANGE,
     )
 
 

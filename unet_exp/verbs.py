@@ -7,11 +7,29 @@ from unet_exp.schema import knob
 
 
 @dataclass
+class MovedDataConfig:
+    """data of task=reproduce"""
+
+    root: str | None = knob(None, "where its data is now; null: where it was", path=True)
+
+
+@dataclass
+class MovedWeightsConfig:
+    """model of task=reproduce"""
+
+    weights: str | None = knob(
+        None, "where the file is now from which it started; null: where it was", path=True
+    )
+
+
+@dataclass
 class ReproduceConfig:
     """task=reproduce"""
 
     run: str = knob("???", "the run directory to replay", path=True)
     until_epoch: int | None = knob(None, "compare only this many epochs", minimum=1)
+    data: MovedDataConfig = field(default_factory=MovedDataConfig)
+    model: MovedWeightsConfig = field(default_factory=MovedWeightsConfig)
 
 
 @dataclass

@@ -12,12 +12,15 @@ WHOLE, SAMPLED = "sha256", "sha256 of the first, middle and last 64 KiB"
 Fingerprint = dict[str, Any]  # {"method", "files": {name: {"size", "mtime_ns", "ctime_ns", "sha256"}}}
 
 
-def fingerprint(paths: dict[str, Path], limit_mb: int, known: Fingerprint | None = None) -> Fingerprint:
+def fingerprint(
+    paths: dict[str, Path], limit_mb: int, known: Fingerprint | None = None, kept: str = ""
+) -> Fingerprint:
     """Sizes and content hashes of files, by the names given.
 
     limit_mb: of all files together; above it only three blocks of each file are read, and "method" says so.
     known: an earlier fingerprint, whose method is kept and whose hashes are taken over for files whose size,
-    modification and change times are the same.
+    modification and change times are the same. kept: known files whose names begin so are taken over as they
+    were, wherever they are now.
     """
     from tqdm import tqdm
 
@@ -27,7 +30,8 @@ def fingerprint(paths: dict[str, Path], limit_mb: int, known: Fingerprint | None
     before = {} if known is None else known["files"]
     if known is not None:
         method = known["method"]
-    files = {}
+    files = {name: old for name, old in before.items() if kept and name.startswith(kept)}
+    total += sum(old["size"] for old in files.values())
     for name, stat in tqdm(stats.items(), desc="checking files", delay=1.0, leave=False, disable=None):
         times = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "ctime_ns": stat.st_ctime_ns}
         old = before.get(name, {})

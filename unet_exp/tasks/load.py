@@ -13,7 +13,7 @@ from unet_exp.data.label_map import label_map, palette
 from unet_exp.errors import CheckpointError
 from unet_exp.fitting import allowed_heads
 from unet_exp.inference.predictor import Predictor
-from unet_exp.saved import starts
+from unet_exp.saved import place, starts
 from unet_exp.schema import Config
 from unet_exp.training import checkpoint, precision
 from unet_exp.verbs import PredictConfig
@@ -71,11 +71,11 @@ def run_config(run_dir: Path, device: str = "auto") -> Config:
     values = compare.resolved(run_dir)
     root = values["data"]["root"]
     # Whether the data is still there is not asked by predictions.
-    model = {key: value for key, value in values["model"].items() if key != "weights"}
     anywhere = {**values["data"], "root": "." if root else None}
-    config = check_values({**values, "data": anywhere, "model": model})
+    config = check_values({**values, "data": anywhere})
     if root:
-        root = str(Path(starts(run_dir)[-1]["start_dir"]) / root)
+        known = starts(run_dir) if (run_dir / runs.ENVIRONMENT).exists() else []
+        root = place(root, run_dir, known[-1]["start_dir"]) if known else root
     trainer = dataclasses.replace(config.trainer, allocator="auto")  # no result depends on it
     here = precision.decide_device(device)
     if here.type != torch.device(config.device).type:

@@ -9,9 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from unet_exp import compare, runs
-from unet_exp.config import MAY_CHANGE, check
+from unet_exp.config import check
 from unet_exp.errors import CheckpointError, ConfigError
-from unet_exp.saved import DECIDED, compose_saved, starts
+from unet_exp.saved import AGAIN, MAY_CHANGE, compose_saved, starts
 from unet_exp.schema import Config
 from unet_exp.training import checkpoint
 from unet_exp.training.tables import Difference, Recorded, recorded
@@ -27,7 +27,8 @@ def reproduce(options: ReproduceConfig, train: Train) -> None:
     Raises CheckpointError for what is no run or has nothing to compare with, DataError if its data changed.
     """
     run_dir = Path(options.run).expanduser()
-    config = check(compose_saved(run_dir, (*DECIDED, "epochs")))
+    typed = {"data.root": options.data.root, "model.weights": options.model.weights}
+    config = check(compose_saved(run_dir, (*AGAIN, "epochs"), {k: v for k, v in typed.items() if v}))
     there = recorded(run_dir)
     config, last = what_can_be_replayed(config, run_dir, there)
     if options.until_epoch is not None and options.until_epoch > last:
