@@ -13,12 +13,13 @@ from tests.conftest import composed
 from unet_exp import prepare
 from unet_exp.build import build
 from unet_exp.data.datasets import SegmentationDataset, load_samples
-from unet_exp.data.formats import TiffWindows, open_array, read_array
+from unet_exp.data.formats import open_array, read_array
 from unet_exp.data.inspect import displayed
 from unet_exp.data.items import Item, image_items
 from unet_exp.data.label_map import LabelMap, label_map
 from unet_exp.data.labels import class_indices
 from unet_exp.data.splits import as_csv, find_splits
+from unet_exp.data.tiff import TiffWindows
 from unet_exp.data.transforms import Compose, Normalization, RandomCrop, ToTensor
 from unet_exp.errors import DataError, UserError
 from unet_exp.schema import IGNORE, DataConfig, SplitConfig

@@ -11,11 +11,12 @@ import numpy as np
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from unet_exp.data.formats import WHOLE, Source, Window, open_array, read_window, to_unit
+from unet_exp.data.formats import WHOLE, Source, open_array, orientation, read_window, to_unit
 from unet_exp.data.inspect import Facts, look_at
 from unet_exp.data.items import DrawnItem, Item
 from unet_exp.data.label_map import BINARY, LabelMap
 from unet_exp.data.labels import class_indices
+from unet_exp.data.tiff import Window
 from unet_exp.data.transforms import MAPS, RandomCrop, Sample, Transform
 from unet_exp.errors import DataError
 
@@ -127,10 +128,15 @@ def open_pair(item: Item | DrawnItem, labels: LabelMap) -> Pair:
     indices = ClassIndices(open_array(item.label, item.page, label=True), item, labels)
     page = "" if item.page is None else f" page {item.page}"
     if opened.shape[:2] != indices.shape[:2]:
+        numbers = [orientation(path, item.page) for path in (item.image, item.label)]
+        turned = opened.shape[:2] == indices.shape[1::-1] and numbers[0] != numbers[1]
         raise DataError(
             f"{item.image}{page} is {opened.shape[0]} x {opened.shape[1]}, "
             f"but its label {item.label} is {indices.shape[0]} x {indices.shape[1]}",
-            do="export both at the same size; labels only without interpolation",
+            do=f"the orientation (EXIF, TIFF) of the image is {numbers[0]}, the label's {numbers[1]}; "
+            "viewers turn them, so give both the same, or draw the label on the turned picture"
+            if turned
+            else "export both at the same size; labels only without interpolation",
         )
     return opened, indices
 

@@ -6,62 +6,66 @@ so that a window of an image larger than memory costs no more than the window.
 
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from unet_exp.data import png, tiff
+from unet_exp.data.tiff import TiffWindows, Window
 from unet_exp.errors import DataError
 
 TIFF, NUMPY = (".tif", ".tiff"), (".npy", ".npz")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", *TIFF, *NUMPY)
-PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
-OWN_CODECS = (1, 8, 32773, 32946)  # none, deflate, PackBits, old deflate: tifffile needs no other package
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", *TIFF, *NUMPY)
+PILLOW_FORMATS = ("PNG", "JPEG", "BMP")  # and MPO, which is a JPEG
+OTHERS = ("GIF", "WEBP", "AVIF", "JPEG2000", "ICO", "PPM", "TGA", "PSD", "DDS")  # known by sight, not read
 MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # what Pillow takes for a decompression bomb
-Window = tuple[slice, slice]
 WHOLE: Window = (slice(None), slice(None))
+ORIENTATION = 0x0112  # the tag of EXIF and TIFF
 
 
-class TiffWindows:
-    """A compressed TIFF page, H x W x C: array[rows, columns] decodes only the tiles or strips it touches."""
+class View:
+    """A source turned and with its values made others, H x W x C: array[rows, columns] reads only its window.
 
-    def __init__(self, path: Path, page: tifffile.TiffPage, number: int) -> None:
-        self.path, self.number = path, number
-        self.shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
-        self.dtype = np.dtype(page.dtype)
-        self.segment = (page.tilelength, page.tilewidth) if page.is_tiled else (
-            page.rowsperstrip, page.imagewidth)  # fmt: skip
+    shown: stored values h x w x c to those of the view. orientation: of EXIF, 1 to 8.
+    """
+
+    def __init__(
+        self, source: "Source", orientation: int = 1, shown: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> None:
+        self.source, self.orientation, self.shown = source, orientation, shown
+        height, width, channels = source.shape
+        example = np.zeros((1, 1, channels), source.dtype.newbyteorder("="))
+        example = example if shown is None else shown(example)
+        size = (width, height) if orientation >= 5 else (height, width)
+        self.dtype: np.dtype[Any] = example.dtype
+        self.shape: tuple[int, int, int] = (*size, example.shape[2])
 
     def __getitem__(self, window: Window) -> np.ndarray:
-        (top, bottom, _), (left, right, _) = (
-            part.indices(size) for part, size in zip(window, self.shape[:2], strict=True)
-        )
-        out = np.zeros((bottom - top, right - left, self.shape[2]), self.dtype)
-        height, width = self.segment
-        across = -(-self.shape[1] // width)
-        with tifffile.TiffFile(self.path) as file:
-            page = file.pages[self.number].aspage()
-            for row in range(top // height, -(-bottom // height)):
-                for column in range(left // width, -(-right // width)):
-                    index = row * across + column
-                    file.filehandle.seek(page.dataoffsets[index])
-                    data = file.filehandle.read(page.databytecounts[index])
-                    piece = page.decode(data, index)[0]
-                    if piece is None:  # a segment that was never written is background
-                        continue
-                    y, x = row * height, column * width
-                    rows = slice(max(top, y), min(bottom, y + piece.shape[1], self.shape[0]))
-                    columns = slice(max(left, x), min(right, x + piece.shape[2], self.shape[1]))
-                    out[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = (
-                        piece[0, rows.start - y : rows.stop - y, columns.start - x : columns.stop - x]
-                    )
-        return out
+        rows, columns = (range(size)[part] for part, size in zip(window, self.shape[:2], strict=True))
+        if self.orientation in (3, 4, 7, 8):
+            rows = range(self.shape[0])[::-1][rows.start : rows.stop][::-1]
+        if self.orientation in (2, 3, 6, 7):
+            columns = range(self.shape[1])[::-1][columns.start : columns.stop][::-1]
+        there = (columns, rows) if self.orientation >= 5 else (rows, columns)
+        part = np.asarray(self.source[tuple(slice(one.start, one.stop) for one in there)])  # type: ignore[index]
+        if self.shown is not None:
+            part = self.shown(part.astype(part.dtype.newbyteorder("="), copy=False))
+        return turned(part, self.orientation)
 
 
-Source = np.ndarray | TiffWindows  # H x W x C: has shape and dtype, and gives array[rows, columns]
+Source = np.ndarray | TiffWindows | View  # H x W x C: has shape and dtype, and gives array[rows, columns]
+
+
+def turned(array: np.ndarray, orientation: int) -> np.ndarray:
+    """An array H x W (x C) as it is shown, a view of the same memory. orientation: of EXIF, 1 to 8."""
+    if orientation >= 5:
+        array = array.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    return array[:, ::-1] if orientation in (2, 3, 6, 7) else array
 
 
 def read_array(path: Path, page: int | None = None, label: bool = False) -> np.ndarray:
@@ -86,15 +90,16 @@ def read_window(source: Source, window: Window, path: Path | str) -> np.ndarray:
 def open_array(path: Path, page: int | None = None, label: bool = False) -> Source:
     """As read_array, but what can be read by window is not read yet. Raises DataError."""
     suffix = path.suffix.lower()
+    array: Source
     try:
-        if suffix in TIFF:
-            array = _open_tiff(path, page, label)
-        elif suffix == ".npy":
+        if suffix == ".npy":
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         elif suffix == ".npz":
             array = _read_npz(path, label)
+        elif is_tiff(path):
+            array = _open_tiff(path, page, label)
         else:
-            array = _read_with_pillow(path, None, label)
+            array = _read_with_pillow(path, label)
     except Exception as error:  # decoders raise whatever they like on a broken file
         raise unreadable(path, error) from error
     if isinstance(array, np.ndarray) and array.ndim == 2:
@@ -106,8 +111,12 @@ def open_array(path: Path, page: int | None = None, label: bool = False) -> Sour
             f"{path} holds an array of shape {shape}{first}",
             allowed="height x width, or height x width x channels",
         )
-    if isinstance(array, np.ndarray) and array.dtype == bool:
-        array = array.astype(np.uint8) * np.uint8(1 if label else 255)
+    if array.dtype == bool:
+        white = np.uint8(1 if label else 255)
+        if isinstance(array, np.ndarray):
+            array = array.astype(np.uint8) * white
+        else:
+            array = View(array, shown=lambda part: part.astype(np.uint8) * white)
     dtype = array.dtype.newbyteorder("=")
     if not label and dtype not in (np.uint8, np.uint16) and dtype.kind != "f":
         raise DataError(
@@ -134,18 +143,78 @@ def _too_large(pixels: int) -> None:
         )
 
 
-def _read_with_pillow(path: Path, page: int | None, label: bool) -> np.ndarray:
+def is_tiff(path: Path) -> bool:
+    """By the content: Pillow would read a TIFF of another ending, but not all that it holds."""
+    with open(path, "rb") as file:
+        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def _read_with_pillow(path: Path, label: bool) -> np.ndarray:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # twice as many pixels are refused
-        with Image.open(path, formats=PILLOW_FORMATS) as image:
-            if page is not None:
-                image.seek(page)
-            elif getattr(image, "n_frames", 1) > 1:
+        warnings.simplefilter("ignore")  # bombs are refused below; what EXIF lacks is its own affair
+        try:
+            image = Image.open(path, formats=PILLOW_FORMATS)
+        except UnidentifiedImageError as error:
+            raise ValueError(f"it is {true_format(path)}, whatever its ending; save it as png") from error
+        with image:
+            if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
                 raise ValueError("it is animated; save one picture per file")
             _too_large(image.width * image.height)
-            if image.mode == "P" and not label:
-                return np.asarray(image.convert("RGB"))
-            return np.asarray(image.convert("RGB") if image.mode in ("CMYK", "YCbCr") else image)
+            if image.format == "PNG":
+                head = png.read_header(path)
+                if head.depth == 16 and head.kind != 0:
+                    if label:
+                        raise ValueError("a label of several channels has 8 bits each; save it as grey")
+                    return turned(png.read_16_bits(path), orientation_of(image))
+            image.load()  # of an MPO, a photograph and its previews: the photograph
+            turn = orientation_of(image)
+            if (image.mode == "P" and not label) or image.mode in ("CMYK", "YCbCr"):
+                return turned(np.asarray(image.convert("RGB")), turn)
+            return turned(np.asarray(image), turn)
+
+
+def orientation_of(image: Image.Image) -> int:
+    try:
+        found = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # damaged EXIF says nothing
+        return 1
+    return found if found in range(1, 9) else 1
+
+
+def orientation(path: Path, page: int | None = None) -> int:
+    """How the stored rows and columns lie, 1 to 8 as in EXIF; all but 1 are turned when they are read.
+
+    Raises DataError.
+    """
+    try:
+        if path.suffix.lower() in NUMPY:
+            return 1
+        if is_tiff(path):
+            return tiff.open_page(path, page or 0)[1].orientation
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=PILLOW_FORMATS) as image:
+                if image.format == "BMP" or (image.format == "PNG" and not png.has_notes(path)):
+                    return 1
+                return orientation_of(image)
+    except Exception as error:
+        raise unreadable(path, error) from error
+
+
+def true_format(path: Path) -> str:
+    """'GIF' for a file that Pillow knows by sight, else 'no picture that is known'."""
+    with open(path, "rb") as file:
+        head = file.read(32)
+    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
+        return "HEIC"
+    if head.lstrip().startswith((b"<?xml", b"<svg", b"<!DOC", b"<html", b"{", b"%PDF")):
+        return "text or a document"
+    Image.init()
+    try:
+        with Image.open(path, formats=OTHERS) as image:
+            return str(image.format)
+    except Exception:
+        return "no picture of a known kind"
 
 
 def _read_npz(path: Path, label: bool) -> np.ndarray:
@@ -162,42 +231,27 @@ def _read_npz(path: Path, label: bool) -> np.ndarray:
 
 
 def _open_tiff(path: Path, page: int | None, label: bool) -> Source:
-    with tifffile.TiffFile(path) as file:
-        if page is None and len(file.pages) > 1:
-            raise ValueError(f"it has {len(file.pages)} pages; give image and label as many each")
-        number = page or 0
-        tiff_page = file.pages[number].aspage()
-        pixels = tiff_page.imagelength * tiff_page.imagewidth
-        if tiff_page.compression not in OWN_CODECS:
-            return _read_with_pillow(path, page, label)  # the others need a package of their own
-        inverted = tiff_page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
-        plain = tiff_page.bitspersample in (8, 16, 32, 64) and not inverted
-        if plain and tiff_page.is_memmappable:
-            mapped: np.ndarray = tifffile.memmap(path, page=number, mode="r")
-            return _channels_last(mapped, tiff_page)
-        separate = tiff_page.samplesperpixel > 1 and tiff_page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
-        segment = tiff_page.chunks[0] * tiff_page.chunks[1] if len(tiff_page.chunks) > 1 else pixels
-        if plain and not separate and pixels > MOST_PIXELS >= segment:
-            return TiffWindows(path, tiff_page, number)
-        _too_large(pixels)
-        array: np.ndarray = tiff_page.asarray()
-        # Files of one bit are left alone: what numpy users save as True carries this tag by accident.
-        if inverted and array.dtype != bool:
-            array = np.iinfo(array.dtype).max - array
-        return _channels_last(array, tiff_page)
-
-
-def _channels_last(array: np.ndarray, page: tifffile.TiffPage) -> np.ndarray:
-    """H x W x C also of a page that stores one plane after another."""
-    separate = page.samplesperpixel > 1 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
-    return np.moveaxis(array, 0, -1) if separate and array.ndim == 3 else array
+    there = tiff.pages(path)
+    if page is None and len(there) > 1:
+        raise ValueError(f"it has {len(there)} pages; give image and label as many each")
+    source, layout = tiff.open_page(path, page or 0)
+    shown, _ = tiff.as_shown(layout, label)
+    pixels = layout.shape[0] * layout.shape[1]
+    if isinstance(source, np.ndarray) and shown is None:
+        return turned(source, layout.orientation)
+    view = View(source, layout.orientation, shown) if layout.orientation > 1 or shown is not None else source
+    if pixels > MOST_PIXELS >= layout.segment[0] * layout.segment[1]:
+        return view
+    if pixels > MOST_PIXELS and isinstance(source, np.ndarray):
+        return view
+    _too_large(pixels)
+    return np.asarray(view[WHOLE])
 
 
 def count_pages(path: Path) -> int:
-    """Pages of a TIFF stack. Raises DataError if it can't be read."""
+    """Pictures of a TIFF: without overviews, thumbnails and masks. Raises DataError if it can't be read."""
     try:
-        with tifffile.TiffFile(path) as file:
-            return len(file.pages)
+        return len(tiff.pages(path)) if is_tiff(path) else 1
     except Exception as error:
         raise unreadable(path, error) from error
 

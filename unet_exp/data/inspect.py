@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from unet_exp.data.formats import Source, read_window, row_blocks, to_unit
+from unet_exp.data.formats import Source, orientation, read_window, row_blocks, to_unit
 from unet_exp.data.items import DrawnItem, Item
 from unet_exp.errors import DataError
 from unet_exp.schema import IGNORE
@@ -140,6 +140,21 @@ def display_range(low: float, high: float) -> tuple[float, float]:
     """Which values are black and white in a picture of values from low to high, in the unit of to_unit."""
     about = 0.01  # what resampling adds
     return (0.0, 1.0) if low >= -about and fills_unit(0, min(high, max(1, high - about))) else (low, high)
+
+
+def turned_images(items: list[Item]) -> str:
+    """One line about images that are stored turned and read as viewers show them; empty where none is."""
+    found = [(item, orientation(item.image, item.page)) for item in items]
+    turned = [(item, number) for item, number in found if number != 1]
+    if not turned:
+        return ""
+    alike = sum(orientation(item.label, item.page) == number for item, number in turned)
+    first, number = turned[0]
+    return (
+        f"{len(turned)} of {len(items)} images are stored turned (EXIF or TIFF orientation, the first: "
+        f"{first.name}, {number}) and are read as viewers show them; {len(turned) - alike} of their labels "
+        "have no such entry: were they drawn on the picture as viewers show it?"
+    )
 
 
 def mean_and_std(facts: list[Facts]) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ from unet_exp.data.datasets import (
     open_pair,
 )
 from unet_exp.data.formats import open_array, read_window, row_blocks
-from unet_exp.data.inspect import Facts, look_at
+from unet_exp.data.inspect import Facts, look_at, turned_images
 from unet_exp.data.items import Item, UnpairedError, shortened
 from unet_exp.data.label_map import IGNORED, LabelMap, label_map, palette
 from unet_exp.data.labels import Counts, count_values, is_coloured, shown_counts
@@ -156,6 +156,9 @@ def judge(config: Config, splits: Splits, labels: LabelMap, survey: Survey) -> N
                     survey.remarks.append(f"class {name} is absent from {part}")
                 elif part == "train" and share < prepare.RARE:
                     survey.remarks.append(f"class {name} has only {100 * share:.3f} % of the training pixels")
+    turned = turned_images([item for _, item, _ in everything if isinstance(item, Item)])
+    if turned:
+        survey.remarks.append(turned)
     if len(labels.classes) == 2:
         survey.remarks += inverted(everything, labels)
     if survey.facts.get("train") and not survey.unreadable:
