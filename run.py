@@ -241,7 +241,7 @@ def run_task(cfg: DictConfig) -> None:
         options = check_task(cfg, VERBS[verb]) if verb in VERBS else check(cfg)
         with signals.deferred():
             module = importlib.import_module(f"unet_exp.tasks.{verb}")
-        getattr(module, verb)(options, *([train] if verb == "reproduce" else []))
+        getattr(module, verb)(options, *([train] if verb == "reproduce" else []), **command.own)
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

@@ -83,7 +83,7 @@ def rows() -> Iterator[tuple[str, str, str, str]]:
 def verb_table() -> str:
     """The keys of each task=VERB."""
     lines = ["| task | key | type | default | meaning and range |", "|---|---|---|---|---|"]
-    for verb, section in verbs.VERBS.items():
+    for verb, section in (verbs.VERBS | verbs.BESIDE_TRAINING).items():
         for field in dataclasses.fields(section):
             name, shown = field.name, field
             if dataclasses.is_dataclass(field.type):  # data.root, model.weights

@@ -492,13 +492,28 @@ def test_several_broken_files_in_one_message(tmp_path: Path) -> None:
     assert "01.png" not in text
 
 
-def test_at_most_ten_broken_files_are_listed(tmp_path: Path) -> None:
+def test_files_that_are_broken_alike_are_one_problem_with_its_count(tmp_path: Path) -> None:
     folder_of(tmp_path, 12)
     for path in (tmp_path / "images").iterdir():
         path.write_bytes(b"")
     text = refusal(config(tmp_path))
     assert "12 of 12" in text
-    assert text.count("can't be read") == 10
+    assert text.count("can't be read") == 1
+    assert "(12 such files: also 01, 02, 03, 04 and 7 more)" in text
+
+
+def test_labels_of_codes_are_one_problem_with_the_classes_of_all(tmp_path: Path) -> None:
+    folder_of(tmp_path, 4)
+    for index in range(4):
+        label = np.zeros((H, W), np.uint8)
+        label[: 1 + index, :2] = 1 + index
+        save(tmp_path / "labels" / f"{index:02d}.png", label)
+    text = refusal(config(tmp_path))
+    assert text.count("not binary") == 1
+    assert "3 labels, such as" in text  # that of 0 and 1 is binary
+    assert "ask what all labels hold" in text
+    save(tmp_path / "labels" / "00.png", label)
+    assert "data.classes=[class_0,class_2,class_3,class_4]" in refusal(config(tmp_path))
 
 
 def test_empty_split(tmp_path: Path) -> None:

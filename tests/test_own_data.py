@@ -82,7 +82,7 @@ def test_colours(form: str) -> None:
     colour[0, 0] = 3, 2, 1
     with pytest.raises(DataError, match=r"3-2-1 \(1 px\)") as caught:
         class_indices(colour, "a", labels)
-    assert "{3-2-1: CLASS}" in str(caught.value)
+    assert "'data.label_map={0-0-0: sky, 255-0-0: tree, 3-2-1: ignore}'" in str(caught.value)
 
 
 def test_unknown_values_are_named_with_counts_and_lines() -> None:
@@ -94,7 +94,7 @@ def test_unknown_values_are_named_with_counts_and_lines() -> None:
     for part in (
         "masks/a.png",
         "13 (5 px), 99 (2 px)",
-        "{13: CLASS, 99: CLASS}",
+        "200: person, 255: ignore, 13: ignore, 99: ignore}",
         "sky, road, tree, car, person",
     ):
         assert part in text

@@ -46,6 +46,7 @@ class CommandLine:
     resume: bool = False
     saved: DictConfig | None = field(default=None, repr=False)
     task: str | None = None
+    own: dict[str, Any] = field(default_factory=dict)  # what the verb gets beside its configuration
 
 
 def prepare(argv: list[str]) -> CommandLine:
@@ -116,12 +117,23 @@ def task_command(
         )
     if task in ("check_data", "autotune") and len(given) == 1 and not multirun:
         # The configuration of training, without a run: no directory, no lock, lines on the terminal only.
+        beside: dict[str, Any] = {}
+        if task == "check_data":
+            output = path_value(overrides, "output")
+            overrides = [o for o in overrides if o.partition("=")[0] != "output"]
+            beside = {"typed": overrides} | ({"output": str(Path(output).expanduser())} if output else {})
+            if any(o.startswith("data.root=") for o in overrides) and not chooses_data(overrides):
+                overrides = ["data=image_folder", *overrides]
         own = ["hydra.run.dir=.", "hydra.output_subdir=null", "~hydra.callbacks.check",
                "hydra/job_logging=stdout", "~hydra.job_logging.handlers.file"]  # fmt: skip
-        return CommandLine([*flags, *overrides, *own], task=task)
+        return CommandLine([*flags, *overrides, *own], task=task, own=beside)
     if len(given) > 1 or multirun:
         raise ConfigError(f"task={task} goes with run=RUN_DIR, not with -m, resume= or from_run=")
     return CommandLine(["--config-name", task, *flags, *overrides], task=task)
+
+
+def chooses_data(overrides: list[str]) -> bool:
+    return any(o.partition("=")[0] in ("data", "data.kind", "experiment") for o in overrides)
 
 
 def compose_once() -> None:

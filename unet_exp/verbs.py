@@ -101,6 +101,14 @@ class ExportConfig:
     weights: str = knob("best", "best.pt or last.pt", choices=["best", "last"])
 
 
+@dataclass
+class CheckDataConfig:
+    """task=check_data, beside the keys of training"""
+
+    output: str = knob("check_data", "the folder for the pictures", path=True)
+
+
+BESIDE_TRAINING: dict[str, type] = {"check_data": CheckDataConfig}
 VERBS: dict[str, type] = {
     "reproduce": ReproduceConfig,
     "evaluate": EvaluateConfig,

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -16,6 +15,7 @@ from unet_exp.data.inspect import Facts, look_at
 from unet_exp.data.items import DrawnItem, Item
 from unet_exp.data.label_map import BINARY, LabelMap
 from unet_exp.data.labels import class_indices
+from unet_exp.data.problems import Failed, all_problems
 from unet_exp.data.tiff import Window
 from unet_exp.data.transforms import MAPS, RandomCrop, Sample, Transform
 from unet_exp.errors import DataError
@@ -148,13 +148,13 @@ def load_samples(
     """Read and check every sample of a split, keeping the decoded arrays if `cache` says so.
 
     largest: cut images higher or wider than this into windows, each a sample of its own.
-    Raises DataError with every file that can't be used (the first ten).
+    Raises DataError of all files that can't be used, what is alike said once.
     """
     if not items:
         raise DataError(f"the {part} split is empty", do=f"give it images, or change data.split.{part}")
     found: list[tuple[Any, Pair, Facts]] = []
     channels: dict[int, str] = {}  # number of channels -> the first image that has it
-    problems: list[DataError] = []
+    problems: list[Failed] = []
     stored, digest = 0, hashlib.sha256()
     keep = cache != "none"
     for item in tqdm(items, desc=f"reading {part}", delay=1.0, leave=False, disable=None):
@@ -170,14 +170,14 @@ def load_samples(
                 label = np.asarray(label[WHOLE])
             facts = look_at(image, label, item)
         except DataError as error:
-            problems.append(error)
+            problems.append((item, error))
             continue
         channels.setdefault(image.shape[2], item.name)
         for text in (item.name, facts.image_sha256, facts.label_sha256):
             digest.update(text.encode())
         found.append((item, (image, label) if keep else (None, None), facts))
     if problems:
-        raise all_problems(problems, len(items))
+        raise all_problems(problems, len(items), labels)
     if len(channels) > 1:
         shown = ", ".join(f"{count} in {name}" for count, name in channels.items())
         raise DataError(
@@ -216,17 +216,6 @@ def size_of(item: Any, facts: Facts) -> tuple[int, int]:
         return facts.shape[0], facts.shape[1]
     top, bottom, left, right = item.window
     return bottom - top, right - left
-
-
-def all_problems(problems: Sequence[DataError], total: int) -> DataError:
-    if len(problems) == 1:
-        return DataError(f"{problems[0].what}", problems[0].allowed, problems[0].do)
-    lines = [f"  {number}. {problem.what}" for number, problem in enumerate(problems[:MOST_PROBLEMS], 1)]
-    return DataError(
-        "\n".join([f"{len(problems)} of {total} files can't be used", *lines]),
-        problems[0].allowed,
-        problems[0].do,
-    )
 
 
 def refuse_duplicates(data: dict[str, Samples], allow: bool = False) -> None:

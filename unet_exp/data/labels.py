@@ -1,15 +1,27 @@
 """Labels as arrays: file values to class indices. What is not in the label map stops the run."""
 
+import shlex
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from unet_exp.data.label_map import BINARY, LabelMap
+from unet_exp.data.label_map import BINARY, IGNORED, LabelMap, parse_value
 from unet_exp.errors import DataError
+from unet_exp.quoting import setting
 from unet_exp.schema import IGNORE
 
 UNKNOWN = IGNORE - 1  # so there may be 254 classes, 0 to 253
+MOST_COLOURS = 64  # more than these are no classes, but the shades of a photograph or of smoothed edges
 Counts = dict[str, int]  # file value ('128', '255-0-0' for a colour) -> pixels
+
+
+class LabelValuesError(DataError):
+    """Values that are no class. name: of the label; counts: of all its values; coloured: by colours."""
+
+    def __init__(self, what: str, allowed: str, do: str, name: str, counts: Counts, coloured: bool) -> None:
+        super().__init__(what, allowed, do)
+        self.name, self.counts, self.coloured = name, counts, coloured
 
 
 def is_coloured(label: np.ndarray) -> bool:
@@ -46,14 +58,10 @@ def class_indices(label: np.ndarray, name: str, labels: LabelMap = BINARY) -> np
     """uint8 H x W x 1 of class indices (255 where the map says ignore) of an H x W x C label.
 
     Colour files count as grey where all their channels agree, unless the map is of colours.
-    Raises DataError with the unknown values, their counts and the lines to add.
+    Raises LabelValuesError with the unknown values, their counts and the settings that name them.
     """
     if not labels.colours and is_coloured(label):
-        raise DataError(
-            f"label {name} is a colour image: {shown_counts(count_values(label, True))}",
-            allowed="one grey value per class, or colours named in data.label_map",
-            do=f"data.label_map={proposal(count_values(label, True), labels.classes)}",
-        )
+        raise values_error([name], count_values(label, True), labels, coloured=True)
     if labels.colours and label.dtype != np.uint8:
         raise DataError(f"label {name} holds {label.dtype} colours", allowed="8 bits per channel")
     values = single_values(label, labels.colours)
@@ -61,27 +69,37 @@ def class_indices(label: np.ndarray, name: str, labels: LabelMap = BINARY) -> np
     for value, index in labels.values.items():
         out[values == value] = index
     if (out == UNKNOWN).any() or (labels.both_ways and (values == 1).any() and (values == 255).any()):
-        raise unknown_values(name, count_values(label, labels.colours), labels)
+        raise values_error([name], count_values(label, labels.colours), labels, labels.colours)
     return out[..., np.newaxis]
 
 
-def unknown_values(name: str, counts: Counts, labels: LabelMap) -> DataError:
-    classes = labels.classes
-    if labels.both_ways:
-        return DataError(
-            f"label {name} has values that are not binary: {shown_counts(counts)}",
-            allowed="0 and 1, or 0 and 255; anything else named in data.label_map",
-            do="if they are meant: data.classes=[...] and "
-            f"data.label_map={proposal(counts, classes)}; if not, save it without smoothing or JPEG",
-        )
-    known = [as_value(value, labels.colours) for value in labels.values]
-    strange = {value: count for value, count in counts.items() if value not in known}
-    more = ", ".join(f"{value}: CLASS" for value in list(strange)[:8])
-    return DataError(
-        f"label {name} has values that are not in the label map: {shown_counts(strange)}",
-        allowed=f"{', '.join(known[:20])}, for the classes {', '.join(classes)}",
-        do=f"add to data.label_map: {{{more}}} (a class, or ignore), or correct the file",
-    )
+def values_error(
+    names: Sequence[str], counts: Counts, labels: LabelMap, coloured: bool, hint: str = ""
+) -> LabelValuesError:
+    """What to say of labels that hold values which are no class. counts: over all of these labels.
+
+    hint: what they look like and what to do, where that is known better than from the values alone.
+    """
+    who = f"label {names[0]} has" if len(names) == 1 else f"{len(names)} labels, such as {names[0]}, have"
+    words = settings_for(counts, labels.classes)
+    do = f"if they are meant: {shlex.join(words)}; if not, save it without smoothing or JPEG"
+    if coloured and not labels.colours:
+        who = who.replace(" has", " is a colour image:").replace(", have", ", are colour images:")
+        what, allowed = shown_counts(counts), "one grey value per class, or colours named in data.label_map"
+    elif labels.both_ways:
+        what = f"values that are not binary: {shown_counts(counts)}"
+        allowed = "0 and 1, or 0 and 255; anything else named in data.label_map"
+    else:
+        known = {as_value(v, labels.colours): [*labels.classes, IGNORED][i] if i != IGNORE else IGNORED
+                 for v, i in labels.values.items()}  # fmt: skip
+        strange = {value: count for value, count in counts.items() if value not in known}
+        what = f"values that are not in the label map: {shown_counts(strange)}"
+        allowed = f"{', '.join(list(known)[:20])}, for the classes {', '.join(labels.classes[:20])}"
+        words = [setting("data.label_map", known | dict.fromkeys(strange, IGNORED))] * (len(strange) <= 20)
+        do = f"a class for each, or leave these pixels out: {shlex.join(words)}; or correct the files"
+    if not words:
+        do = "one whole number per class; task=check_data says what these look like"
+    return LabelValuesError(f"{who} {what}", allowed, hint or do, names[0], counts, coloured)
 
 
 def shown_counts(counts: Counts, most: int = 8) -> str:
@@ -90,8 +108,37 @@ def shown_counts(counts: Counts, most: int = 8) -> str:
     return shown + (f" and {len(counts) - most} more" if len(counts) > most else "")
 
 
-def proposal(counts: Counts, classes: list[str]) -> str:
-    """A data.label_map for these values; names that are not there yet are class_N."""
-    values = list(counts)[:20]
-    named = classes if len(classes) == len(values) else [f"class_{i}" for i in range(len(values))]
-    return "{" + ", ".join(f"{value}: {name}" for value, name in zip(values, named, strict=True)) + "}"
+def settings_for(values: Iterable[str], classes: list[str]) -> list[str]:
+    """data.classes and data.label_map as typed, by which each value is a class; empty where none would do."""
+    found = proposal(values, classes)
+    if found is None:
+        return []
+    names, mapped = found
+    return [setting("data.classes", names)] + [setting("data.label_map", mapped)] * (mapped is not None)
+
+
+def proposal(values: Iterable[str], classes: list[str]) -> tuple[list[str], dict[str, str] | None] | None:
+    """Classes and label map for these file values; None where they are no codes of classes.
+
+    The map is None where the values are the indices themselves. 255 above indices is taken for ignore, as
+    public sets have it. Classes without a name yet are class_VALUE, with many of them cVALUE.
+    """
+    parsed = {value: parse_value(value) for value in values}
+    grey = [value for value in parsed.values() if isinstance(value, int)]
+    if not parsed or None in parsed.values() or len(grey) not in (0, len(parsed)):
+        return None
+    if len(parsed) > (UNKNOWN if grey else MOST_COLOURS):
+        return None
+    ordered = sorted(parsed, key=lambda value: parsed[value])  # type: ignore[arg-type, return-value]
+    codes = sorted(value for value in grey if value != IGNORE)
+    dense = len(codes) > 1 and codes[0] in (0, 1) and codes[-1] <= 2 * len(codes)
+    ignored = [value for value in ordered if parsed[value] == IGNORE and dense]
+    kept = [value for value in ordered if value not in ignored]
+    if len(classes) == len(kept):
+        names = dict(zip(kept, classes, strict=True))
+    else:
+        short = "class_" if len(kept) <= 32 else "c"
+        names = {value: f"{short}{value if grey else i}" for i, value in enumerate(kept)}
+    if codes == list(range(len(kept))) and not ignored:
+        return list(names.values()), None
+    return list(names.values()), names | dict.fromkeys(ignored, IGNORED)

@@ -1,102 +1,100 @@
-"""What a survey of a data set leads to: the settings to type, and folders that would pair."""
+"""What a survey of a data set leads to: the one command line to use, and why it says more than was typed."""
 
 import dataclasses
-import shlex
-from collections import Counter
-from dataclasses import field
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from unet_exp.data.formats import IMAGE_SUFFIXES
-from unet_exp.data.inspect import Facts, fills_unit, unit_range
-from unet_exp.data.items import files_in
-from unet_exp.data.label_map import LabelMap
-from unet_exp.data.labels import as_value
-from unet_exp.schema import Config, DataConfig
+from unet_exp import prepare, quoting
+from unet_exp.commandline import PATH_KEYS
+from unet_exp.console import program
+from unet_exp.data.inspect import fills_unit, unit_range
+from unet_exp.data.label_map import parse_value
+from unet_exp.schema import IGNORE, Config, DataConfig, SplitConfig
+from unet_exp.tasks.survey import Survey
 
-SUFFIXES = ("_mask", "_label", "_labels", "_gt", "_seg", "_segmentation")
-LABEL_WORDS = ("label", "mask", "gt", "truth", "seg", "annot")
-
-
-@dataclasses.dataclass
-class Survey:
-    """What was found: facts of the samples that can be used, file values of labels, problems, remarks."""
-
-    facts: dict[str, list[tuple[Any, Facts]]] = field(default_factory=dict)
-    values: Counter[str] = field(default_factory=Counter)  # file value -> pixels, over all labels
-    coloured: bool = False
-    problems: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-    unreadable: int = 0
-    train: int = 0  # samples of the training split
+OPTIONS = ("membranes", "csv", "npy_folder", "tiff_stack")  # of data=, named as their data.kind
+NOT_ASKED = ("kind", "root", "split", "cache", "cache_limit_mb", "fingerprint_limit_mb")
 
 
-def lines_to_use(config: Config, labels: LabelMap, survey: Survey) -> list[str]:
-    """What to type after python run.py so that this set is read as it was here, with what it needs."""
-    data = config.data
-    option = {"membranes": "membranes", "csv": "csv", "npy_folder": "npy_folder", "tiff_stack": "tiff_stack"}
-    lines = [f"data={option.get(data.kind, 'image_folder')}"] + [f"data.root={data.root}"] * bool(data.root)
-    usual = DataConfig()
-    for name in ("images", "labels", "label_suffix", "pair_regex", "csv"):
-        if getattr(data, name) != getattr(usual, name):
-            lines.append(f"data.{name}={getattr(data, name)}")
-    known = {as_value(value, labels.colours) for value in labels.values}
-    unknown = [value for value in survey.values if value not in known]
-    if (survey.coloured and not labels.colours) or (unknown and len(survey.values) <= 64):
-        values = sorted(survey.values, key=lambda v: [int(part) for part in v.split("-") if part])
-        same = len(values) == len(data.classes)
-        names = data.classes if same else [f"class_{i}" for i in range(len(values))]
-        lines.append(f"data.classes=[{','.join(names)}]")
-        if [str(i) for i in range(len(values))] != values:
-            pairs = ", ".join(f"{value}: {name}" for value, name in zip(values, names, strict=True))
-            lines.append(f"data.label_map={{{pairs}}}")
-    elif data.kind != "membranes":
-        lines.append(f"data.classes=[{','.join(data.classes)}]")
-        if data.label_map is not None:
-            pairs = ", ".join(f"{value}: {name}" for value, name in data.label_map.items())
-            lines.append(f"data.label_map={{{pairs}}}")
-    if 0 < survey.train < config.batch_size:
-        lines.append(f"batch_size={survey.train}")
-    everything = [facts for found in survey.facts.values() for _, facts in found]
-    if everything:
-        if not fills_unit(*unit_range(everything)):
-            lines += ["transform.mean=train", "transform.std=train"]
-        sizes = {facts.shape[:2] for facts in everything}
-        smallest = min(min(size) for size in sizes)
-        if (len(sizes) > 1 or smallest > 768) and smallest >= 32:
-            lines += ["transform=crop", f"transform.train.crop.size={min(256, smallest // 32 * 32)}"]
-        pixels = sum((facts.pixels for facts in everything), np.zeros(256, np.int64))[: len(labels.classes)]
-        if pixels.min() < 0.01 * pixels.sum():
-            lines.append("loss=ce_dice")
-    return lines
+def line_to_use(config: Config, typed: Sequence[str], survey: Survey) -> str:
+    """The command that trains on this set as it was read here, with what it needs.
+
+    typed: the settings of the user, which stay unless the survey says otherwise.
+    """
+    words = {word.partition("=")[0]: word for word in typed}
+    if config.data.kind != "membranes":
+        words = {key: word for key, word in words.items() if not key.startswith("data.")} | of_data(config)
+    chosen = {word.partition("=")[0].partition(".")[0] for word in typed}
+    return quoting.command(list((words | needs(config, chosen, survey)).values()), program())
 
 
-def layout_hint(config: Config) -> list[str]:
-    """Folders below data.root whose files would pair, or files in it that would, if there are such."""
-    root = Path(config.data.root or "")
-    if not root.is_dir() or config.data.kind != "image_folder":
-        return []
-    folders = {path: files_in(path, IMAGE_SUFFIXES) for path in sorted(root.glob("*")) if path.is_dir()}
-    stems = {path: {file.stem for file in files} for path, files in folders.items() if files}
-    for labels, label_stems in stems.items():
-        for images, image_stems in stems.items():
-            for suffix in ("", *SUFFIXES):
-                named = bool(suffix) or any(word in labels.name.lower() for word in LABEL_WORDS)
-                if named and images != labels and {stem + suffix for stem in image_stems} == label_stems:
-                    return [would_pair(images.name, labels.name, suffix)]
-    here = {file.stem for file in files_in(root, IMAGE_SUFFIXES)}
-    for suffix in SUFFIXES:
-        labelled = {stem for stem in here if stem.endswith(suffix)}
-        if labelled and {stem.removesuffix(suffix) for stem in labelled} == here - labelled:
-            return [would_pair(".", ".", suffix)]
-    below = [path for path in folders if (path / config.data.images).is_dir() or (path / "train").is_dir()]
-    return [f"{path} has such folders: data.root={shlex.quote(str(path))}" for path in below[:1]]
+def of_data(config: Config) -> dict[str, str]:
+    """Key -> setting of all that says how the set lies and what its labels mean."""
+    data, words = config.data, {}
+    words["data"] = f"data={data.kind if data.kind in OPTIONS else 'image_folder'}"
+    words["data.root"] = quoting.setting("data.root", data.root, verbatim=True)
+    parts: list[tuple[str, Any, Any]] = [
+        ("data.split.", data.split, SplitConfig()),
+        ("data.", data, DataConfig()),
+    ]
+    for prefix, given, usual in parts:
+        for one in dataclasses.fields(given):
+            key, value = prefix + one.name, getattr(given, one.name)
+            of_option = key == "data.split.mode" and data.kind == "npy_folder"
+            if one.name not in NOT_ASKED and value != getattr(usual, one.name) and not of_option:
+                words[key] = quoting.setting(key, value, verbatim=key in PATH_KEYS)
+    words["data.classes"] = words.pop("data.classes", quoting.setting("data.classes", data.classes))
+    if data.label_map is not None:
+        named = {value_word(key): str(name) for key, name in data.label_map.items()}
+        words["data.label_map"] = quoting.setting("data.label_map", named)
+    return words
 
 
-def would_pair(images: str, labels: str, suffix: str) -> str:
-    words = [f"data.images={images}", f"data.labels={labels}"] + [f"data.label_suffix={suffix}"] * bool(
-        suffix
-    )
-    return "these would pair: " + " ".join(map(shlex.quote, words))
+def value_word(key: Any) -> str:
+    """A file value or colour as Hydra takes it for a key."""
+    value = parse_value(key)
+    return "-".join(map(str, value)) if isinstance(value, tuple) else str(key)
+
+
+def needs(config: Config, chosen: set[str], survey: Survey) -> dict[str, str]:
+    """Key -> setting of what the images and labels ask for; what training would refuse is said as well.
+
+    chosen: the groups that the user has set, which no other option replaces.
+    """
+    train = [facts for _, facts in survey.facts.get("train", [])]
+    everything = [facts for _, _, facts in survey.everything]
+    words: dict[str, str] = {}
+    if not train:
+        return words
+    batch_size = min(config.batch_size, len(train))
+    if batch_size < config.batch_size:
+        survey.findings.append(
+            f"batch_size={config.batch_size} is more than the {len(train)} training images"
+        )
+    crop, margin = prepare.crop_size(config)
+    sizes = {facts.shape[:2] for facts in train}
+    smallest = min(min(size) for size in sizes)
+    fitting = min(256, smallest // 32 * 32)
+    if crop is not None and smallest + 2 * margin < crop and fitting:
+        survey.findings.append(f"crops of {crop} pixels do not fit into images of {smallest}")
+        words["transform.train.crop.size"] = f"transform.train.crop.size={fitting}"
+    elif crop is None and (len(sizes) > 1 or smallest > 768):
+        if len(sizes) > 1 and batch_size > 1:
+            survey.findings.append(f"images of {len(sizes)} sizes train by crops, or one by one")
+        if fitting and "transform" not in chosen:
+            words["transform"] = "transform=crop"
+            words["transform.train.crop.size"] = f"transform.train.crop.size={fitting}"
+        elif len(sizes) > 1:
+            batch_size = 1
+    if batch_size < config.batch_size:
+        words["batch_size"] = f"batch_size={batch_size}"
+    step = config.transform["eval"].get("normalize") or {}
+    if not fills_unit(*unit_range(everything)) and step.get("mean", 0.5) == 0.5:
+        words |= {f"transform.{name}": f"transform.{name}=train" for name in ("mean", "std")}
+    pixels = sum((facts.pixels for facts in everything), np.zeros(256, np.int64))[:IGNORE]
+    there = pixels[pixels > 0]
+    if len(there) and there.min() < 0.01 * pixels.sum() and "loss" not in chosen:
+        words["loss"] = "loss=ce_dice"
+    return words

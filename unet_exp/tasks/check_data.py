@@ -1,221 +1,136 @@
-"""task=check_data: read a whole set once and say what is in it, what is wrong with it, and what to type."""
+"""task=check_data: read a whole set and say on one screen what is in it, what is wrong and what to type."""
 
 import dataclasses
 import logging
+import re
 import shlex
 import sys
+import textwrap
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from unet_exp import build, prepare, report, runs
-from unet_exp.data.datasets import (
-    MOST_PROBLEMS,
-    SegmentationDataset,
-    check_batches,
-    load_samples,
-    open_pair,
-)
-from unet_exp.data.formats import open_array, read_window, row_blocks
-from unet_exp.data.inspect import Facts, look_at, turned_images
-from unet_exp.data.items import Item, UnpairedError, shortened
+from unet_exp.data.datasets import SegmentationDataset, load_samples
+from unet_exp.data.items import UnpairedError
 from unet_exp.data.label_map import IGNORED, LabelMap, label_map, palette
-from unet_exp.data.labels import Counts, count_values, is_coloured, shown_counts
+from unet_exp.data.labels import shown_counts
 from unet_exp.data.splits import Splits, decide_mode
 from unet_exp.data.transforms import Compose
-from unet_exp.errors import DataError
-from unet_exp.schema import IGNORE, Config
-from unet_exp.tasks.advice import Survey, layout_hint, lines_to_use
+from unet_exp.errors import CheckpointError, DataError
+from unet_exp.quoting import setting
+from unet_exp.schema import IGNORE, Config, DataConfig
+from unet_exp.tasks.advice import line_to_use
+from unet_exp.tasks.detect import layout_hint
+from unet_exp.tasks.label_findings import as_meant, problems_of_files
+from unet_exp.tasks.survey import Survey, judge, read_labels, read_samples
 
 log = logging.getLogger("unet_exp")
-FOLDER = Path("check_data")
 SHOWN = 6  # samples on the contact sheets
-CONTRAST = 0.05  # brightness between the classes below which their order says nothing
+WIDTH = 79
+MOST_LINES = 5  # of a remark or of the first part of a problem
 
 
-def check_data(config: Config) -> None:
-    """Prints the survey, draws contact sheets into check_data/, exits with 1 where there are problems."""
+def check_data(config: Config, output: str = "check_data", typed: Sequence[str] = ()) -> None:
+    """Prints the survey, draws contact sheets into output, exits with 1 where there are problems.
+
+    typed: the settings on the command line, which the line to use repeats.
+    """
     config = prepare.decide_machine(config)
-    unpaired: list[str] = []
+    survey = Survey()
     try:
         splits = prepare.find_items(config)
     except UnpairedError as error:
-        unpaired, splits = [str(error)], {"train": list(error.items)}  # the others are looked at all the same
+        survey.problems.append(str(error))
+        splits = {"train": list(error.items)}  # the others are looked at all the same
     except DataError as error:
-        print("\n".join([f"1. {error}", *layout_hint(config)]))
-        sys.exit(1)
-    if unpaired and not splits["train"]:
-        print("\n".join([f"1. {unpaired[0]}", *layout_hint(config)]))
-        sys.exit(1)
+        survey.problems.append(str(error))
+        splits = {"train": []}
+    if survey.problems and not splits["train"]:
+        end(["\n".join([survey.problems[0], *layout_hint(config)])])
     labels = label_map(config.data)
-    survey = Survey(train=len(splits["train"]), problems=unpaired)
-    total = sum(len(items) for items in splits.values())
-    with (
-        logging_redirect_tqdm(tqdm_class=tqdm),
-        tqdm(total=total, desc="reading", disable=None, ncols=79) as bar,
-    ):
-        for part, items in splits.items():
-            survey.facts[part] = []
-            for item in items:
-                read_sample(item, part, labels, survey)
-                bar.update()
+    with logging_redirect_tqdm(tqdm_class=tqdm):
+        read_labels(splits, labels, survey)
+        data, labels = as_meant(config.data, labels, survey)
+        config = dataclasses.replace(config, data=data)
+        read_samples(splits, labels, survey)
     judge(config, splits, labels, survey)
-    print("\n".join(summary(config, splits, survey)))
-    lines = lines_to_use(config, labels, survey)
-    print("\n".join(["", "use:", *(f"  {shlex.quote(line)}" for line in lines)]))
-    pictures = draw(config, splits, labels, survey)
-    print("\n".join(["", *(f"drawn: {path}" for path in pictures)]))
-    for remark in survey.remarks:
-        print(f"look at: {remark}")
-    if survey.problems:
-        print("\n".join(["", *(f"{number}. {text}" for number, text in enumerate(survey.problems, start=1))]))
-        unsaid = max(0, survey.unreadable - MOST_PROBLEMS)
-        if unsaid:
-            print(f"and {unsaid} more files that can't be used")
-        count = len(survey.problems) + unsaid
-        print(f"{count} problem{'s' * (count > 1)}")
+    survey.problems += problems_of_files(labels, survey)
+    line = line_to_use(config, typed, survey)
+    say(summary(config, splits, survey))
+    pictures = draw_where_possible(config, labels, survey, Path(output))
+    say(["", *survey.findings, *map(remark, survey.remarks.items()), *pictures])
+    end(survey.problems, line, survey.findings)
+
+
+def say(lines: Iterable[str]) -> None:
+    for line in lines:
+        print("\n".join(wrapped(line)[:MOST_LINES]))
+
+
+def wrapped(text: str) -> list[str]:
+    """Lines of at most 79 letters, unless a path is longer."""
+    indent = " " * len((re.match(r"\s*((\w+ )?\w+: +|\d+\. )?", text) or [""])[0])
+    if len(text) <= WIDTH:
+        return [text]
+    return textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_long_words=False,
+                         break_on_hyphens=False)  # fmt: skip
+
+
+def remark(about: tuple[str, list[str]]) -> str:
+    """What is odd, with the count and the names of some samples."""
+    text, names = about
+    if not names:
+        return f"look at: {text}"
+    count = f"{len(names)} samples: " if len(names) > 1 else ""
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return f"look at: {count}{', '.join(names[:4])}{more}: {text}"
+
+
+def end(problems: Sequence[str], line: str = "", findings: Sequence[str] = ()) -> None:
+    """The problems, the line to use and, last, the verdict; exit code 1 where there are problems."""
+    for number, text in enumerate(problems, start=1):
+        first, *rest = text.splitlines()
+        print("\n".join(["", *wrapped(f"{number}. {first}")[:MOST_LINES]]))
+        for one in rest:
+            print(one if "=" in one else "\n".join(wrapped(one)))  # what is pasted stays one line
+    if line:
+        print(f"\nuse{', when that is put right' * bool(problems)}:\n  {line}")
+    if problems:
+        print(f"{len(problems)} problem{'s' * (len(problems) > 1)}")
         sys.exit(1)
-    print("ready")
-
-
-def read_sample(item: Any, part: str, labels: LabelMap, survey: Survey) -> None:
-    """File values first, so that an unknown one is counted over the whole set, then the facts."""
-    try:
-        values: Counts = {}
-        if isinstance(item, Item):
-            source = open_array(item.label, item.page, label=True)
-            windows = list(row_blocks(source.shape))
-            coloured = labels.colours or any(
-                is_coloured(read_window(source, window, item.label)) for window in windows
-            )
-            survey.coloured |= coloured
-            for window in windows:
-                for value, count in count_values(read_window(source, window, item.label), coloured).items():
-                    values[value] = values.get(value, 0) + count
-            survey.values.update(values)
-        image, label = open_pair(item, labels)
-        facts = look_at(image, label, item)
-    except DataError as error:
-        survey.unreadable += 1
-        smooth = smoothed(values)
-        if survey.unreadable <= MOST_PROBLEMS:
-            survey.problems.append(f"{error}\n  look at: {smooth}" if smooth else str(error))
-        return
-    survey.facts[part].append((item, facts))
-    if isinstance(item, Item) and item.label.suffix.lower() in (".jpg", ".jpeg"):
-        survey.remarks.append(f"{item.label} is a jpeg, which blurs labels; save masks as png")
-    counted = np.flatnonzero(facts.pixels[:IGNORE])
-    if len(counted) < 2:
-        name = labels.classes[counted[0]] if len(counted) else IGNORED
-        survey.remarks.append(f"{item.name}: its label holds nothing but {name}")
-
-
-def smoothed(values: Counts) -> str:
-    """Why a label of many grey values is likely a resized or compressed one; empty if it is not."""
-    numbers = {int(value): count for value, count in values.items() if value.lstrip("-").isdigit()}
-    total = sum(numbers.values())
-    frequent = [value for value, count in numbers.items() if count > 0.05 * total]
-    between = [value for value in numbers if value not in frequent]
-    low, high = min(frequent, default=0), max(frequent, default=0)
-    if len(frequent) >= 2 and len(between) >= 3 and low <= min(between) <= max(between) <= high:
-        return (
-            f"{len(between)} rare values between {low} and {high}: a mask with smoothed edges, "
-            "resized or saved as jpeg; export it again without interpolation"
-        )
-    return ""
-
-
-def judge(config: Config, splits: Splits, labels: LabelMap, survey: Survey) -> None:
-    """Problems and remarks that need the whole set."""
-    everything = [(part, item, facts) for part, found in survey.facts.items() for item, facts in found]
-    channels = Counter(facts.shape[2] for _, _, facts in everything)
-    if len(channels) > 1:
-        odd = [item.name for _, item, facts in everything if facts.shape[2] != channels.most_common(1)[0][0]]
-        survey.problems.append(
-            f"images differ in their channels: {dict(channels)}; the odd ones: {shortened(odd)}"
-        )
-    seen: dict[str, tuple[str, Any]] = {}
-    for part, item, facts in everything:
-        before = seen.setdefault(facts.image_sha256, (part, item))
-        if before[1] is not item and not (before[1].image == item.image if isinstance(item, Item) else False):
-            text = f"{item.name} ({part}) is the same image as {before[1].name} ({before[0]})"
-            (survey.problems if part != before[0] else survey.remarks).append(text)
-    for part in [part for part in ("train", "val") if part in splits]:
-        if not splits[part]:
-            survey.problems.append(f"the {part} split is empty; change data.split.{part}")
-        elif survey.facts[part]:
-            pixels = sum((facts.pixels for _, facts in survey.facts[part]), np.zeros(256, np.int64))
-            counted = max(int(pixels[:IGNORE].sum()), 1)
-            for index, name in enumerate(labels.classes):
-                share = pixels[index] / counted
-                if not pixels[index]:
-                    survey.remarks.append(f"class {name} is absent from {part}")
-                elif part == "train" and share < prepare.RARE:
-                    survey.remarks.append(f"class {name} has only {100 * share:.3f} % of the training pixels")
-    turned = turned_images([item for _, item, _ in everything if isinstance(item, Item)])
-    if turned:
-        survey.remarks.append(turned)
-    if len(labels.classes) == 2:
-        survey.remarks += inverted(everything, labels)
-    if survey.facts.get("train") and not survey.unreadable:
-        try:
-            own = config.data
-            samples = load_samples(
-                [item for item, _ in survey.facts["train"]], "train", "none", 0, label_map(own)
-            )
-            check_batches(samples, "train", config.batch_size, *prepare.crop_size(config))
-        except DataError as error:
-            survey.problems.append(str(error))
-
-
-def inverted(everything: list[tuple[str, Any, Facts]], labels: LabelMap) -> list[str]:
-    """Samples whose brighter class is another than in nearly all others."""
-    contrast = []
-    for _, item, _ in everything:
-        image, label = open_pair(item, labels)
-        rows = slice(0, min(image.shape[0], 2048))
-        grey = np.asarray(image[rows, :2048], np.float64).mean(2)
-        index = np.asarray(label[rows, :2048])[..., 0]
-        scale = max(float(np.ptp(grey)), 1e-9)
-        both = (index == 1).any() and (index == 0).any()
-        contrast.append((grey[index == 1].mean() - grey[index == 0].mean()) / scale if both else 0.0)
-    clear = [value for value in contrast if abs(value) > CONTRAST]
-    usual = np.sign(np.median(clear)) if clear else 0
-    odd = [item.name for (_, item, _), value in zip(everything, contrast, strict=True)
-           if value * usual < 0 and abs(value) > CONTRAST]  # fmt: skip
-    if odd and len(odd) <= 0.2 * len(clear):
-        there = "darker" if usual > 0 else "brighter"
-        which = f"class {labels.classes[1]} is {there} there, unlike in the others"
-        return [f"{shortened(odd)}: {which}; an inverted mask?"]
-    return []
+    print("ready, with the line above" if findings else "ready")
 
 
 def summary(config: Config, splits: Splits, survey: Survey) -> list[str]:
     """Pairs, sizes, types, ranges and classes, a line each."""
-    everything = [facts for found in survey.facts.values() for _, facts in found]
+    everything = [facts for _, _, facts in survey.everything]
     mode = decide_mode(config.data) if config.data.kind != "membranes" else "drawn"
     parts = ", ".join(f"{part} {len(items)}" for part, items in splits.items())
     lines = [f"pairs:    {sum(map(len, splits.values()))} ({parts}; split by {mode})"]
-    if survey.unreadable:
-        lines.append(f"unusable: {survey.unreadable}")
+    if survey.failed:
+        lines.append(f"unusable: {len(survey.failed)}")
     if everything:
         sizes = Counter(f"{facts.shape[0]} x {facts.shape[1]}" for facts in everything)
         kinds = Counter(f"{facts.shape[2]} x {facts.dtype}" for facts in everything)
         low, high = min(facts.low for facts in everything), max(facts.high for facts in everything)
         lines += [f"sizes:    {tally(sizes)}", f"channels: {tally(kinds)}", f"values:   {low:g} to {high:g}"]
     if survey.values:
-        counts = dict(sorted(survey.values.items(), key=lambda pair: -pair[1]))
-        lines.append(f"labels:   file values {shown_counts(counts, 12)}")
+        lines.append(f"labels:   file values {shown_counts(survey.values)}")
     pixels = sum((facts.pixels for facts in everything), np.zeros(256, np.int64))
     counted = max(int(pixels.sum()), 1)
     names = dict(enumerate(config.data.classes)) | {IGNORE: IGNORED}
     shares = [f"{names[i]} {100 * pixels[i] / counted:.2f} %" for i in names if i != IGNORE or pixels[IGNORE]]
     if everything:
-        lines.append(f"classes:  {', '.join(shares)}")
+        more = f" and {len(shares) - 16} more" if len(shares) > 16 else ""
+        lines.append(f"classes:  {', '.join(shares[:16])}{more}")
+        typed = shlex.quote(setting("data.classes", config.data.classes))
+        if config.data.classes != DataConfig().classes and len(typed) <= WIDTH - 10:
+            lines.append(" " * 10 + typed)
     return lines
 
 
@@ -224,28 +139,33 @@ def tally(counter: Counter[str]) -> str:
     return ", ".join(shown) + (f" and {len(counter) - 6} more" if len(counter) > 6 else "")
 
 
-def draw(config: Config, splits: Splits, labels: LabelMap, survey: Survey) -> list[Path]:
+def draw_where_possible(config: Config, labels: LabelMap, survey: Survey, folder: Path) -> list[str]:
+    """A line for each picture, or why there is none: the verdict does not wait for a disk."""
+    try:
+        return [f"drawn: {path}" for path in draw(config, labels, survey, folder)]
+    except (OSError, CheckpointError) as error:
+        reason = getattr(error, "strerror", None) or str(getattr(error, "what", error))
+        return [f"no pictures: {folder} can't be written ({reason}); output=DIR draws them elsewhere"]
+
+
+def draw(config: Config, labels: LabelMap, survey: Survey, folder: Path) -> list[Path]:
     """samples.png (image, label over it) and augmented.png (the same samples as training sees them)."""
-    usable = [item for item, _ in survey.facts.get("train", [])] or [
-        item for found in survey.facts.values() for item, _ in found
+    everything = survey.everything
+    usable = [(item, facts) for part, item, facts in everything if part == "train"] or [
+        (item, facts) for _, item, facts in everything
     ]
     if not usable:
         return []
-    common = Counter(facts.shape[2] for found in survey.facts.values() for _, facts in found).most_common(1)[
-        0
-    ][0]
-    of_these = {
-        id(item) for found in survey.facts.values() for item, facts in found if facts.shape[2] == common
-    }
-    usable = [item for item in usable if id(item) in of_these] or usable[:1]
-    chosen = [usable[i] for i in np.unique(np.linspace(0, len(usable) - 1, SHOWN).astype(int))]
+    common = Counter(facts.shape[2] for _, facts in usable).most_common(1)[0][0]
+    items = [item for item, facts in usable if facts.shape[2] == common]
+    chosen = [items[i] for i in np.unique(np.linspace(0, len(items) - 1, SHOWN).astype(int))]
     samples = load_samples(chosen, "chosen", "none", 0, labels, config.data.window)
     plain = SegmentationDataset(samples, Compose([]), config.seed)
     colours = palette(labels)
-    runs.make_directory(FOLDER)
+    runs.make_directory(folder)
     shown = [plain[0, i] for i in range(min(len(plain), SHOWN))]
     names = [item.name for item in samples.items]
-    paths = [FOLDER / "samples.png"]
+    paths = [folder / "samples.png"]
     report.draw_sheet(paths[0], shown, names, colours, (0.0, 1.0), ["image", "label"])
     try:
         steps = prepare.with_statistics(config, samples)
@@ -259,9 +179,9 @@ def draw(config: Config, splits: Splits, labels: LabelMap, survey: Survey) -> li
         augmented = SegmentationDataset(samples, transform, config.seed, crop)
         seen = [[augmented[epoch, i] for epoch in range(4)] for i in range(len(shown))]
     except DataError as error:
-        survey.remarks.append(f"no augmented samples are drawn: {error.what}")
+        survey.findings.append(f"no augmented samples are drawn: {error.what}")
         return paths
     denorm = build.denormalization(dataclasses.replace(config, transform=steps))
-    paths.append(FOLDER / "augmented.png")
+    paths.append(folder / "augmented.png")
     report.draw_augmented(paths[1], seen, names, colours, denorm)
     return paths

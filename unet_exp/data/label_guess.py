@@ -1,0 +1,78 @@
+"""What the values of labels that no label map names look like: classes, object numbers, smoothed edges."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from unet_exp.data.labels import Counts, proposal
+
+MOST_PIXELS = 1 << 25  # of a label whose shapes are looked at
+FEW = 4  # so many object numbers at least in the fullest of the labels
+SHARE = 0.8  # of the labels that have to look alike
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """numbered: values but 0 follow each other, each in one piece. smooth: rare values lie at edges."""
+
+    numbered: bool
+    smooth: bool
+
+
+def shapes(label: np.ndarray) -> Shapes | None:
+    """What the regions of an H x W label of whole numbers look like; None where they are not looked at."""
+    if label.size > MOST_PIXELS or label.dtype.kind not in "ui":
+        return None
+    values, index = np.unique(label, return_inverse=True)
+    index = index.reshape(label.shape).astype(np.int32)
+    return Shapes(are_numbered(values, index), are_smooth(values, index))
+
+
+def are_numbered(values: np.ndarray, index: np.ndarray) -> bool:
+    """index: H x W, of each pixel's value in the sorted values."""
+    from scipy import ndimage  # takes a fifth of a second
+
+    objects = np.flatnonzero(values != 0)
+    if not len(objects):
+        return False
+    low, high = int(values[objects[0]]), int(values[objects[-1]])
+    if high - low + 1 > 1.2 * len(objects):
+        return False
+    whole = 0
+    boxes = ndimage.find_objects(index + 1)
+    for number in objects:
+        box = boxes[number]
+        _, pieces = ndimage.label(index[box] == number, np.ones((3, 3)))
+        whole += pieces == 1
+    return bool(whole >= 0.9 * len(objects))
+
+
+def are_smooth(values: np.ndarray, index: np.ndarray) -> bool:
+    """Whether at least three values are rare, lie between frequent ones, and nowhere fill 3 x 3 pixels."""
+    counts = np.bincount(index.ravel(), minlength=len(values))
+    frequent = (counts > 0.05 * index.size) | (counts >= np.sort(counts)[-2:][0])
+    low, high = np.flatnonzero(frequent)[[0, -1]]
+    between = ~frequent
+    if between.sum() < 3 or between[:low].any() or between[high + 1 :].any() or min(index.shape) < 3:
+        return False
+    around = np.lib.stride_tricks.sliding_window_view(index, (3, 3)).reshape(-1, 9)
+    filled = (around == around[:, :1]).all(1)
+    centres = between[index[1:-1, 1:-1]].ravel()
+    return bool(filled[centres].mean() < 0.1) if centres.any() else False
+
+
+def guess(values: Sequence[Counts], looks: Sequence[Shapes | None]) -> str:
+    """'classes', 'objects', 'smooth' or '' for labels whose values are not known. values: of each label."""
+    seen = [look for look in looks if look is not None]
+    numbered = [set(one) - {"0"} for one, look in zip(values, looks, strict=True) if look and look.numbered]
+    if numbered and len(numbered) >= SHARE * len(seen):
+        kinds = Counter(frozenset(one) for one in numbered)
+        differ = len(kinds) >= max(2, len(numbered) / 3) or len(max(numbered, key=len)) > 64
+        if differ and len(max(numbered, key=len)) >= FEW:
+            return "objects"
+    if seen and sum(look.smooth for look in seen) >= SHARE * len(seen):
+        return "smooth"
+    union = {value for one in values for value in one}
+    return "classes" if proposal(union, []) is not None else ""

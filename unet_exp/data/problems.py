@@ -1,0 +1,78 @@
+"""Problems of many files: what is alike is said once, with its count and one example."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from unet_exp.data.items import Item, shortened
+from unet_exp.data.label_map import LabelMap
+from unet_exp.data.labels import Counts, LabelValuesError, values_error
+from unet_exp.errors import DataError
+
+MOST_KINDS = 8
+Failed = tuple[Any, DataError]  # an item and what is wrong with it
+
+
+def alike(failed: Sequence[Failed], labels: LabelMap) -> list[tuple[DataError, int]]:
+    """One error for each kind of problem, with the number of files that have it; the first come first."""
+    kinds: dict[str, list[Failed]] = {}
+    for item, error in failed:
+        kinds.setdefault(kind_of(item, error), []).append((item, error))
+    return [(together(of_kind, labels), len(of_kind)) for of_kind in kinds.values()]
+
+
+def kind_of(item: Any, error: DataError) -> str:
+    """The message without the names of the item and without numbers."""
+    if isinstance(error, LabelValuesError):
+        return "colours" if error.coloured else "values"
+    text = error.what
+    paths = [item.image, item.label] if isinstance(item, Item) else []
+    for name in sorted(map(str, [*paths, item.name]), key=len, reverse=True):
+        text = text.replace(name, "FILE")
+    return re.sub(r"\d+(\.\d+)?", "N", text)
+
+
+def together(failed: Sequence[Failed], labels: LabelMap) -> DataError:
+    """What several errors of a kind say."""
+    first = failed[0][1]
+    if len(failed) == 1:
+        return first
+    values = [error for _, error in failed if isinstance(error, LabelValuesError)]
+    if len(values) == len(failed):
+        names = [error.name for error in values]
+        return values_error(names, added(error.counts for error in values), labels, values[0].coloured)
+    others = shortened([item.name for item, _ in failed[1:]], 4)
+    return DataError(f"{first.what} ({len(failed)} such files: also {others})", first.allowed, first.do)
+
+
+def added(counts: Any) -> Counts:
+    """The pixels of each value over several labels."""
+    total: Counts = {}
+    for one in counts:
+        for value, count in one.items():
+            total[value] = total.get(value, 0) + count
+    return total
+
+
+def all_problems(failed: Sequence[Failed], total: int, labels: LabelMap) -> DataError:
+    """One error of all files of a split that can't be used."""
+    kinds = [(advised(error, count, total), count) for error, count in alike(failed, labels)]
+    if len(kinds) == 1:
+        error, count = kinds[0]
+        head = f"{count} of {total} files can't be used: " if count > 1 else ""
+        return DataError(f"{head}{error.what}", error.allowed, error.do)
+    lines = []
+    for number, (error, _) in enumerate(kinds[:MOST_KINDS], start=1):
+        lines.append(f"  {number}. {error.what}")
+        lines += [f"     to do: {error.do}"] * bool(error.do)
+    lines += [f"  and {len(kinds) - MOST_KINDS} other kinds"] * (len(kinds) > MOST_KINDS)
+    return DataError("\n".join([f"{len(failed)} of {total} files can't be used", *lines]))
+
+
+def advised(error: DataError, count: int, total: int) -> DataError:
+    """The error; where other labels hold other values, without settings made of these labels alone."""
+    if isinstance(error, LabelValuesError) and count < total and "ignore" not in error.do:
+        return DataError(
+            error.what, error.allowed, "correct them, or ask what all labels hold: task=check_data"
+        )
+    return error

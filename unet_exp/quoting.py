@@ -1,0 +1,43 @@
+"""Settings as they are typed: quoted for Hydra's grammar, then for the shell."""
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")  # what Hydra's grammar takes for a word without quotes
+OTHERWISE_READ = ("true", "false", "null", "nan", "inf", "yes", "no", "on", "off")
+
+
+def setting(key: str, value: Any, verbatim: bool = False) -> str:
+    """'key=value' as Hydra reads it. verbatim: a path, which the command line quotes by itself."""
+    quoted_already = isinstance(value, str) and len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    if verbatim and isinstance(value, str) and value not in ("", "null") and not quoted_already:
+        return f"{key}={value}"
+    return f"{key}={hydra_value(value)}"
+
+
+def hydra_value(value: Any) -> str:
+    """A word, number, list or mapping in Hydra's grammar; words that it would read otherwise are quoted."""
+    if value is None or isinstance(value, bool):
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {hydra_value(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, str):
+        return value if PLAIN.fullmatch(value) and value.lower() not in OTHERWISE_READ else quoted(value)
+    if isinstance(value, Sequence):
+        return "[" + ",".join(map(hydra_value, value)) + "]"
+    return str(value)
+
+
+def quoted(text: str) -> str:
+    """In Hydra's double quotes: quotes, the backslashes before them and interpolations escaped."""
+    text = text.replace("${", r"\${")
+    text = re.sub(r'(\\*)"', lambda found: found[1] * 2 + r"\"", text)
+    tail = len(text) - len(text.rstrip("\\"))
+    return f'"{text}' + "\\" * tail + '"'
+
+
+def command(words: Sequence[str], program: str = "python run.py") -> str:
+    """One line for the shell."""
+    return f"{program} {shlex.join(words)}"
