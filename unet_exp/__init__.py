@@ -13,8 +13,10 @@ __all__ = ["load_run"]
 def load_run(run_dir: str | Path, device: str = "auto", weights: str = "best") -> "Predictor":
     """A trained run, ready for images: unet_exp.load_run(DIR).predict(image) gives class indices H x W.
 
-    image: H x W or H x W x C as stored, uint8, uint16 or float. weights: best or last.
-    Raises unet_exp.errors.CheckpointError for what is no trained run.
+    image: a path, or an array H x W or H x W x C as stored: uint8, uint16, float or bool; also a torch
+    tensor, a PIL image or lists (see Predictor.predict). weights: best or last.
+    Raises unet_exp.errors.CheckpointError for what is no trained run; predict raises
+    unet_exp.errors.DataError for an image that can't be used.
     """
     from unet_exp.tasks.load import load_run
 

@@ -13,7 +13,7 @@ import numpy as np
 from unet_exp import provenance, ranks
 from unet_exp.data import fingerprint
 from unet_exp.data.datasets import Samples, check_batches, load_samples, refuse_duplicates
-from unet_exp.data.inspect import fills_unit, mean_and_std, unit_range
+from unet_exp.data.inspect import fills_unit, mean_and_std, unit_range, values_of
 from unet_exp.data.items import Item
 from unet_exp.data.label_map import label_map
 from unet_exp.data.loaders import EpochBatches
@@ -96,7 +96,9 @@ def describe_start(
     facts = provenance.describe(run_dir, config.device, int(config.threads), **flags)
     facts |= {"epochs": config.epochs, "from_epoch": state.epoch, "from_step": state.step, "given": given}
     facts["data"] = {"files": fingerprint.summary(files)} | {
-        part: {"images": len(samples.items), "sha256": samples.sha256} for part, samples in data.items()
+        part: {"images": len(samples.items), "sha256": samples.sha256}
+        | {"values": dataclasses.asdict(values_of(samples.facts))}
+        for part, samples in data.items()
     }
     return facts
 

@@ -164,3 +164,57 @@ def mean_and_std(facts: list[Facts]) -> tuple[np.ndarray, np.ndarray]:
     mean = (weights * means).sum(0) / weights.sum()
     variance = (weights * (stds**2 + means**2)).sum(0) / weights.sum() - mean**2
     return mean, np.sqrt(np.maximum(variance, 0))
+
+
+@dataclass(frozen=True)
+class Values:
+    """What the images of a training split hold, in the unit of to_unit.
+
+    low, high: of all. span: the smallest difference of the two within one image that is not blank.
+    """
+
+    low: float
+    high: float
+    span: float
+
+
+def values_of(facts: list[Facts]) -> Values:
+    """Of images that were looked at."""
+    ranges = [unit_range([one]) for one in facts]
+    spans = [high - low for low, high in ranges if high > low]
+    return Values(*unit_range(facts), min(spans, default=0.0))
+
+
+class Watch:
+    """Windows of a new image, compared with what networks were trained on.
+
+    An image is strange where more than half of its values lie outside the range of the training images,
+    widened by its own width on both sides: what another exposure adds stays within, another unit (0 to 4095
+    for 0 to 1) does not. It is also strange where it has another type than uint8, which has one unit only,
+    and spans less than a quarter of what the flattest training image does (12 bits in 16).
+    """
+
+    def __init__(self, expected: list[Values]) -> None:
+        self.expected = expected
+        self.low, self.high, self.seen, self.outside = np.inf, -np.inf, 0, [0] * len(expected)
+
+    def look(self, unit: np.ndarray) -> None:
+        """A window in the unit of to_unit; windows may overlap."""
+        low, high = float(unit.min()), float(unit.max())
+        self.low, self.high, self.seen = min(self.low, low), max(self.high, high), self.seen + unit.size
+        for number, values in enumerate(self.expected):
+            width = values.high - values.low
+            bounds = values.low - width, values.high + width
+            if low < bounds[0] or high > bounds[1]:
+                self.outside[number] += int(((unit < bounds[0]) | (unit > bounds[1])).sum())
+
+    def remark(self, name: str, dtype: np.dtype[Any]) -> str | None:
+        """One line, if the image is strange."""
+        flat = dtype != np.uint8 and self.high > self.low
+        for values, outside in zip(self.expected, self.outside, strict=True):
+            if outside > self.seen / 2 or (flat and self.high - self.low < values.span / 4):
+                return (
+                    f"{name} holds {self.low:.3g} to {self.high:.3g}, far from the {values.low:.3g} to "
+                    f"{values.high:.3g} of the training images: is it of another unit? Its mask may be wrong"
+                )
+        return None

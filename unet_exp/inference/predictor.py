@@ -1,6 +1,7 @@
 """A trained run as one object that takes images: no config, no files, no Hydra."""
 
 import dataclasses
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,15 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unet_exp.data.formats import Source, read_window, row_blocks, to_unit
+from unet_exp.data.formats import Source, read_window, row_blocks
+from unet_exp.data.inspect import Values, Watch, finite_unit
 from unet_exp.data.label_map import Colour
 from unet_exp.errors import DataError
-from unet_exp.inference import tiling
+from unet_exp.inference import given, tiling
 from unet_exp.losses import class_probabilities
 from unet_exp.models.sizes import nearest_sizes, output_size
 from unet_exp.models.unet import UNet
 from unet_exp.training.precision import Precision
 
+log = logging.getLogger("unet_exp")
 OTHER_DEPTH = 5  # networks that are not ours: sides are continued to a multiple of 32
 Write = Callable[[int, np.ndarray], None]
 
@@ -28,7 +31,8 @@ class Predictor:
 
     statistics: each network's mean and std, as Normalization has them ("image": of each whole image).
     thresholds: class 1 of two is where its probability is above; plain, and with tta, unless `threshold` says
-    otherwise. tile, overlap, batch, tta: see tiling.
+    otherwise. tile, overlap, batch, tta: see tiling. seen: what the training images held, of each run that
+    keeps it.
     """
 
     networks: list[nn.Module]
@@ -44,28 +48,37 @@ class Predictor:
     batch: int
     tta: bool
     threshold: float | None = None
+    seen: list[Values] = dataclasses.field(default_factory=list)
 
     @property
     def cut(self) -> float:
         """The threshold in use."""
         return self.thresholds[self.tta] if self.threshold is None else self.threshold
 
-    def predict(self, image: np.ndarray) -> np.ndarray:
-        """Class indices uint8 H x W of an image H x W or H x W x C as it is stored (uint8, uint16, float).
+    def predict(self, image: Any) -> np.ndarray:
+        """Class indices uint8 H x W of one image.
 
-        Raises DataError for an image of other channels or values.
+        image: the path of a file with one image (str or Path), read as training reads it; or an array H x W
+        or H x W x C as it is stored: uint8 (white is 255), uint16 (white is 65535), floats (taken as they
+        are, in the unit of the training images) or bool (true is white), in any memory layout and byte order;
+        also a torch tensor H x W or H x W x C, a PIL image, or nested lists of such values.
+        Raises DataError for other channels, channels in front, integers of other types (convert them, since
+        nobody knows what white is), several images at once, and nan or infinity. Values far from those of the
+        training images are warned about in one line.
         """
         return self.classes_of(self.probabilities(image))
 
-    def probabilities(self, image: np.ndarray) -> np.ndarray:
+    def probabilities(self, image: Any) -> np.ndarray:
         """float32 K x H x W for K classes, summing to 1; image as in predict."""
-        array = image[..., np.newaxis] if image.ndim == 2 else image
+        array, name = given.opened(image)
         result = np.empty((len(self.classes), *array.shape[:2]), np.float32)
 
         def write(top: int, rows: np.ndarray) -> None:
             result[:, top : top + rows.shape[1]] = rows
 
-        self.predict_rows(array, write)
+        remark = self.predict_rows(array, write, name=name)
+        if remark is not None:
+            log.warning("%s", remark)
         return result
 
     def classes_of(self, probabilities: np.ndarray) -> np.ndarray:
@@ -80,21 +93,30 @@ class Predictor:
         write: Write,
         progress: Callable[[int], None] | None = None,
         name: str = "the image",
-    ) -> None:
+    ) -> str | None:
         """Probabilities of an opened image, K x h x W from row `top` on, handed to write(top, rows) in order.
 
-        The image is read by windows and never held as a whole. Raises DataError.
+        The image is read by windows and never held as a whole. Returns a line to warn with, where its values
+        are far from those of the training images. Raises DataError.
         """
-        if len(image.shape) != 3 or image.shape[2] != self.channels:
-            raise DataError(
-                f"{name} is an array of shape {tuple(image.shape)}",
-                allowed=f"height x width x {self.channels} channels, as the run was trained on",
-                do="convert it (grey or RGB, without alpha)",
-            )
+        if image.shape[2] != self.channels:
+            raise given.misfit(name, image.shape, self.channels)
         own = statistics_of(image, name) if ("image", "image") in self.statistics else None
+        watch = Watch(self.seen)
 
         def read(rows: slice, columns: slice) -> np.ndarray:
-            return to_unit(read_window(image, (rows, columns), name))
+            unit = finite_unit(read_window(image, (rows, columns), name), image, name)
+            watch.look(unit)
+            return unit
+
+        def write_numbers(top: int, rows: np.ndarray) -> None:
+            if not np.isfinite(rows).all():
+                raise DataError(
+                    f"the network gives no numbers for {name}, whose values are {watch.low:.3g} to "
+                    f"{watch.high:.3g}",
+                    do="give it in the unit of the training images",
+                )
+            write(top, rows)
 
         networks = [
             self.network(model, *(own if own is not None and mean == "image" else (mean, std)))
@@ -103,8 +125,9 @@ class Predictor:
         size = (image.shape[0], image.shape[1])
         options = self.tiling_options(size)
         tiling.predict_tiles(
-            networks, read, size, write, batch=self.batch, tta=self.tta, progress=progress, **options
+            networks, read, size, write_numbers, batch=self.batch, tta=self.tta, progress=progress, **options
         )
+        return watch.remark(name, image.dtype)
 
     def network(self, model: nn.Module, mean: Any, std: Any) -> tiling.Network:
         """Tiles N x C x h x w in [0, 1] to probabilities N x K x h x w, in the run's precision."""
@@ -147,7 +170,7 @@ def statistics_of(image: Source, name: str) -> tuple[np.ndarray, np.ndarray]:
     count = image.shape[0] * image.shape[1]
     sums, squares = np.zeros(image.shape[2]), np.zeros(image.shape[2])
     for window in row_blocks(image.shape):
-        unit = to_unit(read_window(image, window, name)).astype(np.float64)
+        unit = finite_unit(read_window(image, window, name), image, name).astype(np.float64)
         sums += unit.sum((0, 1))
         squares += (unit**2).sum((0, 1))
     mean = sums / count

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 from unet_exp import build, compare, prepare, runs
 from unet_exp.config import check_values
+from unet_exp.data.inspect import Values
 from unet_exp.data.label_map import label_map, palette
 from unet_exp.errors import CheckpointError
 from unet_exp.fitting import allowed_heads
@@ -29,7 +31,8 @@ def load_run(run_dir: str | Path, device: str = "auto", weights: str = "best") -
     """
     path = Path(run_dir).expanduser()
     config = run_config(path, device)
-    return predictor_of([config], [load_model(config, path, weights)], thresholds_of(path, weights))
+    model = load_model(config, path, weights)
+    return predictor_of([config], [model], thresholds_of(path, weights), values_seen([path]))
 
 
 def load_ensemble(run_dirs: list[Path], device: str, weights: str) -> Predictor:
@@ -45,7 +48,17 @@ def load_ensemble(run_dirs: list[Path], device: str, weights: str) -> Predictor:
             raise CheckpointError(f"{path} and {run_dirs[0]} differ in the channels of their images")
     networks = [load_model(config, path, weights) for config, path in zip(configs, run_dirs, strict=True)]
     own = thresholds_of(run_dirs[0], weights) if len(run_dirs) == 1 else HALF
-    return predictor_of(configs, networks, own)
+    return predictor_of(configs, networks, own, values_seen(run_dirs))
+
+
+def values_seen(run_dirs: list[Path]) -> list[Values]:
+    """What the training images of runs held, of those that kept it."""
+    seen = []
+    for path in run_dirs:
+        with suppress(KeyError, TypeError, ValueError):  # a run that did not
+            values = starts(path)[-1]["data"]["train"]["values"]
+            seen.append(Values(*(float(values[name]) for name in ("low", "high", "span"))))
+    return seen
 
 
 def thresholds_of(run_dir: Path, weights: str) -> tuple[float, float]:
@@ -116,7 +129,7 @@ def precision_of(config: Config) -> precision.Precision:
 
 
 def predictor_of(
-    configs: list[Config], networks: list[nn.Module], thresholds: tuple[float, float]
+    configs: list[Config], networks: list[nn.Module], thresholds: tuple[float, float], seen: list[Values]
 ) -> Predictor:
     config = configs[0]
     return Predictor(
@@ -125,5 +138,5 @@ def predictor_of(
         channels=int(config.model["in_channels"]), statistics=[build.normalization(one) for one in configs],
         logits_per_pixel=allowed_heads(config)[0], thresholds=thresholds,
         tile=PredictConfig.tile, overlap=PredictConfig.overlap, batch=PredictConfig.batch_size,
-        tta=PredictConfig.tta,
+        tta=PredictConfig.tta, seen=seen,
     )  # fmt: skip

@@ -1,0 +1,108 @@
+"""What people hand to a Predictor: paths, arrays, tensors, PIL images, lists. As H x W x C, or refused."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from unet_exp.data.formats import TIFF, Source, count_pages, open_array, unreadable
+from unet_exp.errors import DataError
+
+ONE_BY_ONE = "one image at a time: [predictor.predict(image) for image in images]"
+AS_STORED = ("1", "L", "LA", "RGB", "RGBA", "I", "I;16", "I;16L", "I;16B", "F")  # modes of PIL
+AS_RGB = ("P", "CMYK", "YCbCr")
+
+
+def opened(given: Any) -> tuple[Source, str]:
+    """An image as an opened source H x W x C, and what messages call it.
+
+    given: as Predictor.predict has it. Raises DataError for what is no image of a kind that is read.
+    """
+    if isinstance(given, (str, os.PathLike)):
+        return open_file(Path(os.fsdecode(given)).expanduser())
+    name, array = as_array(given)
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        raise DataError(
+            f"{name} is an array of shape {array.shape}",
+            allowed="height x width, or height x width x channels",
+            do=ONE_BY_ONE if array.ndim > 3 else "",
+        )
+    dtype = array.dtype.newbyteorder("=")
+    if dtype.kind == "b":
+        array = array.astype(np.uint8) * np.uint8(255)
+    elif dtype not in (np.uint8, np.uint16) and dtype.kind != "f":
+        whole = "image.astype(numpy.uint8) where white is 255, .astype(numpy.uint16) where it is 65535"
+        raise DataError(
+            f"{name} holds {dtype} values, whose white is unknown",
+            allowed="uint8 (white is 255), uint16 (white is 65535), floats (taken as they are), bool",
+            do=whole if dtype.kind in "iu" else "give it as one of these",
+        )
+    return (array[..., np.newaxis] if array.ndim == 2 else array), name
+
+
+def open_file(path: Path) -> tuple[Source, str]:
+    """A file that holds one image."""
+    if path.suffix.lower() in TIFF and path.is_file() and count_pages(path) > 1:
+        raise DataError(
+            f"{path} holds {count_pages(path)} pages",
+            allowed="a file of one image",
+            do="task=predict writes a mask for each page; or give the pages as arrays, one by one",
+        )
+    return open_array(path), str(path)
+
+
+def as_array(given: Any) -> tuple[str, np.ndarray]:
+    """What messages call it, and the array as it is."""
+    if isinstance(given, Image.Image):
+        return "the PIL image", from_pillow(given)
+    if isinstance(given, torch.Tensor):
+        plain = given.detach().cpu()
+        return "the tensor", (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
+    if isinstance(given, (list, tuple)):
+        images = (str, os.PathLike, Image.Image, torch.Tensor, np.ndarray)
+        if given and isinstance(given[0], images) and getattr(given[0], "ndim", 2) > 1:
+            raise DataError(f"a {type(given).__name__} of {len(given)} images is given", allowed=ONE_BY_ONE)
+    if np.ma.is_masked(given):
+        raise DataError("the image is an array with masked values", do="fill them: image.filled(0)")
+    try:
+        array = np.asarray(given)
+    except Exception as error:  # rows of different lengths, and what other libraries raise
+        raise DataError(
+            f"the image, {type(given).__name__}, makes no array: {str(error).splitlines()[0]}",
+            allowed="height x width, or height x width x channels",
+        ) from error
+    if array.ndim == 0:
+        raise DataError(f"{type(given).__name__} is no image", allowed="a path, an array or a PIL image")
+    return "the image", array
+
+
+def from_pillow(image: Image.Image) -> np.ndarray:
+    """As the same image is read from a file: turned as EXIF says, palettes and inks as RGB."""
+    if image.mode not in (*AS_STORED, *AS_RGB):
+        raise DataError(
+            f"the PIL image is of mode {image.mode}", allowed=", ".join((*AS_STORED, *AS_RGB)),
+            do="image.convert('RGB')",
+        )  # fmt: skip
+    try:
+        upright = ImageOps.exif_transpose(image)
+        return np.asarray(upright.convert("RGB") if image.mode in AS_RGB else upright)
+    except Exception as error:  # a truncated file, whose pixels are read only now
+        raise unreadable(getattr(image, "filename", "") or "the PIL image", error) from error
+
+
+def misfit(name: str, shape: tuple[int, ...], channels: int) -> DataError:
+    """Says of an array H x W x C what its channels are and how to come to those of the run."""
+    if shape[0] == channels:
+        do = "the channels are in front: numpy.moveaxis(image, 0, -1), of a tensor image.permute(1, 2, 0)"
+    elif shape[2] > 16:
+        do = f"if these are {shape[0]} images, give {ONE_BY_ONE}"
+    else:
+        do = "convert it (grey or RGB, without alpha)"
+    return DataError(
+        f"{name} is an array of shape {tuple(shape)}",
+        allowed=f"height x width x {channels} channel{'s' * (channels > 1)}, as the run was trained on",
+        do=do,
+    )
