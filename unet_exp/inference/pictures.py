@@ -20,7 +20,7 @@ Rows = Callable[[slice], np.ndarray]
 def save_picture(folder: Path, name: str, shape: tuple[int, ...], rows: Rows, large: bool) -> None:
     """NAME.png, or NAME.tif for a large one, uint8, from rows(slice); whole or not at all."""
     runs.make_directory(folder)
-    temporary = folder / f".{name}.{os.getpid()}.tmp"
+    temporary = folder / f".{os.getpid()}.tmp"
     if large:
         colour = "rgb" if len(shape) == 3 else "minisblack"
         tifffile.imwrite(

@@ -1,13 +1,14 @@
 """task=predict: masks, pictures and probability maps of images, one after another, of any size."""
 
+import errno
 import glob
 import hashlib
 import json
 import logging
 import os
 import sys
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +18,22 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from unet_exp import runs
-from unet_exp.data.formats import (
-    IMAGE_SUFFIXES,
-    TIFF,
-    count_pages,
-    open_array,
-)
-from unet_exp.data.items import natural
+from unet_exp.data.fingerprint import SAMPLED, hash_file
+from unet_exp.data.formats import open_array
+from unet_exp.data.items import shortened
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.inference import tiling
 from unet_exp.inference.pictures import overlay_rows, save_picture, visible_rows
 from unet_exp.inference.predictor import Predictor
-from unet_exp.tasks.load import load_ensemble
+from unet_exp.tasks.inputs import Job, find_images, plan
+from unet_exp.tasks.load import load_ensemble, run_config
 from unet_exp.training.precision import decide_allocator, set_allocator
 from unet_exp.verbs import PredictConfig
 
 log = logging.getLogger("unet_exp")
+PARTS, MASKS = ("visible", "overlays", "probabilities"), (".png", ".tif")
 MOST_PNG = 100_000_000  # pixels; larger masks are TIFFs, which can be written by rows
 SETTINGS = "predict.json"
-
-
-@dataclass(frozen=True)
-class Job:
-    """One picture to predict: its file, its page, and the name of what is written."""
-
-    path: Path
-    page: int | None
-    name: str
 
 
 def predict(options: PredictConfig) -> None:
@@ -51,42 +41,65 @@ def predict(options: PredictConfig) -> None:
 
     Exits with 1 when a file could not be predicted; the others are. Raises UserError for what concerns all.
     """
-    paths = find_images(options.input)
-    predictor = load_ensemble(run_dirs(options.run), options.device, options.weights).with_options(
+    dirs, output = run_dirs(options.run), Path(options.output).expanduser()
+    data = run_config(dirs[0], options.device).data
+    paths = find_images(options.input, output, data, dirs[0])
+    if output.exists() and any(path.parent.resolve() == output.resolve() for path in paths):
+        raise ConfigError("output is the folder of the images", do="choose another: output=DIR")
+    jobs, problems = plan(paths)
+    predictor = load_ensemble(dirs, options.device, options.weights).with_options(
         tta=options.tta, threshold=None if options.threshold == "auto" else options.threshold,
         tile=options.tile, overlap=options.overlap, batch=options.batch_size,
     )  # fmt: skip
     set_allocator(decide_allocator("auto", predictor.precision.device))
     kind = kind_of_maps(options, predictor)
-    output = Path(options.output).expanduser()
-    if output.exists() and any(path.parent.resolve() == output.resolve() for path in paths):
-        raise ConfigError("output is the folder of the images", do="choose another: output=DIR")
-    runs.make_directory(output)
-    remember_settings(options, kind, predictor.cut, output)
-    if len(predictor.classes) == 2:
-        log.info("threshold %g", predictor.cut)
-    failed, done, skipped = [], 0, 0
-    stems = Counter(path.stem for path in paths)
-    with logging_redirect_tqdm(tqdm_class=tqdm), tqdm(paths, "predicting", disable=None, ncols=79) as bar:
-        for path in bar:
-            try:
-                for job in jobs_of(path, stems):
-                    if not options.overwrite and finished(output, job):
-                        skipped += 1
-                        continue
-                    predict_one(job, predictor, options, kind, output, bar)
-                    done += 1
-            except UserError as error:
-                failed.append(path)
-                log.error("error: %s", error)
+    for problem in problems:
+        log.error("error: %s", problem)
+    with nothing_left_of_nothing(output):
+        runs.make_directory(output)
+        due = remember(options, settings_of(options, kind, predictor.cut), output, jobs)
+        if len(predictor.classes) == 2:
+            log.info("threshold %g", predictor.cut)
+        failed, strange = len(problems), 0
+        with logging_redirect_tqdm(tqdm_class=tqdm), tqdm(due, "predicting", disable=None, ncols=79) as bar:
+            for job in bar:
+                try:
+                    remark = predict_one(job, predictor, options, kind, output, bar)
+                except UserError as error:
+                    failed += 1
+                    log.error("error: %s", error)
+                    continue
+                strange += remark is not None
+                if remark is not None and strange == 1:
+                    log.warning("%s", remark)
     words = [
-        f"{done} predicted",
-        f"{skipped} already there" * bool(skipped),
-        f"{len(failed)} failed" * bool(failed),
+        f"{len(due) + len(problems) - failed} predicted",
+        f"{len(jobs) - len(due)} already there" * (len(due) < len(jobs)),
+        f"{strange} of values far from the training images'" * bool(strange),
+        f"{failed} failed" * bool(failed),
     ]
     log.info("%s: %s", output, ", ".join(word for word in words if word))
     if failed:
         sys.exit(1)
+
+
+@contextmanager
+def nothing_left_of_nothing(output: Path) -> Iterator[None]:
+    """Where no mask was written in the end, the new folders and predict.json go again."""
+    new = runs.missing_directories(output)
+    try:
+        yield
+    finally:
+        if not masks_in(output):
+            with suppress(OSError):  # not there
+                os.unlink(output / SETTINGS)
+            for folder in [*(output / name for name in PARTS), *new[::-1]]:
+                with suppress(OSError):  # not empty, or not there
+                    folder.rmdir()
+
+
+def masks_in(output: Path) -> bool:
+    return any(True for ending in MASKS for _ in output.glob(f"*{ending}"))
 
 
 def run_dirs(text: str) -> list[Path]:
@@ -105,43 +118,6 @@ def run_dirs(text: str) -> list[Path]:
     return found
 
 
-def find_images(text: str) -> list[Path]:
-    """The images of a file, folder or pattern. Raises DataError where there are none."""
-    path = Path(text).expanduser()
-    if path.is_dir():
-        with os.scandir(path) as entries:
-            found = [Path(entry.path) for entry in entries if not entry.name.startswith(".")]
-        found = [one for one in found if one.suffix.lower() in IMAGE_SUFFIXES and not one.is_dir()]
-    elif os.path.lexists(path):
-        found = [path]
-    else:
-        found = [Path(name) for name in glob.glob(str(path), recursive=True) if not Path(name).is_dir()]
-    if not found:
-        raise DataError(
-            f"input={text} holds no image",
-            allowed=f"a file, folder or pattern of {', '.join(IMAGE_SUFFIXES)}",
-        )
-    names = Counter(one.name for one in found)
-    twice = [name for name, count in names.items() if count > 1]
-    if twice:
-        raise DataError(f"{twice[0]} lies in several folders of input={text}", do="predict them one by one")
-    return sorted(found, key=lambda one: natural(str(one)))
-
-
-def jobs_of(path: Path, stems: Counter[str]) -> list[Job]:
-    """One for each page; the name is the file's without its ending, unless two files share that."""
-    name = path.stem if stems[path.stem] == 1 else path.name
-    pages = count_pages(path) if path.suffix.lower() in TIFF and path.is_file() else 1
-    if pages == 1:
-        return [Job(path, None, name)]
-    return [Job(path, page, f"{name}_{page:03d}") for page in range(pages)]
-
-
-def finished(output: Path, job: Job) -> bool:
-    """The class indices are written last."""
-    return any((output / f"{job.name}{ending}").exists() for ending in (".png", ".tif"))
-
-
 def kind_of_maps(options: PredictConfig, predictor: Predictor) -> str | None:
     """float32, uint16, or None for no probability maps."""
     asked = options.probabilities
@@ -150,43 +126,90 @@ def kind_of_maps(options: PredictConfig, predictor: Predictor) -> str | None:
     return {True: "float32", False: None}.get(asked, asked)
 
 
-def remember_settings(options: PredictConfig, kind: str | None, threshold: float, output: Path) -> None:
-    """predict.json: what these predictions were made with. Raises ConfigError if others are there."""
+def settings_of(options: PredictConfig, kind: str | None, threshold: float) -> dict[str, Any]:
+    """What predictions depend on beside their images."""
     weights = hashlib.sha256()
     for run_dir in run_dirs(options.run):
         weights.update((run_dir / runs.CHECKPOINTS / f"{options.weights}.pt").read_bytes()[-64:])
-    settings = {
+    return {
         "run": [str(path.resolve()) for path in run_dirs(options.run)], "weights": weights.hexdigest(),
         "tta": options.tta, "threshold": threshold, "tile": options.tile, "overlap": options.overlap,
         "probabilities": kind, "visible": options.visible, "overlays": options.overlays,
     }  # fmt: skip
+
+
+def remember(options: PredictConfig, settings: dict[str, Any], output: Path, jobs: list[Job]) -> list[Job]:
+    """Write predict.json: with what these predictions are made, and each of which image. Returns what is due.
+
+    A mask counts as done where predict.json says that it is of this image (by its content) and these
+    settings. Raises ConfigError for masks of other settings and of other images.
+    """
     path = output / SETTINGS
-    if path.exists() and not options.overwrite:
-        there = runs.read_json(path)
-        other = [key for key in settings if there.get(key) != settings[key]]
-        if other:
-            raise ConfigError(
-                f"{output} holds predictions made with another {', '.join(other)}",
-                do="another output=DIR, or overwrite=true",
-            )
-    runs.write_text(path, json.dumps(settings, indent=2) + "\n")
+    there = runs.read_json(path) if path.exists() else None
+    # Runs may have moved; their weights say who they are.
+    other = [key for key in settings if there and there.get(key) != settings[key] and key != "run"]
+    if other and masks_in(output) and not options.overwrite:
+        raise ConfigError(
+            f"{output} holds predictions made with another {', '.join(other)}",
+            do="another output=DIR, or overwrite=true",
+        )
+    known = {} if there is None or other else there.get("images", {})
+    by_name_alone = there is not None and "images" not in there  # it was written before images were kept
+    content = {file: content_of(file) for file in {job.path for job in jobs}}
+    due, taken, images = [], [], {}
+    for job in jobs:
+        before, file = known.get(job.name), str(job.path.resolve())
+        images[job.name] = {"file": file, "page": job.page, "sha256": content[job.path]}
+        if options.overwrite or not any(os.path.exists(mask) for mask in masks_of(output, job)):
+            due.append(job)
+        elif before is None and not by_name_alone:
+            taken.append(f"{job.name} (which {SETTINGS} does not know)")
+        elif before is not None and before["sha256"] != content[job.path]:
+            if before["file"] != file:
+                taken.append(f"{job.name} (of {before['file']})")
+            due.append(job)
+    if taken:
+        raise ConfigError(
+            f"{output} holds masks of other images under the names {shortened(taken, 3)}",
+            do="another output=DIR, or overwrite=true",
+        )
+    for job in due:
+        for mask in masks_of(output, job):
+            with suppress(OSError):  # not there
+                os.unlink(mask)
+    runs.write_text(path, json.dumps(settings | {"images": known | images}, indent=2) + "\n")
+    return due
+
+
+def masks_of(output: Path, job: Job) -> list[Path]:
+    """Where its mask may be, by its size."""
+    return [output / f"{job.name}{ending}" for ending in MASKS]
+
+
+def content_of(path: Path) -> str | None:
+    """A hash of parts of a file, None where it can't be read, which is said when it is its turn."""
+    with suppress(DataError):
+        return hash_file(path, SAMPLED)
+    return None
 
 
 def predict_one(
     job: Job, predictor: Predictor, options: PredictConfig, kind: str | None, output: Path, bar: "tqdm[Any]"
-) -> None:
-    """All files of one picture, the mask last. Raises DataError, CheckpointError."""
+) -> str | None:
+    """All files of one picture, the mask last. Returns what predict_rows does. Raises UserError."""
     image = open_array(job.path, job.page)
     size = (image.shape[0], image.shape[1])
+    name = str(job.path) if job.page is None else f"{job.path} page {job.page}"
     large = size[0] * size[1] > MOST_PNG
     try:
-        mask = work_file(output, job, "mask", size, np.uint8, large)
+        mask = work_file(output, size, np.uint8, large)
         maps = None
         if kind is not None:
             runs.make_directory(output / "probabilities")
             layers = () if len(predictor.classes) == 2 else (len(predictor.classes),)
-            temporary = output / "probabilities" / f".{job.name}.{os.getpid()}.tmp"
+            temporary = output / "probabilities" / f".{os.getpid()}.tmp"
             maps = tifffile.memmap(temporary, shape=(*layers, *size), dtype=kind, photometric="minisblack")
+            reserve(temporary)
 
         def write(top: int, rows: np.ndarray) -> None:
             here = slice(top, top + rows.shape[1])
@@ -204,7 +227,7 @@ def predict_one(
             if tiles > 1:
                 bar.set_postfix_str(f"{job.name}: {state['done']}/{tiles} tiles")
 
-        predictor.predict_rows(image, write, progress, str(job.path))
+        remark = predictor.predict_rows(image, write, progress, name)
         if maps is not None:
             del maps
             os.replace(temporary, output / "probabilities" / f"{job.name}.tif")
@@ -215,18 +238,30 @@ def predict_one(
                 output / "overlays", job.name, *overlay_rows(image, mask, predictor, job.path), large
             )
         save_picture(output, job.name, mask.shape, lambda part: np.asarray(mask[part]), large)
+        return remark
     except OSError as error:
-        raise runs.cannot_write(output, error) from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise DataError(f"{name}: the names of its predictions are too long for the disk",
+                            do="shorten its name") from error  # fmt: skip
+        raise runs.cannot_write(output / job.name, error) from error
     finally:
-        for folder in (output, *(output / name for name in ("visible", "overlays", "probabilities"))):
-            for leftover in folder.glob(f".{glob.escape(job.name)}.{os.getpid()}.*"):
+        for folder in (output, *(output / name for name in PARTS)):
+            for leftover in folder.glob(f".{os.getpid()}.*"):
                 leftover.unlink(missing_ok=True)
 
 
-def work_file(
-    output: Path, job: Job, what: str, size: tuple[int, int], dtype: Any, large: bool
-) -> np.ndarray:
+def work_file(output: Path, size: tuple[int, int], dtype: Any, large: bool) -> np.ndarray:
     """An array in memory, or in a file that lasts as long as it is needed."""
     if not large:
         return np.zeros(size, dtype)
-    return np.memmap(output / f".{job.name}.{os.getpid()}.{what}", dtype, "w+", shape=size)
+    path = output / f".{os.getpid()}.mask"
+    array: np.ndarray = np.memmap(path, dtype, "w+", shape=size)
+    reserve(path)
+    return array
+
+
+def reserve(path: Path) -> None:
+    """Take the disk's space for a file now: writing to a mapped one that finds none left ends a process."""
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, max(1, os.fstat(file.fileno()).st_size))

@@ -1,0 +1,147 @@
+"""What task=predict is asked to predict: the files that are found, which of them are labels, pages, names."""
+
+import csv
+import glob
+import logging
+import os
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from unet_exp import runs
+from unet_exp.data.formats import IMAGE_SUFFIXES, TIFF, count_pages
+from unet_exp.data.items import natural, shortened
+from unet_exp.errors import DataError, UserError
+from unet_exp.schema import DataConfig
+
+log = logging.getLogger("unet_exp")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to predict: its file, its page, and the name of what is written."""
+
+    path: Path
+    page: int | None
+    name: str
+
+
+def find_images(text: str, output: Path, data: DataConfig, run_dir: Path) -> list[Path]:
+    """The images of a file, folder or pattern, in natural order. What is left out is said in one line.
+
+    data, run_dir: of the run, whose layout says which files are labels. Raises DataError where none are left.
+    """
+    path = Path(text).expanduser()
+    if os.path.lexists(path) and not path.is_dir():
+        return [path]  # asked for by its name, whatever it is
+    if path.is_dir():
+        with os.scandir(path) as entries:
+            found = [Path(entry.path) for entry in entries]
+    else:
+        inside = glob.escape(str(path.parent)) if path.parent.is_dir() else str(path.parent)
+        found = [Path(name) for name in glob.glob(os.path.join(inside, path.name), recursive=True)]
+    found = [one for one in found if not one.name.startswith(".") and not one.is_dir()]
+    listed, place = labels_of_run(run_dir, data), output.resolve()
+    several = len({one.parent for one in found}) > 1
+    out: dict[str, list[str]] = defaultdict(list)
+    images = []
+    for one in sorted(found, key=lambda one: natural(str(one))):
+        if one.suffix.lower() not in IMAGE_SUFFIXES:
+            out["of other endings"].append(one.name)
+        elif place in one.resolve().parents and not path.is_dir():
+            out[f"in {output}"].append(one.name)
+        elif is_label(one, data, several) or one.resolve() in listed:
+            out["labels in the layout of the run"].append(one.name)
+        else:
+            images.append(one)
+    said = "; ".join(f"{len(names)} {why} ({shortened(names, 3)})" for why, names in out.items())
+    if not images:
+        raise DataError(
+            f"input={text} holds no image" + f"; left out: {said}" * bool(said),
+            allowed=f"a file, folder or pattern of {', '.join(IMAGE_SUFFIXES)}",
+        )
+    if said:
+        log.info("left out: %s", said)
+    return images
+
+
+def is_label(path: Path, data: DataConfig, several: bool) -> bool:
+    """Whether the layout that a run was trained on makes this file a label, by its name.
+
+    several: files of more than one folder are looked at, so that the folder counts too.
+    """
+    if data.kind == "npy_folder":
+        return path.suffix.lower() == ".npy" and path.stem.startswith("label_")
+    if data.kind == "tiff_stack":
+        return path.name == Path(data.label_stack).name
+    if data.kind != "image_folder":
+        return False
+    images, labels = (Path(name.replace("{split}", "*")) for name in (data.images, data.labels))
+    if images == labels:
+        return bool(data.label_suffix) and path.stem.endswith(data.label_suffix)
+    return several and bool(labels.name) and path.parent.match(str(labels))
+
+
+def labels_of_run(run_dir: Path, data: DataConfig) -> set[Path]:
+    """The label files that the run itself was trained and validated with, as far as they still lie there."""
+    if not (run_dir / runs.SPLIT).exists():
+        return set()
+    with open(run_dir / runs.SPLIT, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    root = Path(data.root or "")
+    images = {(root / row["image"]).resolve() for row in rows}
+    return {(root / row["label"]).resolve() for row in rows if row["label"]} - images
+
+
+def plan(paths: list[Path]) -> tuple[list[Job], list[UserError]]:
+    """A job for each page of each file, all of different names, and the files that can't be opened.
+
+    A name is the file's without its ending; where several would share it, with its ending; where these lie in
+    several folders, with these too. Pages add _000, _001, ... Raises DataError where names still meet.
+    """
+    pages: dict[Path, int] = {}
+    problems: list[UserError] = []
+    for path in paths:
+        try:
+            is_stack = path.suffix.lower() in TIFF and path.is_file()
+            pages[path] = count_pages(path) if is_stack else 1
+        except UserError as error:
+            problems.append(error)
+    common = Path(os.path.commonpath([path.parent for path in paths]))
+    level = dict.fromkeys(pages, 0)
+    while True:
+        jobs = [job for path in pages for job in jobs_of(path, pages[path], names(path, common)[level[path]])]
+        together = defaultdict(set)
+        for job in jobs:  # some disks do not tell A from a, nor two spellings of an accent
+            together[unicodedata.normalize("NFC", job.name).casefold()].add(job.path)
+        shared = {path for same in together.values() if len(same) > 1 for path in same}
+        longer = {path for path in shared if level[path] < 3}
+        if not longer:
+            break
+        level |= {path: level[path] + 1 for path in longer}
+    twice = [name for name, count in Counter(job.name for job in jobs).items() if count > 1]
+    if twice:
+        same = [str(job.path) for job in jobs if job.name == twice[0]]
+        raise DataError(f"predictions of {' and '.join(same)} would share the name {twice[0]}",
+                        do="predict them one by one, each with its own output=DIR")  # fmt: skip
+    renamed = [job.name for job in jobs if level[job.path]]
+    if renamed:
+        log.info("%d images would share their names, so these are longer: %s", len(renamed),
+                 shortened(renamed, 4))  # fmt: skip
+    return jobs, problems
+
+
+def names(path: Path, common: Path) -> tuple[str, str, str, str]:
+    """What the predictions of a file may be called, from the shortest on."""
+    folders = "".join(f"{part}_" for part in path.parent.relative_to(common).parts)
+    return path.stem, path.name, f"{folders}{path.stem}", f"{folders}{path.name}"
+
+
+def jobs_of(path: Path, pages: int, name: str) -> Iterator[Job]:
+    if pages == 1:
+        yield Job(path, None, name)
+        return
+    for page in range(pages):
+        yield Job(path, page, f"{name}_{page:03d}")
