@@ -30,6 +30,7 @@ from unet_exp.console import (
     say_where,
     shown_path,
     survive_lost_readers,
+    survive_odd_names,
 )
 from unet_exp.errors import ConfigError, UserError
 from unet_exp.saved import CARRIED, load_saved
@@ -85,7 +86,8 @@ def train(
     config = prepare.decide_machine(config)
     distributed.check(config)
     prepare.set_up(config)
-    items = prepare.find_items(config)
+    left_out: list[Path] = []
+    items = prepare.find_items(config, left_out)
     known = compare.known_files(origin)
     files = prepare.fingerprint_files(config, items, known, first_start=found is None)
     changed = [] if known is None else fingerprint.changes(known, files)
@@ -110,7 +112,7 @@ def train(
         runs.make_directory(folder)
         # In this order a kill in between leaves nothing that the next start would read wrongly.
         runs.write_json(run_dir / runs.FINGERPRINT, files)
-        runs.write_text(run_dir / runs.SPLIT, splits.as_csv(items, config.data.root))
+        runs.write_text(run_dir / runs.SPLIT, splits.as_csv(items, config.data.root, left_out))
         save_resolved(config, run_dir / runs.RESOLVED_CONFIG)
         provenance.write_environment(run_dir, environment)
         runs.write_status(run_dir, "running", epoch=state.epoch, step=state.step)
@@ -263,6 +265,7 @@ def begin() -> None:
     global command
     runs.remember_command(sys.argv)
     quiet_threads()
+    survive_odd_names()
     survive_lost_readers()
     try:
         if ranks.is_follower():

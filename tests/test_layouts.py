@@ -143,7 +143,7 @@ def test_a_test_part_without_labels_is_left_out_and_said(
     for part in ("train", "val"):
         touch(tmp_path, f"images/{part}/a.png", f"labels/{part}/a.png")
     touch(tmp_path, "images/test/a.png")
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         assert find_splits(data(tmp_path, images="images/{split}", labels="labels/{split}"))["test"] == []
     assert "images/test" in caplog.text
     assert "labels/{split}" in caplog.text

@@ -263,7 +263,7 @@ def test_a_list_with_splits_and_groups(tmp_path: Path) -> None:
     [
         (["picture,mask", "a,b"], "has the columns picture, mask"), ([""], "columns none"),
         (["image,label", "gone.png,gone2.png"], r"line 2: .*gone\.png and .*gone2\.png is not there"),
-        (["image,label,split", "a.png,a.png,training"], "split is 'training'; allowed: train, val, test"),
+        (["image,label,split", "a.png,a.png,holdout"], "split is 'holdout'; allowed: train, val, test"),
     ],
 )  # fmt: skip
 def test_lists_that_can_not_be_used(tmp_path: Path, lines: list[str], expected: str) -> None:

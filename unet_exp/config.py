@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from unet_exp import runs
 from unet_exp.checks import GROUPS, find_problems, literal, node_problems, typed_config
 from unet_exp.compare import flat
+from unet_exp.data.names import decoded, is_utf8
 from unet_exp.errors import ConfigError, UserError
 from unet_exp.saved import MAY_CHANGE
 from unet_exp.schema import Config
@@ -88,6 +89,8 @@ def config_error(problems: list[str]) -> ConfigError:
 
 def output_problem(run_dir: Path) -> str | None:
     """Why a run can't be written to this directory, or None; the directory is made to find out."""
+    if not is_utf8(str(run_dir.absolute())):
+        return f"{decoded(str(run_dir.absolute()))} is not UTF-8; choose another hydra.run.dir=DIR"
     parent = run_dir.absolute()
     while not os.path.exists(parent) and parent != parent.parent:
         parent = parent.parent

@@ -142,10 +142,20 @@ def quiet_threads() -> None:
 
 def log_to(path: Path) -> None:
     """Lines on stdout, and with the time in a file, as conf/settings.yaml has it for single runs."""
-    console, file = logging.StreamHandler(sys.stdout), logging.FileHandler(path, encoding="utf-8")
+    console, file = (
+        logging.StreamHandler(sys.stdout),
+        logging.FileHandler(path, encoding="utf-8", errors="backslashreplace"),
+    )
     file.setFormatter(logging.Formatter("[%(asctime)s] %(message)s", "%Y-%m-%d %H:%M:%S"))
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[console, file])
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
+
+
+def survive_odd_names() -> None:
+    """What a terminal can't show, such as a name in another encoding, is printed as \\x.. or \\u...."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class Output(io.FileIO):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from unet_exp import runs
 from unet_exp.data.label_map import map_problems
+from unet_exp.data.names import decoded, is_utf8
 from unet_exp.errors import did_you_mean
 from unet_exp.models.sizes import nearest_sizes, output_size
 from unet_exp.schema import SPLIT, TEMPLATES, Config
@@ -188,6 +189,8 @@ def data_problems(config: Config) -> Iterator[Problem]:
         return
     if data.root is None:
         yield Problem("data.root", f"has no value; {data.kind} needs the folder of the data: data.root=DIR")
+    elif not is_utf8(data.root):
+        yield Problem("data.root", f"{decoded(data.root)} is not UTF-8; rename it, or give a link to it")
     elif not os.path.isdir(data.root):
         found = "is a file" if os.path.exists(data.root) else "is not there"
         yield Problem("data.root", f"{data.root} {found} (from {Path.cwd()}); "

@@ -14,7 +14,7 @@ from unet_exp import provenance, ranks
 from unet_exp.data import fingerprint
 from unet_exp.data.datasets import Samples, check_batches, load_samples, refuse_duplicates
 from unet_exp.data.inspect import fills_unit, mean_and_std, unit_range, values_of
-from unet_exp.data.items import Item
+from unet_exp.data.items import Item, shortened
 from unet_exp.data.label_map import label_map
 from unet_exp.data.loaders import EpochBatches
 from unet_exp.data.splits import Splits, decide_mode, find_splits
@@ -57,9 +57,18 @@ def set_up(config: Config) -> None:
     precision.set_allocator(config.trainer.allocator)
 
 
-def find_items(config: Config) -> Splits:
-    """Which samples train and validate, nothing of them read yet. Raises DataError."""
-    splits = find_splits(config.data)
+def find_items(config: Config, left_out: list[Path] | None = None) -> Splits:
+    """Which samples train and validate, nothing of them read yet. Raises DataError.
+
+    left_out: takes the images that data.unlabelled=skip leaves out, whose number is said.
+    """
+    unlabelled: list[Path] = []
+    splits = find_splits(config.data, unlabelled)
+    if unlabelled:
+        names = shortened([path.name for path in unlabelled], 3)
+        log.info("left out %d images without a label (data.unlabelled=skip): %s", len(unlabelled), names)
+    if left_out is not None:
+        left_out += unlabelled
     overfit = config.trainer.overfit_samples
     if overfit is not None:
         splits["train"] = splits["val"] = splits["train"][:overfit]

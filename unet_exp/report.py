@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 
 from unet_exp import runs
 from unet_exp.data.inspect import displayed
@@ -249,6 +250,8 @@ def error_overlay(grey: np.ndarray, result: SampleResult, two: bool) -> np.ndarr
 def save(figure: Figure, path: Path) -> None:
     runs.make_directory(path.parent)
     FigureCanvasAgg(figure)
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # $ in a name begins no formula
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # names in a script that the font has not
         figure.savefig(path, dpi=110, pil_kwargs={"compress_level": 3})

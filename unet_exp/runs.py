@@ -171,9 +171,10 @@ def has_started(path: Path) -> bool:
 def write_text(path: Path, text: str) -> None:
     """Write a whole file or leave the old one: temporary file beside it, flushed to disk, renamed.
 
+    A path whose name is no UTF-8 is written with \\udc.., which JSON and YAML read back.
     Raises CheckpointError when the disk or the directory refuses.
     """
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:

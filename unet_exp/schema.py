@@ -82,12 +82,19 @@ class DataConfig:
     )
     label_suffix: str = knob("", "image_folder: what a label's name has after the image's, such as _mask")
     pair_regex: str | None = knob(
-        None, "image_folder: image and label belong together where the first group of this regex is equal"
+        None,
+        "image_folder: image and label belong together where the first group of this regex is equal, its "
+        "numbers as numbers (7 is 007)",
     )
     csv: str = knob(
         "list.csv",
         "data=csv: the file in data.root with the columns image,label (split, group)",
         on_resume=MAY_CHANGE,
+    )
+    unlabelled: str = knob(
+        "refuse",
+        "images without a label: refuse them, or skip them and train on the others",
+        choices=["refuse", "skip"],
     )
     image_stack: str = knob("train-volume.tif", "tiff_stack: file of the images", on_resume=MAY_CHANGE)
     label_stack: str = knob("train-labels.tif", "tiff_stack: file of the labels", on_resume=MAY_CHANGE)

@@ -1,6 +1,6 @@
 """Which samples there are: files found and paired. Which of them train, validate and test: splits.py."""
 
-import csv
+import logging
 import os
 import re
 from collections import Counter
@@ -8,8 +8,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unet_exp.data.formats import IMAGE_SUFFIXES, TIFF, count_pages
+from unet_exp.data.names import (
+    IGNORED_FILES,
+    OTHER_PICTURES,
+    Key,
+    composed,
+    ending,
+    natural,
+    not_read,
+    numbered,
+    partners,
+    refuse_other_encodings,
+)
 from unet_exp.errors import DataError
 from unet_exp.schema import DataConfig
+
+log = logging.getLogger("unet_exp")
+FIRST_NUMBER, LAST_NUMBER = r"(\d+)", r"(\d+)\D*$"
 
 
 @dataclass(frozen=True)
@@ -50,8 +65,11 @@ class UnpairedError(DataError):
         self.items = items
 
 
-def image_items(folder: Path, data: DataConfig) -> list[Item]:
-    """images/NAME.png with labels/NAME.png, paired by name, data.label_suffix or data.pair_regex."""
+def image_items(folder: Path, data: DataConfig, left_out: list[Path] | None = None) -> list[Item]:
+    """images/NAME.png with labels/NAME.png, paired by name, data.label_suffix or data.pair_regex.
+
+    left_out: takes the images without a label where data.unlabelled=skip.
+    """
     folders = (folder / data.images, folder / data.labels)
     for name, path in zip(("images", "labels"), folders, strict=True):
         if not path.is_dir():
@@ -64,8 +82,13 @@ def image_items(folder: Path, data: DataConfig) -> list[Item]:
                 do=hint or f"name the folder of the {name}: data.{name}=NAME",
             )  # fmt: skip
     images, labels = (files_in(path, IMAGE_SUFFIXES) for path in folders)
-    suffix = data.label_suffix
-    if suffix and folders[0].resolve() == folders[1].resolve():
+    suffix, regex, same = data.label_suffix, data.pair_regex, folders[0].resolve() == folders[1].resolve()
+    if same and not suffix:
+        raise DataError(
+            f"images and labels are both in {folders[0]}: {shortened([path.name for path in images])}",
+            do="data.label_suffix=_mask says how the names of the labels end",
+        )
+    if suffix and same:
         images = [path for path in images if not path.stem.endswith(suffix)]
         labels = [path for path in labels if path.stem.endswith(suffix)]
     strange = [path.name for path in labels if not path.stem.endswith(suffix)]
@@ -74,12 +97,9 @@ def image_items(folder: Path, data: DataConfig) -> list[Item]:
             f"labels in {folders[1]} without data.label_suffix={suffix}: {shortened(strange)}",
             do="correct data.label_suffix, or move them away",
         )
-    cut = len(suffix)
-    pairs = paired(
-        by_name(images, folders[0], data.pair_regex, 0),
-        by_name(labels, folders[1], data.pair_regex, cut),
-        folder,
-    )
+    named = by_name(images, folders[0], regex, 0), by_name(labels, folders[1], regex, len(suffix))
+    pairs = paired(*named, folder, data, left_out, folders[:1] if same else folders)
+    say_what_is_not_read(folders[0])
     return [page for item in pairs for page in pages_of(item)]
 
 
@@ -96,53 +116,14 @@ def pages_of(item: Item) -> list[Item]:
     return [replace(item, name=f"{item.name}_{page:03d}", page=page) for page in range(pages[0])]
 
 
-def csv_items(folder: Path, data: DataConfig) -> list[Item]:
-    """The rows of a csv list: image,label (paths from data.root), and perhaps split and group."""
-    path = folder / data.csv
-    if not path.is_file():
-        raise DataError(
-            f"{path} is not there",
-            allowed=f"found in {folder}: {listing(folder)}",
-            do="name it: data.csv=FILE",
-        )
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            header = file.readline()
-            file.seek(0)
-            rows = list(csv.DictReader(file, delimiter=max(",;\t", key=header.count)))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} can't be read: {error}", do="save it as UTF-8 text") from error
-    columns = list(rows[0]) if rows else []
-    if not {"image", "label"} <= set(columns):
-        raise DataError(
-            f"{path} has the columns {', '.join(map(str, columns)) or 'none'}",
-            allowed="image,label and perhaps split (train, val, test) and group, named in the first line",
-        )
-    items, problems = [], []
-    for number, row in enumerate(rows, start=2):
-        files = [folder / (row[key] or "") for key in ("image", "label")]
-        gone = [str(file) for file in files if not file.is_file()]
-        part = (row.get("split") or "").strip() or None
-        if gone:
-            problems.append(f"line {number}: {' and '.join(gone)} is not there")
-        elif "split" in columns and part not in ("train", "val", "test"):
-            problems.append(f"line {number}: split is {part!r}; allowed: train, val, test")
-        name = Path(row["image"] or "").with_suffix("").as_posix()
-        items.append(Item(name, files[0], files[1], part=part, group=row.get("group")))
-    if problems:
-        more = [f"  and {len(problems) - 10} more"] if len(problems) > 10 else []
-        raise DataError("\n".join([f"{path} can't be used", *(f"  {line}" for line in problems[:10]), *more]))
-    return [page for item in items for page in pages_of(item)]
-
-
-def npy_items(folder: Path, data: DataConfig) -> list[Item]:
-    """The lecture's layout: input_000.npy with label_000.npy."""
+def npy_items(folder: Path, data: DataConfig, left_out: list[Path] | None = None) -> list[Item]:
+    """The lecture's layout: input_000.npy with label_000.npy. left_out: as image_items."""
     named: dict[str, dict[str, Path]] = {"input": {}, "label": {}}
     for path in files_in(folder, (".npy",)):
         found = re.fullmatch(r"(input|label)_(.+)", path.stem)
         if found:
             named[found[1]][found[2]] = path
-    return paired(named["input"], named["label"], folder)
+    return paired(named["input"], named["label"], folder, data, left_out, (folder,))
 
 
 def stack_items(folder: Path, data: DataConfig) -> list[Item]:
@@ -164,14 +145,36 @@ def stack_items(folder: Path, data: DataConfig) -> list[Item]:
 
 
 def files_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Files of these kinds, sorted, with links that lead nowhere; without folders and hidden files."""
+    """Files of these kinds, sorted, with links that lead nowhere; without folders and hidden files.
+
+    Raises DataError for names that are not UTF-8.
+    """
+    wanted = [name for name in names_in(folder) if os.path.splitext(name)[1].lower() in suffixes]
+    refuse_other_encodings(wanted, str(folder))
+    return [folder / name for name in sorted(wanted, key=natural)]
+
+
+def names_in(folder: Path) -> list[str]:
+    """The names of all files but hidden ones and those that file managers leave, in no order."""
     with os.scandir(folder) as entries:
         names = [
             entry.name for entry in entries
             if entry.is_file(follow_symlinks=False) or (entry.is_symlink() and not os.path.isdir(entry.path))
         ]  # fmt: skip
-    wanted = [n for n in names if not n.startswith(".") and os.path.splitext(n)[1].lower() in suffixes]
-    return [folder / name for name in sorted(wanted, key=natural)]
+    return [name for name in names if not name.startswith(".") and name.lower() not in IGNORED_FILES]
+
+
+def passed_over(folder: Path) -> list[str]:
+    """The names of the files that are not read, because of their ending."""
+    return sorted(
+        name for name in names_in(folder) if os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES
+    )
+
+
+def say_what_is_not_read(folder: Path) -> None:
+    """One line for pictures of other formats among the images: they may be half of the set."""
+    if words := not_read(name for name in passed_over(folder) if ending(name) in OTHER_PICTURES):
+        log.info("not read in %s: %s", folder, words)
 
 
 def by_name(paths: list[Path], folder: Path, regex: str | None, cut: int) -> dict[str, Path]:
@@ -199,34 +202,60 @@ def by_name(paths: list[Path], folder: Path, regex: str | None, cut: int) -> dic
     return dict(zip(names, paths, strict=True))
 
 
-def natural(name: str) -> list[tuple[int, str]]:
-    """A sort key by which slice 2 comes before slice 10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+def paired(
+    images: dict[str, Path], labels: dict[str, Path], folder: Path, data: DataConfig,
+    left_out: list[Path] | None, folders: tuple[Path, ...],
+) -> list[Item]:  # fmt: skip
+    """Images with the labels of the same name, or number. folders: of both, to say what is not read there.
 
-
-def paired(images: dict[str, Path], labels: dict[str, Path], folder: Path) -> list[Item]:
-    """Images with the labels of the same name. Raises DataError listing those without a partner."""
+    Raises DataError listing those without a partner. With data.unlabelled=skip images without a label go to
+    left_out.
+    """
+    others = [f"not read in {path}: {words}" for path in folders if (words := not_read(passed_over(path)))]
     if not images and not labels:
         raise DataError(
-            f"no images in {folder} (found there: {listing(folder)})",
+            "; ".join([f"no images in {folder} (found there: {listing(folder)})", *others]),
             allowed=f"{', '.join(IMAGE_SUFFIXES)}, or input_*.npy for npy_folder",
         )
-    lone_images = [path.name for stem, path in images.items() if stem not in labels]
-    lone_labels = [path.name for stem, path in labels.items() if stem not in images]
-    if lone_images or lone_labels:
-        lines = [
-            f"  {what} ({len(names)}): {shortened(names)}"
-            for what, names in (
-                ("images without a label", lone_images), ("labels without an image", lone_labels)
-            )
-            if names
-        ]  # fmt: skip
-        raise UnpairedError(
-            "\n".join([f"files without a partner in {folder}", *lines]),
-            "give both the same name (endings may differ), or move them away",
-            [Item(stem, path, labels[stem]) for stem, path in images.items() if stem in labels],
-        )
-    return [Item(stem, path, labels[stem]) for stem, path in images.items()]
+    keys: list[Key] = [composed] if data.pair_regex is None else [composed, numbered]
+    found = partners(images, labels, keys)
+    items = [Item(name, path, labels[found[name]]) for name, path in images.items() if name in found]
+    lone_images = {name: path for name, path in images.items() if name not in found}
+    lone_labels = {name: path for name, path in labels.items() if name not in found.values()}
+    if data.unlabelled == "skip" and items and not lone_labels:
+        if left_out is not None:
+            left_out += lone_images.values()
+        return items
+    if not lone_images and not lone_labels:
+        return items
+    lines = [
+        f"  {what} ({len(lone)}): {shortened([path.name for path in lone.values()])}"
+        for what, lone in (("images without a label", lone_images), ("labels without an image", lone_labels))
+        if lone
+    ]
+    lines += [f"  {line}" for line in others]
+    capitals = {name.lower(): path.name for name, path in lone_labels.items()}
+    lines += [
+        f"  {path.name} and {capitals[name.lower()]} differ in capitals only"
+        for name, path in lone_images.items()
+        if name.lower() in capitals
+    ][:3]
+    do = "give both the same name (endings may differ), or move them away"
+    if lone_images and not lone_labels and items:
+        do += f", or train on the other {len(items)}: data.unlabelled=skip"
+    elif data.pair_regex is None and (regex := numbers_that_pair(images, labels)):
+        do += f", or pair by number: 'data.pair_regex={regex}'"
+    raise UnpairedError("\n".join([f"files without a partner in {folder}", *lines]), do, items)
+
+
+def numbers_that_pair(images: dict[str, Path], labels: dict[str, Path]) -> str | None:
+    """The regex by whose number each image has one label, if there is such."""
+    for regex in (FIRST_NUMBER, LAST_NUMBER):
+        matches = [[re.search(regex, name) for name in names] for names in (images, labels)]
+        numbers = [sorted(int(match[1]) for match in side if match) for side in matches]
+        if numbers[0] == numbers[1] and len(set(numbers[0])) == len(images) == len(labels):
+            return regex
+    return None
 
 
 def listing(folder: Path) -> str:

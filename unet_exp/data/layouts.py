@@ -8,15 +8,13 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from unet_exp.data.items import Item, csv_items, image_items, listing, npy_items, stack_items
+from unet_exp.data.items import Item, image_items, listing, npy_items, stack_items
+from unet_exp.data.lists import csv_items
+from unet_exp.data.names import PARTS, SPELLINGS
 from unet_exp.errors import DataError
 from unet_exp.schema import SPLIT, TEMPLATES, DataConfig
 
 log = logging.getLogger("unet_exp")
-PARTS = ("train", "val", "test")
-SPELLINGS = {
-    "train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing"),
-}  # fmt: skip
 
 
 def root_of(data: DataConfig) -> Path:
@@ -28,13 +26,16 @@ def root_of(data: DataConfig) -> Path:
     return root
 
 
-def read_items(root: Path, data: DataConfig) -> list[Item]:
-    """The samples of one folder, list or stack."""
-    read = {"tiff_stack": stack_items, "csv": csv_items, "image_folder": image_items}[data.kind]
-    return read(root, data)
+def read_items(root: Path, data: DataConfig, left_out: list[Path] | None = None) -> list[Item]:
+    """The samples of one folder, list or stack. left_out: takes what data.unlabelled=skip leaves out."""
+    if data.kind == "tiff_stack":
+        return stack_items(root, data)
+    return {"csv": csv_items, "image_folder": image_items, "npy_folder": npy_items}[data.kind](
+        root, data, left_out
+    )
 
 
-def folder_parts(data: DataConfig) -> dict[str, list[Item]]:
+def folder_parts(data: DataConfig, left_out: list[Path] | None = None) -> dict[str, list[Item]]:
     """The parts that lie apart on disk: where {split} in the paths leads, or train/ val/ test/ in the root.
 
     Raises DataError for a part that is missing or is there twice. A test part without labels is left out.
@@ -57,19 +58,19 @@ def folder_parts(data: DataConfig) -> dict[str, list[Item]]:
     for part in PARTS:
         own = [each[part] for each in found if part in each]
         if part == "test" and own and not (len(own) == len(found) and own[-1].exists()):
-            log.warning("no test samples: %s lacks its %s", own[0], " or ".join(templates[1:]))
+            log.info("no test samples: %s lacks its %s", own[0], " or ".join(templates[1:]))
         elif len(own) == len(found):
-            splits[part] = part_items(root, own, data)
+            splits[part] = part_items(root, own, data, left_out)
     return splits
 
 
-def part_items(root: Path, paths: list[Path], data: DataConfig) -> list[Item]:
+def part_items(root: Path, paths: list[Path], data: DataConfig, left_out: list[Path] | None) -> list[Item]:
     """The samples of one part. paths: of its images and its labels, or the only one."""
     if data.kind == "npy_folder":
-        return npy_items(paths[0], data)
+        return npy_items(paths[0], data, left_out)
     own = [path.relative_to(root) if path.is_relative_to(root) else path for path in paths]
     keys: dict[str, Any] = dict(zip(TEMPLATES[data.kind], map(str, own), strict=True))
-    return read_items(root, dataclasses.replace(data, **keys))
+    return read_items(root, dataclasses.replace(data, **keys), left_out)
 
 
 def missing_part(

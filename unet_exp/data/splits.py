@@ -4,31 +4,38 @@ import csv
 import io
 import os
 import re
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from unet_exp.data.items import DrawnItem, Item, natural, shortened
-from unet_exp.data.layouts import PARTS, folder_parts, has_parts, is_template, read_items, root_of
+from unet_exp.data.items import DrawnItem, Item, shortened
+from unet_exp.data.layouts import folder_parts, has_parts, is_template, read_items, root_of
+from unet_exp.data.lists import LEFT_OUT, has_splits
+from unet_exp.data.names import PARTS, composed, natural
 from unet_exp.errors import DataError
 from unet_exp.schema import DataConfig, SplitConfig
 
 Splits = dict[str, list[Any]]  # part -> Items or DrawnItems, in the order of their names
 
 
-def find_splits(data: DataConfig) -> Splits:
-    """Every part's samples. Raises DataError naming files that are missing or left over."""
-    parts: Splits = (
-        dict(folder_parts(data)) if decide_mode(data) == "folders" else split_items(all_items(data), data)
-    )
+def find_splits(data: DataConfig, left_out: list[Path] | None = None) -> Splits:
+    """Every part's samples. Raises DataError naming files that are missing or left over.
+
+    left_out: takes the images without a label that data.unlabelled=skip leaves out.
+    """
+    if decide_mode(data) == "folders":
+        parts: Splits = dict(folder_parts(data, left_out))
+    else:
+        parts = split_items(all_items(data, left_out), data)
     return parts if data.folds is None else fold(parts, data)
 
 
-def all_items(data: DataConfig) -> list[Any]:
+def all_items(data: DataConfig, left_out: list[Path] | None = None) -> list[Any]:
     """All samples of a set that is not parted by folders."""
-    return list(drawn_items(data)) if data.kind == "membranes" else list(read_items(root_of(data), data))
+    return list(drawn_items(data)) if data.kind == "membranes" else read_items(root_of(data), data, left_out)
 
 
 def decide_mode(data: DataConfig) -> str:
@@ -41,9 +48,8 @@ def decide_mode(data: DataConfig) -> str:
     if is_template(data):
         return "folders"
     root = Path(data.root or "")
-    if data.kind == "csv" and (root / data.csv).is_file():
-        with open(root / data.csv, encoding="utf-8-sig", errors="replace") as file:
-            return "column" if "split" in re.split("[,;\t]", file.readline().strip()) else "blocks"
+    if data.kind == "csv":
+        return "column" if has_splits(root / data.csv) else "blocks"
     parted = data.kind == "image_folder" and has_parts(root, data)
     return "folders" if parted or data.kind == "npy_folder" else "blocks"
 
@@ -130,20 +136,22 @@ def fold(parts: Splits, data: DataConfig) -> Splits:
     }
 
 
-def as_csv(parts: Splits, root: str | None) -> str:
-    """The split as a list that data=csv reads again: image,label,split,name,page,group."""
+def as_csv(parts: Splits, root: str | None, left_out: Sequence[Path] = ()) -> str:
+    """The split as a list that data=csv reads again: image,label,split,name,page,group.
+
+    left_out: images without a label, at the end.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", "label", "split", "name", "page", "group"])
     for part, items in parts.items():
         for item in items:
-            files = ["", ""]
-            if isinstance(item, Item):
-                files = [
-                    Path(os.path.relpath(path, root or "")).as_posix() for path in (item.image, item.label)
-                ]
+            paths = (item.image, item.label) if isinstance(item, Item) else ()
+            files = [Path(os.path.relpath(path, root or "")).as_posix() for path in paths] or ["", ""]
             page = "" if getattr(item, "page", None) is None else item.page
             writer.writerow([*files, part, item.name, page, item.group or ""])
+    for path in left_out:
+        writer.writerow([Path(os.path.relpath(path, root or "")).as_posix(), "", LEFT_OUT, path.stem, "", ""])
     return text.getvalue()
 
 
@@ -167,15 +175,28 @@ def part_counts(split: SplitConfig, total: int) -> dict[str, int | None]:
 def listed_split(items: list[Any], split: SplitConfig) -> Splits:
     parts: Splits = {}
     seen: dict[str, str] = {}
+    forms = {item.name: composed(item.name) for item in items}
     for part in PARTS:
-        patterns = [str(pattern) for pattern in getattr(split, part) or []]
-        for pattern in patterns:
-            if not any(fnmatch(item.name, pattern) for item in items):
-                names = shortened([item.name for item in items])
-                raise DataError(f"data.split.{part} names {pattern!r}, which is none of: {names}")
-        parts[part] = [item for item in items if any(fnmatch(item.name, p) for p in patterns)]
-        for item in parts[part]:
-            if item.name in seen:
-                raise DataError(f"{item.name} is in data.split.{part} and in data.split.{seen[item.name]}")
-            seen[item.name] = part
+        names: set[str] = set()
+        for pattern in map(str, getattr(split, part) or []):
+            found = listed(composed(pattern), forms)
+            if not found:
+                there = shortened(list(forms))
+                raise DataError(f"data.split.{part} names {pattern!r}, which is none of: {there}")
+            names |= found
+        parts[part] = [item for item in items if item.name in names]
+        for name in sorted(names, key=natural):
+            if name in seen:
+                raise DataError(f"{name} is in data.split.{part} and in data.split.{seen[name]}")
+            seen[name] = part
     return parts
+
+
+def listed(pattern: str, forms: dict[str, str]) -> set[str]:
+    """The names that a pattern means: that very name, else by * and ?, else with [ ] as in a shell."""
+    exact = {name for name, form in forms.items() if form == pattern}
+    literal = pattern.replace("[", "[[]")
+    return exact or next(
+        (found for one in (literal, pattern) if (found := {n for n, f in forms.items() if fnmatch(f, one)})),
+        set(),
+    )

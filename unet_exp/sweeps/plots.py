@@ -77,7 +77,8 @@ def draw_points(rows: list[Row], keys: list[str]) -> Figure:
     names = [name for name in SHOWN if all(name in row.progress.scores for row in rows)]
     places = sorted({settings(row, keys) for row in rows}, key=lambda place: by_number(" ".join(place)))
     words = [
-        place[0] if keys == [POINT] else in_words(dict(zip(keys, place, strict=True))) for place in places
+        no_formula(place[0]) if keys == [POINT] else in_words(dict(zip(keys, place, strict=True)))
+        for place in places
     ]
     size = (5.2 + 2.6 * len(names), 1.2 + 0.3 * max(len(places), 8))
     figure = Figure(figsize=size, layout="constrained")
@@ -96,7 +97,13 @@ def draw_points(rows: list[Row], keys: list[str]) -> Figure:
 
 
 def in_words(values: dict[str, str]) -> str:
-    return ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in values.items() if value)
+    words = ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in values.items() if value)
+    return no_formula(words)
+
+
+def no_formula(text: str) -> str:
+    """A text in which matplotlib takes no $ for the beginning of a formula."""
+    return text.replace("$", r"\$")
 
 
 def values_of(rows: list[Row], key: str) -> list[str]:
@@ -186,7 +193,7 @@ def draw_maps(rows: list[Row], keys: list[str]) -> Figure:
 
 
 def short(text: str) -> str:
-    return (text if len(text) <= 18 else text[:8] + "~" + text[-8:]) or "(default)"
+    return no_formula(text if len(text) <= 18 else text[:8] + "~" + text[-8:]) or "(default)"
 
 
 def draw_search(points: list[tuple[int, float, str]], monitor: str, lower: bool, path: Path) -> None:

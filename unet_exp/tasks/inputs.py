@@ -12,7 +12,8 @@ from pathlib import Path
 
 from unet_exp import runs
 from unet_exp.data.formats import IMAGE_SUFFIXES, TIFF, count_pages
-from unet_exp.data.items import natural, shortened
+from unet_exp.data.items import shortened
+from unet_exp.data.names import natural
 from unet_exp.errors import DataError, UserError
 from unet_exp.schema import DataConfig
 

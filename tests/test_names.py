@@ -1,0 +1,312 @@
+"""Names as people have them: pairs found all the same, or a message that says what is other."""
+
+import logging
+import os
+import sys
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import composed, write_folder
+from unet_exp.data.items import UnpairedError, image_items
+from unet_exp.data.names import ending, natural, part_named
+from unet_exp.data.splits import as_csv, find_splits
+from unet_exp.errors import DataError, UserError
+from unet_exp.schema import DataConfig, SplitConfig
+
+
+def touch(root: Path, *names: str) -> Path:
+    """Files of these names; pairing looks at names only."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return root
+
+
+def data(root: Path, split: dict[str, Any] | None = None, **values: Any) -> DataConfig:
+    return DataConfig(root=str(root), split=SplitConfig(**(split or {})), **values)
+
+
+def pairs(root: Path, **values: Any) -> list[tuple[str, str, str]]:
+    return [(i.name, i.image.name, i.label.name) for i in image_items(root, data(root, **values))]
+
+
+def refusal(root: Path, **values: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        find_splits(data(root, **values))
+    return str(caught.value)
+
+
+# ---- numbers ----------------------------------------------------------------------------------------------
+
+
+def test_numbers_found_by_the_regex_are_compared_as_numbers(tmp_path: Path) -> None:
+    touch(tmp_path, "images/00.bmp", "images/7.bmp", "labels/labels00000000.png", "labels/labels00000007.png")
+    assert pairs(tmp_path, pair_regex=r"(\d+)") == [
+        ("00", "00.bmp", "labels00000000.png"),
+        ("7", "7.bmp", "labels00000007.png"),
+    ]
+
+
+def test_numbers_within_what_the_regex_finds_too(tmp_path: Path) -> None:
+    touch(tmp_path, "images/s1_z02_raw.png", "labels/s01_z2_truth.png")
+    assert pairs(tmp_path, pair_regex=r"(s\d+_z\d+)") == [("s1_z02", "s1_z02_raw.png", "s01_z2_truth.png")]
+
+
+@pytest.mark.parametrize("side", ["images", "labels"])
+def test_numbers_that_two_files_share_are_refused(tmp_path: Path, side: str) -> None:
+    other = "labels" if side == "images" else "images"
+    touch(tmp_path, f"{side}/1.png", f"{side}/01.png", f"{other}/001.png")
+    text = refusal(tmp_path, pair_regex=r"(\d+)")
+    assert f"{side}/01.png" in text
+    assert f"{side}/1.png" in text
+
+
+def test_equal_words_are_no_numbers(tmp_path: Path) -> None:
+    """A set whose names pair as they are stays as it was, whatever their zeros."""
+    touch(tmp_path, *(f"{side}/{name}.png" for side in ("images", "labels") for name in ("1", "01")))
+    assert sorted(pairs(tmp_path, pair_regex=r"(\d+)")) == [
+        ("01", "01.png", "01.png"), ("1", "1.png", "1.png"),
+    ]  # fmt: skip
+
+
+def test_the_message_gives_a_regex_by_whose_numbers_all_would_pair(tmp_path: Path) -> None:
+    touch(
+        tmp_path, *(f"images/{i:02d}.bmp" for i in range(3)), *(f"labels/mask{i:04d}.png" for i in range(3))
+    )
+    text = refusal(tmp_path)
+    assert r"'data.pair_regex=(\d+)'" in text
+    assert len(pairs(tmp_path, pair_regex=r"(\d+)")) == 3
+    touch(tmp_path, "images/t2_05.bmp", "labels/t2_x06.png")
+    assert "pair_regex" not in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["5²5", "①1", "m²", "٣", "x½", "五"])
+def test_digits_of_every_kind_are_sorted(name: str) -> None:
+    assert sorted([name, "a", "2", "10"], key=natural).index("2") < sorted(
+        [name, "a", "2", "10"], key=natural
+    ).index("10")
+    assert natural("٣") == natural("3")
+
+
+# ---- letters ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["Zürich_1", "사진_1", "Ångström"])
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_in_two_unicode_forms_pair(tmp_path: Path, name: str, forms: Any) -> None:
+    image, label = (unicodedata.normalize(form, name) for form in forms)
+    touch(tmp_path, f"images/{image}.png", f"labels/{label}.png")
+    assert pairs(tmp_path) == [(image, f"{image}.png", f"{label}.png")]
+    listed = {"mode": "listed", "train": [label], "val": []}
+    assert [i.name for i in find_splits(data(tmp_path, listed))["train"]] == [image]
+
+
+def test_one_name_in_two_forms_in_one_folder_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"images/{unicodedata.normalize(form, 'é')}.png" for form in ("NFC", "NFD")))
+    touch(tmp_path, "labels/é.png")
+    assert "Unicode form" in refusal(tmp_path)
+
+
+def test_names_that_differ_in_capitals_are_said_to(tmp_path: Path) -> None:
+    touch(tmp_path, "images/IMG_1.png", "labels/img_1.png")
+    assert "IMG_1.png and img_1.png differ in capitals only" in refusal(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes are Linux's")
+@pytest.mark.parametrize("encoding", ["cp949", "latin-1"])
+def test_names_of_other_encodings_are_refused_by_name(tmp_path: Path, encoding: str) -> None:
+    write_folder(tmp_path, 2)
+    word = "사진" if encoding == "cp949" else "für"
+    other = os.fsencode(tmp_path / "images") + b"/" + word.encode(encoding) + b".png"
+    os.rename(tmp_path / "images/00.png", other)
+    text = refusal(tmp_path)
+    assert word in text
+    assert str(tmp_path / "images") in text
+    text.encode()  # can be printed anywhere
+    root = os.fsencode(tmp_path) + b"/" + word.encode(encoding)
+    os.mkdir(root)
+    with pytest.raises(UserError, match=r"data\.root.*UTF-8") as caught:
+        composed("data=image_folder", f"data.root='{os.fsdecode(root)}'")
+    str(caught.value).encode()
+
+
+def test_a_name_in_brackets_is_that_name(tmp_path: Path) -> None:
+    """As QuPath exports its tiles."""
+    names = [f"slide [x={i},y=0,w=512,h=512]" for i in range(4)]
+    touch(tmp_path, *(f"{side}/{name}.png" for side in ("images", "labels") for name in [*names, "s1", "s3"]))
+    split = {"mode": "listed", "train": names[:3], "val": ["slide [x=3,*"], "test": ["s[1-3]"]}
+    found = find_splits(data(tmp_path, split))
+    assert {part: [item.name for item in items] for part, items in found.items()} == {
+        "train": names[:3], "val": names[3:], "test": ["s1", "s3"],
+    }  # fmt: skip
+
+
+def test_other_words_for_the_parts() -> None:
+    assert [part_named(word) for word in ("Training", "valid", "VALIDATION", " test ", "dev")] == [
+        "train", "val", "val", "test", None,
+    ]  # fmt: skip
+
+
+# ---- what is not read -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "advice"), [(".gif", "png"), (".nii.gz", "npy"), (".json", "outlines"), (".WEBP", "png")]
+)
+def test_labels_of_other_endings_are_named(tmp_path: Path, kind: str, advice: str) -> None:
+    touch(tmp_path, *(f"images/{i}.png" for i in range(6)), *(f"labels/{i}{kind}" for i in range(6)))
+    touch(tmp_path, "labels/Thumbs.db", "labels/._0.png", "labels/.DS_Store")
+    text = refusal(tmp_path)
+    assert f"6 {kind.lower()}, such as 0{kind}" in text
+    assert advice in text
+    assert "Thumbs" not in text
+    assert str(tmp_path / "labels") in text
+
+
+def test_images_of_other_endings_are_named_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, "images/0.webp", "labels/0.webp", "images/1.png", "labels/1.png", "images/readme.txt")
+    with caplog.at_level(logging.INFO):
+        assert len(pairs(tmp_path)) == 1
+    assert "1 .webp, such as 0.webp" in caplog.text
+    assert "txt" not in caplog.text
+    (tmp_path / "images/1.png").unlink()
+    (tmp_path / "labels/1.png").unlink()
+    assert "1 .webp" in refusal(tmp_path)
+
+
+def test_endings() -> None:
+    assert [ending(name) for name in ("a.PNG", "a.nii.gz", "a.b.tif", "a", ".hidden")] == [
+        ".png", ".nii.gz", ".tif", "", "",
+    ]  # fmt: skip
+
+
+def test_images_and_labels_in_one_folder_want_a_suffix(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "a_mask.png")
+    assert "data.label_suffix=_mask" in refusal(tmp_path, images=".", labels=".")
+
+
+# ---- images without a label -------------------------------------------------------------------------------
+
+
+def test_images_without_a_label_are_refused_or_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"images/{i}.png" for i in range(5)), *(f"labels/{i}.png" for i in range(3)))
+    with pytest.raises(UnpairedError, match=r"on the other 3: data\.unlabelled=skip"):
+        find_splits(data(tmp_path))
+    left_out: list[Path] = []
+    config = data(tmp_path, {"val": 1}, unlabelled="skip")
+    splits = find_splits(config, left_out)
+    assert {part: len(items) for part, items in splits.items()} == {"train": 2, "val": 1, "test": 0}
+    assert left_out == [tmp_path / "images/3.png", tmp_path / "images/4.png"]
+    text = as_csv(splits, config.root, left_out)
+    assert text.splitlines()[-2:] == ["images/3.png,,unlabelled,3,,", "images/4.png,,unlabelled,4,,"]
+    (tmp_path / "list.csv").write_text(text)
+    again: list[Path] = []
+    assert len(find_splits(data(tmp_path, kind="csv"), again)["train"]) == 2
+    assert again == left_out
+    touch(tmp_path, "labels/9.png")
+    assert "labels without an image (1): 9.png" in refusal(tmp_path, unlabelled="skip")
+
+
+def test_unlabelled_images_of_other_layouts(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        touch(tmp_path, f"{part}/input_0.npy", f"{part}/label_0.npy", f"{part}/input_1.npy")
+        touch(tmp_path, f"images/{part}/a.png", f"labels/{part}/a.png", f"images/{part}/b.png")
+    left_out: list[Path] = []
+    assert len(find_splits(data(tmp_path, kind="npy_folder", unlabelled="skip"), left_out)["val"]) == 1
+    template = {"images": "images/{split}", "labels": "labels/{split}", "unlabelled": "skip"}
+    assert len(find_splits(data(tmp_path, None, **template), left_out)["val"]) == 1
+    (tmp_path / "list.csv").write_text(
+        "image,label\nimages/train/a.png,labels/train/a.png\nimages/val/b.png,\n"
+    )
+    assert "line 3: names no label" in (text := refusal(tmp_path, kind="csv"))
+    assert "data.unlabelled=skip" in text
+    find_splits(data(tmp_path, kind="csv", unlabelled="skip"), left_out)
+    names = [path.relative_to(tmp_path).as_posix() for path in left_out]
+    assert names == [
+        "train/input_1.npy", "val/input_1.npy", "images/train/b.png", "images/val/b.png", "images/val/b.png",
+    ]  # fmt: skip
+
+
+def test_skipping_never_leaves_nothing(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.png", "labels/b.txt")
+    assert "images without a label (1): a.png" in refusal(tmp_path, unlabelled="skip")
+
+
+# ---- lists ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> Path:
+    return touch(tmp_path, "images/00.png", "labels/00.png", "images/Zürich.png")
+
+
+def of_list(root: Path, *rows: str, header: str = "image,label") -> str:
+    (root / "list.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return refusal(root, kind="csv")
+
+
+@pytest.mark.parametrize("row", [",", ",,", "", " , "])
+def test_rows_of_empty_cells_are_passed_over(listed: Path, row: str) -> None:
+    lines = ["image,label", "images/00.png,labels/00.png", row, "images/00.png,gone.png", row]
+    (listed / "list.csv").write_text("\n".join(lines) + "\n")
+    assert "line 4:" in refusal(listed, kind="csv")  # as an editor numbers it
+    (listed / "list.csv").write_text("\n".join([*lines[:3], row]) + "\n")
+    assert len(find_splits(data(listed, {"val": 0}, kind="csv"))["train"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("cell", "near", "reason"),
+    [
+        (r"images\00.png", "images/00.png", "the list has \\ for /"),
+        ("images/00.png ", "images/00.png", "a space before or behind"),
+        (" images/00.png", "images/00.png", "a space before or behind"),
+        ("'images/00.png'", "images/00.png", "quotes around"),
+        ("Images/00.PNG", "images/00.png", "capitals differ"),
+        ("images/00.jpg", "images/00.png", "the ending differs"),
+        ("/home/kim/set/images/00.png", "images/00.png", "paths are taken from"),
+        (r"C:\Users\kim\set\images\00.png", "images/00.png", "paths are taken from"),
+        ("data/images/00.png", "images/00.png", "paths are taken from"),
+        (f"images/{unicodedata.normalize('NFD', 'Zürich')}.png", "images/Zürich.png", "the Unicode form"),
+        ("images", "images is a folder", ""), ("https://x.org/00.png", "", "an address"),
+    ],
+)  # fmt: skip
+def test_rows_whose_file_is_not_found_say_why(listed: Path, cell: str, near: str, reason: str) -> None:
+    text = of_list(listed, "images/00.png,labels/00.png", f"{cell},labels/00.png")
+    assert "line 3: " in text
+    assert str(listed / cell) in text
+    assert near in text.replace(str(listed / cell), "")
+    assert reason in text
+
+
+def test_lists_with_columns_too_many_or_too_few(listed: Path) -> None:
+    assert "line 2: has more cells than the first line: labels/00.png" in of_list(
+        listed, "images/a, b.png,labels/00.png"
+    )
+    assert "line 2: names no label" in of_list(listed, "images/00.png")
+    assert "line 2: names no image" in of_list(listed, ",labels/00.png")
+    assert "no rows" in of_list(listed)
+    assert "two columns label" in of_list(listed, "a,b,c", header="image,label,label")
+    long = "0 1 " * 2000
+    assert len(of_list(listed, f"images/00.png,{long}")) < 1000
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lists_as_programs_save_them(
+    listed: Path, separator: str, end: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [
+        "image, label, split",
+        "images/00.png,labels/00.png,Training",
+        "images/Zürich.png,labels/00.png,valid",
+    ]
+    text = end.join([*rows, rows[1], ""]).replace(",", separator)
+    (listed / "list.csv").write_bytes(("\ufeff" + text).encode())
+    with caplog.at_level(logging.INFO):
+        splits = find_splits(data(listed, kind="csv"))
+    assert [len(items) for items in splits.values()] == [2, 1, 0]
+    assert "1 rows are there twice, such as line 4 (line 2)" in caplog.text

@@ -1,0 +1,171 @@
+"""Lists of files: a csv with the columns image,label, and why a row of it can't be used."""
+
+import csv
+import logging
+import os
+from collections import Counter
+from pathlib import Path
+
+from unet_exp.data.items import Item, listing, pages_of
+from unet_exp.data.names import PARTS, composed, part_named, refuse_other_encodings
+from unet_exp.errors import DataError
+from unet_exp.schema import DataConfig
+
+log = logging.getLogger("unet_exp")
+MOST_PROBLEMS = 10
+LEFT_OUT = "unlabelled"  # in the column split of a run's own split.csv: an image without a label
+Row = dict[str, str]
+
+
+def csv_items(folder: Path, data: DataConfig, left_out: list[Path] | None = None) -> list[Item]:
+    """The rows of a csv list: image,label (paths from data.root), and perhaps split and group.
+
+    left_out: takes the images without a label where data.unlabelled=skip. Raises DataError naming the lines
+    that can't be used.
+    """
+    path = folder / data.csv
+    if not path.is_file():
+        raise DataError(
+            f"{path} is not there",
+            allowed=f"found in {folder}: {listing(folder)}",
+            do="name it: data.csv=FILE",
+        )
+    columns, rows = read_rows(path)
+    if not {"image", "label"} <= set(columns):
+        raise DataError(
+            f"{path} has the columns {', '.join(columns) or 'none'}",
+            allowed="image,label and perhaps split (train, val, test) and group, named in the first line",
+        )
+    if not rows:
+        raise DataError(f"{path} has no rows below its first line", do="name an image and its label in each")
+    items: list[Item] = []
+    problems: list[tuple[int, str, Row]] = []
+    skipped: list[Path] = []
+    for number, row in rows:
+        part = part_named(row["split"]) if "split" in columns else None
+        image, label = row["image"], row["label"]
+        may_lack = data.unlabelled == "skip" or row.get("split") == LEFT_OUT
+        if image.strip() and not label.strip() and may_lack:
+            skipped.append(folder / image)
+        elif "" in row:
+            problems.append((number, f"has more cells than the first line: {row['']}", {}))
+        elif not image.strip() or not label.strip():
+            problems.append((number, f"names no {'label' if image.strip() else 'image'}", row))
+        elif not all(os.path.isfile(folder / row[key]) for key in ("image", "label")):
+            problems.append((number, "", row))
+        elif "split" in columns and part is None:
+            problems.append((number, f"split is {row['split'] or None!r}; allowed: {', '.join(PARTS)}", row))
+        else:
+            name = Path(image).with_suffix("").as_posix()
+            items.append(Item(name, folder / image, folder / label, part=part, group=row.get("group")))
+    if problems:
+        lines = [
+            f"  line {number}: {text or why_not_there(row, folder)}"
+            for number, text, row in problems[:MOST_PROBLEMS]
+        ]
+        more = [f"  and {len(problems) - MOST_PROBLEMS} more"] * (len(problems) > MOST_PROBLEMS)
+        empty = any(row.get("image", "").strip() and not row["label"].strip() for _, _, row in problems)
+        raise DataError(
+            "\n".join([f"{path} can't be used", *lines, *more]),
+            do="name a label, or leave rows without one out: data.unlabelled=skip" if empty else "",
+        )
+    say_what_is_doubled(path, rows)
+    refuse_other_encodings((item.name for item in items), str(path))
+    if left_out is not None:
+        left_out += skipped
+    return [page for item in items for page in pages_of(item)]
+
+
+def read_rows(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
+    """The columns, and the number of its line with each row; rows of empty cells are passed over.
+
+    A cell more than there are columns is in the column "". Raises DataError for what is no csv.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            header = file.readline()
+            file.seek(0)
+            reader = csv.reader(file, delimiter=max(",;\t", key=header.count))
+            columns = [cell.strip() for cell in next(reader, [])]
+            rows = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} can't be read: {error}", do="save it as UTF-8 text") from error
+    twice = [name for name, count in Counter(columns).items() if count > 1 and name]
+    if twice:
+        raise DataError(f"{path} has two columns {twice[0]}", do="keep one of them")
+    found = []
+    for number, cells in rows:
+        more = [cell for cell in cells[len(columns) :] if cell.strip()]
+        filled = cells + [""] * (len(columns) - len(cells))
+        row = {name: cell for name, cell in zip(columns, filled, strict=False) if name}
+        found.append((number, row | ({"": ", ".join(more)} if more else {})))
+    return [name for name in columns if name], found
+
+
+def has_splits(path: Path) -> bool:
+    """Whether a list has a column split."""
+    return path.is_file() and "split" in read_rows(path)[0]
+
+
+def say_what_is_doubled(path: Path, rows: list[tuple[int, Row]]) -> None:
+    """One line where a pair is listed more than once, which trains on it as often."""
+    first: dict[tuple[str, str], int] = {}
+    again = [(number, before) for number, row in rows
+             if (before := first.setdefault((row["image"], row["label"]), number)) != number]  # fmt: skip
+    if again:
+        log.info("%s: %d rows are there twice, such as line %d (line %d)", path, len(again), *again[0])
+
+
+def why_not_there(row: Row, folder: Path) -> str:
+    """'DIR/a.png is not there; A.png is: capitals differ', of the files of a row that are missing."""
+    gone = [row[key] for key in ("image", "label") if not os.path.isfile(folder / row[key])]
+    near = [text for cell in gone if (text := nearest(cell, folder))]
+    shown = [str(folder / (cell if len(cell) < 200 else f"{cell[:60]}...")) for cell in gone]
+    return "; ".join([f"{' and '.join(shown)} is not there", *near])
+
+
+def nearest(cell: str, folder: Path) -> str:
+    """What is there of nearly this name, and what is other in the list; empty where nothing is."""
+    if os.path.isdir(folder / cell):
+        return f"{cell} is a folder"
+    if "://" in cell:
+        return "an address: download the file"
+    cleaned = cell.strip().strip("'\"").strip()
+    parts = [part for part in cleaned.replace("\\", "/").split("/") if part not in ("", ".")]
+    for start in range(len(parts)):
+        found = like(folder, parts[start:])
+        if found is None:
+            continue
+        there = found.relative_to(folder).as_posix()
+        wanted = "/".join(parts[start:])
+        reasons = {
+            "the list has a space before or behind it": cell.strip() != cell,
+            "the list has quotes around it": cell.strip().strip("'\"") != cell.strip(),
+            "the list has \\ for /": "\\" in cleaned,
+            f"paths are taken from {folder}": start > 0 or cleaned.startswith("/"),
+            "the Unicode form differs": composed(there) == composed(wanted) and there != wanted,
+            "capitals differ": there.lower() == wanted.lower() and there != wanted,
+            "the ending differs": os.path.splitext(there)[1].lower() != os.path.splitext(wanted)[1].lower(),
+        }
+        return f"{there} is there: {', '.join(reason for reason, holds in reasons.items() if holds)}"
+    return ""
+
+
+def like(folder: Path, parts: list[str]) -> Path | None:
+    """The file of these names below the folder, in any capitals and Unicode form; else of another ending."""
+    for part in parts[:-1]:
+        folder = next((one for one in entries(folder) if alike(one.name) == alike(part)), folder / part)
+    files = [one for one in entries(folder) if one.is_file()]
+    for form in (alike, lambda name: alike(os.path.splitext(name)[0])):
+        for one in files:
+            if form(one.name) == form(parts[-1]):
+                return one
+    return None
+
+
+def entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def alike(name: str) -> str:
+    return composed(name).casefold()

@@ -1,0 +1,122 @@
+"""Names of files: their order, which are equal, which say train, val or test. Standard library only."""
+
+import contextlib
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from unet_exp.errors import DataError
+
+PARTS = ("train", "val", "test")
+SPELLINGS = {
+    "train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing"),
+}  # fmt: skip
+Key = Callable[[str], object]
+# Formats that are not read, and what to save them as; the last are outlines or tables, not pictures.
+OTHER_PICTURES = {
+    **dict.fromkeys((".gif", ".webp", ".jp2", ".j2k", ".heic", ".avif", ".ppm", ".pgm", ".tga"), "png"),
+    **dict.fromkeys((".dcm", ".dicom", ".nii", ".nii.gz", ".nrrd", ".mha"), "tif or npy, slice by slice"),
+    **dict.fromkeys((".czi", ".nd2", ".lif", ".svs", ".h5", ".hdf5", ".mat"), "tif or npy"),
+}  # fmt: skip
+OUTLINES = dict.fromkeys((".json", ".xml", ".txt", ".svg"), "png masks, drawn from their outlines")
+IGNORED_FILES = ("thumbs.db", "desktop.ini")
+
+
+def part_named(word: str) -> str | None:
+    """The part that a word means, in capitals or not: 'Validation' is val. None for any other word."""
+    return next((part for part, words in SPELLINGS.items() if word.strip().lower() in words), None)
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A sort key by which slice 2 comes before slice 10. Only decimal digits count: m² has no number."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def composed(name: str) -> str:
+    """The name in one Unicode form: macOS stores an accent, or a Korean letter, in pieces."""
+    return unicodedata.normalize("NFC", name)
+
+
+def numbered(name: str) -> tuple[tuple[int, str], ...]:
+    """The name with its numbers as numbers: 7 and 007 are equal."""
+    return tuple(natural(composed(name)))
+
+
+def partners(images: dict[str, Path], labels: dict[str, Path], keys: Iterable[Key]) -> dict[str, str]:
+    """The label's name for each image's name that has one: the same name, else the first key that is equal.
+
+    Raises DataError for files of one side that a key does not tell apart, where one of them is wanted.
+    """
+    found = {name: name for name in images if name in labels}
+    for key in keys:
+        alone = labels.keys() - found.values()
+        if len(found) == len(images):
+            break
+        of_images, of_labels = by_key(images, key), by_key(labels, key)
+        for name in [name for name in images if name not in found]:
+            mine, theirs = of_images[key(name)], of_labels.get(key(name), [])
+            for paths, several, other in ((images, mine, theirs), (labels, theirs, mine)):
+                if len(several) > 1 and other:
+                    both = " and ".join(sorted(str(paths[one]) for one in several))
+                    raise DataError(
+                        f"{both} are named alike, but for leading zeros or the Unicode form of a letter",
+                        do="give each image and its label one name of their own",
+                    )
+            if theirs and theirs[0] in alone:
+                found[name] = theirs[0]
+    return found
+
+
+def by_key(names: Iterable[str], key: Key) -> dict[object, list[str]]:
+    groups: dict[object, list[str]] = {}
+    for name in names:
+        groups.setdefault(key(name), []).append(name)
+    return groups
+
+
+def ending(name: str) -> str:
+    """'.png' of a.PNG, '.nii.gz' of a.nii.gz, '' of a."""
+    found = re.search(r"(?<!^)(\.nii)?\.[^.]+$", name.lower())
+    return found[0] if found else ""
+
+
+def not_read(names: Iterable[str]) -> str:
+    """'6 .gif, such as 00.gif (save them as png), 1 .csv' of files that were passed over; empty for none."""
+    names = list(names)
+    endings = Counter(ending(name) or "without an ending" for name in names)
+    words = []
+    for kind, count in endings.most_common(5):
+        example = next(name for name in names if (ending(name) or "without an ending") == kind)
+        known = (OTHER_PICTURES | OUTLINES).get(kind)
+        words.append(f"{count} {kind}" + f", such as {example} (save them as {known})" * (known is not None))
+    return ", ".join(words)
+
+
+def is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes of another encoding, which Python keeps as lone surrogates
+        return False
+    return True
+
+
+def refuse_other_encodings(names: Iterable[str], where: str) -> None:
+    """Raises DataError for names whose bytes are no UTF-8, as from an old Korean or Windows zip file."""
+    wrong = [name for name in names if not is_utf8(name)]
+    if wrong:
+        raise DataError(
+            f"{len(wrong)} names in {where} are not UTF-8, such as {decoded(wrong[0])}",
+            do="rename them, for instance: convmv -f cp949 -t utf8 -r --notest DIR, or unpack the archive "
+            "again with its encoding: unzip -O cp949 FILE",
+        )
+
+
+def decoded(name: str) -> str:
+    """A name that is not UTF-8 with its bytes as \\x.., and as cp949 or latin-1 has it."""
+    raw = name.encode(errors="surrogateescape")
+    for encoding in ("cp949", "latin-1"):
+        with contextlib.suppress(UnicodeDecodeError):
+            return f"{raw.decode('ascii', 'backslashreplace')} ({raw.decode(encoding)} in {encoding})"
+    return ascii(name)
