@@ -121,6 +121,11 @@ def check(cfg: DictConfig, first_start: bool = True) -> Config:
     values: Any = literal(OmegaConf.to_container(cfg, resolve=True))
     for group in GROUPS:
         values[group] = filled(values[group])
+    if isinstance(
+        values["data"]["label_map"], dict
+    ):  # nan is not equal to itself, so a resume would see a change
+        named = values["data"]["label_map"].items()
+        values["data"]["label_map"] = {"nan" if key != key else key: name for key, name in named}
     values["metrics"] = {name: filled(node) for name, node in values["metrics"].items()}
     for part in ("train", "eval"):
         steps = values["transform"][part]

@@ -19,13 +19,13 @@ IGNORED = "ignore"  # the class name that data.label_map gives to values that co
 
 @dataclass(frozen=True)
 class LabelMap:
-    """File value -> class index. values: 128 for grey files, 0xff0000 for colour files.
+    """File value -> class index. values: 128, 0.5 or nan for grey files, 0xff0000 for colour files.
 
     both_ways: without data.label_map two classes are 0 and 1, or 0 and 255, not mixed in a file.
     """
 
     classes: list[str]
-    values: dict[int, int]
+    values: dict[float, int]
     colours: bool
     both_ways: bool
 
@@ -60,7 +60,7 @@ def map_problems(node: Any, classes: list[str]) -> list[str]:
     for key, value in keys.items():
         if value is None:
             problems.append(
-                f"has the value {key!r}; allowed: a whole number, or a colour as 255-0-0 or '#ff0000'"
+                f"has the value {key!r}; allowed: a number, nan, or a colour as 255-0-0 or '#ff0000'"
             )
     if len({isinstance(value, tuple) for value in keys.values()}) > 1:
         problems.append("mixes grey values and colours; use one kind")
@@ -75,11 +75,14 @@ def map_problems(node: Any, classes: list[str]) -> list[str]:
     return problems
 
 
-def parse_value(key: Any) -> int | tuple[int, ...] | None:
-    """128, '128', '255-0-0', '255,0,0' or '#ff0000' as a number or three; None for anything else."""
+def parse_value(key: Any) -> float | tuple[int, ...] | None:
+    """128, '0.5', nan, '255-0-0', '255,0,0' or '#ff0000' as a number or three; None for anything else."""
     text = str(key).strip()
     if re.fullmatch(r"-?\d+", text):
         return int(text)
+    if re.fullmatch(r"[-+]?((\d+\.?\d*|\.\d+)(e[-+]?\d+)?|inf)|nan", text.lower()):
+        number = float(text)
+        return int(number) if number.is_integer() else number
     if re.fullmatch(r"#[0-9a-fA-F]{6}", text):
         return tuple(bytes.fromhex(text[1:]))
     if re.fullmatch(r"\d{1,3}([-, ]+\d{1,3}){2}", text):
@@ -88,7 +91,7 @@ def parse_value(key: Any) -> int | tuple[int, ...] | None:
     return None
 
 
-def packed(value: int | tuple[int, ...] | None) -> int:
+def packed(value: float | tuple[int, ...] | None) -> float:
     assert value is not None
     return (value[0] << 16 | value[1] << 8 | value[2]) if isinstance(value, tuple) else value
 
@@ -97,7 +100,7 @@ def palette(labels: LabelMap) -> list[Colour]:
     """A colour for each class: those of a map of colours, black and white for two classes, else fixed."""
     count = len(labels.classes)
     if labels.colours:
-        named = {index: value for value, index in reversed(labels.values.items())}
+        named = {index: int(value) for value, index in reversed(labels.values.items())}
         return [(named[i] >> 16, named[i] >> 8 & 255, named[i] & 255) for i in range(count)]
     if count == 2:
         return [(0, 0, 0), (255, 255, 255)]

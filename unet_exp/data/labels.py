@@ -1,5 +1,6 @@
 """Labels as arrays: file values to class indices. What is not in the label map stops the run."""
 
+import math
 import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from unet_exp.quoting import setting
 from unet_exp.schema import IGNORE
 
 UNKNOWN = IGNORE - 1  # so there may be 254 classes, 0 to 253
+MOST_FRACTIONS = 8  # more than these are no classes, but probabilities
 MOST_COLOURS = 64  # more than these are no classes, but the shades of a photograph or of smoothed edges
 Counts = dict[str, int]  # file value ('128', '255-0-0' for a colour) -> pixels
 
@@ -26,7 +28,45 @@ class LabelValuesError(DataError):
 
 def is_coloured(label: np.ndarray) -> bool:
     """Whether the first three channels of an H x W x C label differ anywhere."""
-    return label.shape[2] >= 3 and bool((label[..., 1:3] != label[..., :1]).any())
+    return label.shape[2] >= 3 and differ(label[..., :3])
+
+
+def one_kind(label: np.ndarray, name: str) -> np.ndarray:
+    """H x W x 1 or 3 of a label H x W x C, without what adds nothing: channels alike, an opaque alpha.
+
+    Of four channels the last may also follow from the colour, as where the background is transparent.
+    Raises DataError for channels that differ, such as one per class.
+    """
+    channels = label.shape[2]
+    if channels in (1, 3) or not differ(label):
+        return label if channels == 3 else label[..., :1]
+    if channels in (2, 4):
+        colours, alpha = label[..., :-1], label[..., -1]
+        opaque = np.iinfo(label.dtype).max if label.dtype.kind in "ui" else 1
+        if (alpha == opaque).all() or (channels == 4 and _follows(alpha, colours)):
+            return colours
+    raise DataError(
+        f"label {name} has {channels} channels that differ",
+        allowed="one channel, three of a colour, or an alpha that is opaque beside them",
+        do="save one channel that holds the number of the class (of one channel per class: "
+        "numpy.argmax(label, axis=2))",
+    )
+
+
+def differ(label: np.ndarray) -> bool:
+    """Whether the channels of an H x W x C label differ anywhere."""
+    first, others = label[..., :1], label[..., 1:]
+    unlike = others != first
+    if label.dtype.kind == "f":
+        unlike &= ~(np.isnan(others) & np.isnan(first))
+    return bool(unlike.any())
+
+
+def _follows(alpha: np.ndarray, colours: np.ndarray) -> bool:
+    """Whether all pixels of one colour have one alpha."""
+    pixels = np.concatenate([colours, alpha[..., np.newaxis]], axis=2).reshape(-1, 4)
+    whole = np.unique(pixels, axis=0)
+    return len(np.unique(whole[:, :3], axis=0)) == len(whole)
 
 
 def single_values(label: np.ndarray, colours: bool) -> np.ndarray:
@@ -34,7 +74,8 @@ def single_values(label: np.ndarray, colours: bool) -> np.ndarray:
     if not colours:
         return label[..., 0]
     three = label if label.shape[2] >= 3 else np.repeat(label[..., :1], 3, axis=2)
-    wide = three[..., :3].astype(np.uint32)
+    with np.errstate(invalid="ignore"):  # floats are no colours, which is said elsewhere
+        wide = three[..., :3].astype(np.uint32)
     return np.asarray(wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2])
 
 
@@ -60,14 +101,18 @@ def class_indices(label: np.ndarray, name: str, labels: LabelMap = BINARY) -> np
     Colour files count as grey where all their channels agree, unless the map is of colours.
     Raises LabelValuesError with the unknown values, their counts and the settings that name them.
     """
+    label = one_kind(label, name)
+    if (labels.colours or is_coloured(label)) and label.dtype != np.uint8:
+        raise DataError(f"label {name} holds {label.dtype} colours", allowed="8 bits per channel")
     if not labels.colours and is_coloured(label):
         raise values_error([name], count_values(label, True), labels, coloured=True)
-    if labels.colours and label.dtype != np.uint8:
-        raise DataError(f"label {name} holds {label.dtype} colours", allowed="8 bits per channel")
     values = single_values(label, labels.colours)
     out = np.full(values.shape, UNKNOWN, np.uint8)
     for value, index in labels.values.items():
-        out[values == value] = index
+        if math.isnan(value):
+            out[np.isnan(values)] = index
+        else:
+            out[values == (float(value) if values.dtype.kind == "f" else value)] = index
     if (out == UNKNOWN).any() or (labels.both_ways and (values == 1).any() and (values == 255).any()):
         raise values_error([name], count_values(label, labels.colours), labels, labels.colours)
     return out[..., np.newaxis]
@@ -121,24 +166,29 @@ def proposal(values: Iterable[str], classes: list[str]) -> tuple[list[str], dict
     """Classes and label map for these file values; None where they are no codes of classes.
 
     The map is None where the values are the indices themselves. 255 above indices is taken for ignore, as
-    public sets have it. Classes without a name yet are class_VALUE, with many of them cVALUE.
+    public sets have it, and so is what is no number. Classes without a name yet are class_VALUE, with many of
+    them cVALUE.
     """
     parsed = {value: parse_value(value) for value in values}
-    grey = [value for value in parsed.values() if isinstance(value, int)]
+    grey = [value for value in parsed.values() if isinstance(value, int | float)]
     if not parsed or None in parsed.values() or len(grey) not in (0, len(parsed)):
         return None
-    if len(parsed) > (UNKNOWN if grey else MOST_COLOURS):
+    endless = [value for value, one in parsed.items() if isinstance(one, float) and not math.isfinite(one)]
+    fractions = sum(isinstance(one, float) for one in grey) - len(endless)
+    if len(parsed) > (MOST_FRACTIONS if fractions else UNKNOWN if grey else MOST_COLOURS):
         return None
-    ordered = sorted(parsed, key=lambda value: parsed[value])  # type: ignore[arg-type, return-value]
+    numbers = {value: one for value, one in parsed.items() if value not in endless}
+    grey = [one for one in grey if math.isfinite(one)]
+    ordered = sorted(numbers, key=lambda value: numbers[value])  # type: ignore[arg-type, return-value]
     codes = sorted(value for value in grey if value != IGNORE)
     dense = len(codes) > 1 and codes[0] in (0, 1) and codes[-1] <= 2 * len(codes)
-    ignored = [value for value in ordered if parsed[value] == IGNORE and dense]
+    ignored = [value for value in ordered if parsed[value] == IGNORE and dense] + endless
     kept = [value for value in ordered if value not in ignored]
     if len(classes) == len(kept):
         names = dict(zip(kept, classes, strict=True))
     else:
         short = "class_" if len(kept) <= 32 else "c"
-        names = {value: f"{short}{value if grey else i}" for i, value in enumerate(kept)}
+        names = {value: f"{short}{value if grey and not fractions else i}" for i, value in enumerate(kept)}
     if codes == list(range(len(kept))) and not ignored:
         return list(names.values()), None
     return list(names.values()), names | dict.fromkeys(ignored, IGNORED)

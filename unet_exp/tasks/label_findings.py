@@ -39,7 +39,7 @@ def as_meant(data: DataConfig, labels: LabelMap, survey: Survey) -> tuple[DataCo
     if look == "objects":
         survey.problems.append(object_numbers(data, unknown))
         found = converted(data, unknown)
-        every = {int(value): int(value != "0") for value in survey.values}
+        every: dict[float, int] = {int(value): int(value != "0") for value in survey.values}
         few = len(data.classes) == 2 and len(every) <= MOST_VALUES
         return found[0] if found else data, LabelMap(data.classes, every, False, False) if few else labels
     found_classes = proposal(survey.values, data.classes)
