@@ -11,7 +11,7 @@ from PIL import Image
 from tests.conftest import composed
 from unet_exp.data.formats import read_array
 from unet_exp.data.label_map import LabelMap, label_map
-from unet_exp.data.labels import class_indices, count_values
+from unet_exp.data.labels import class_indices, count_values, proposal
 from unet_exp.errors import DataError
 from unet_exp.schema import IGNORE, DataConfig
 
@@ -117,3 +117,12 @@ def test_a_map_with_nan_is_the_same_after_it_was_saved() -> None:
     again = composed(*overrides, "data.label_map={0: a, 1: b, nan: ignore}")
     assert config.data.label_map == again.data.label_map
     assert len(label_map(config.data).values) == 3
+
+
+def test_the_proposal_leaves_out_what_is_no_number() -> None:
+    assert proposal(["0", "1", "nan"], ["x", "y"]) == (["x", "y"], {"0": "x", "1": "y", "nan": "ignore"})
+    assert proposal(["0", "0.5", "1"], ["x", "y"]) == (
+        ["class_0", "class_1", "class_2"],
+        {"0": "class_0", "0.5": "class_1", "1": "class_2"},
+    )
+    assert proposal([str(value / 16) for value in range(17)], ["x", "y"]) is None
