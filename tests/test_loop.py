@@ -105,7 +105,7 @@ def test_the_line_of_an_epoch_has_a_rate_and_room(
     config, _ = prepared("epochs=1000")
     with caplog.at_level("INFO"), closing(tracker_in(tmp_path / "run", config)) as tracker:
         train = {"loss": 0.5, "images_per_second": rate}
-        tracker.end_epoch(1000, train, {"loss": 0.5, "dice": 0.5}, 1e-3, True)
+        tracker.end_epoch(1000, train, {"loss": 0.5, "dice": 0.5, "iou": 0.4}, 1e-3, True)
     assert f" {shown} img/s *" in caplog.text
     assert len(caplog.messages[-1]) < 80
 

@@ -154,7 +154,7 @@ def test_instance_norm_is_torchs_and_keeps_the_layout() -> None:
         (out**3).sum().backward()
         results.append([out, x.grad, norm.weight.grad, norm.bias.grad])
     for one, other in zip(*results, strict=True):
-        torch.testing.assert_close(one, other)
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)  # chips sum in other orders
     assert results[0][0].is_contiguous(memory_format=torch.channels_last)
 
 
