@@ -1,6 +1,7 @@
 """The config of a run, read back as data: nothing in it can choose what Hydra does or call anything."""
 
 import dataclasses
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def load_saved(run_dir: Path, carried: tuple[str, ...]) -> DictConfig:
     saved = read_config(path)
     for key in ("hydra", "defaults"):
         saved.pop(key, None)
+    saved = DictConfig(renamed(OmegaConf.to_container(saved, resolve=False)))
     problems = unknown_keys(OmegaConf.to_container(saved, resolve=False), Config)
     if problems:
         lines = [f"  {number}. {problem}" for number, problem in enumerate(problems, start=1)]
@@ -75,9 +77,29 @@ def last_values(run_dir: Path, saved: DictConfig, keys: tuple[str, ...]) -> dict
         elif has(decided, key) and OmegaConf.select(saved, key) != "auto":
             values[key] = value
     for key in PLACES:
-        value = values.get(key, OmegaConf.select(saved, key))
-        if isinstance(value, str) and known:
-            values[key] = place(value, run_dir, known[-1 if key in values else 0]["start_dir"])
+        # Of the last start, and of the config itself: a sweep writes there where the files of a job are now.
+        ways = [(values[key], -1)] if key in values else []
+        ways.append((OmegaConf.select(saved, key), 0))
+        found = [place(value, run_dir, known[start]["start_dir"]) for value, start in ways
+                 if isinstance(value, str) and known]  # fmt: skip
+        if found:
+            values[key] = next(filter(os.path.exists, found), found[0])
+    return values
+
+
+def renamed(values: Any) -> Any:
+    """A saved config with the names that its keys have today."""
+    for old, new in RENAMED.items():
+        *path, name = old.split(".")
+        node = values
+        for part in path:
+            node = node.get(part) if isinstance(node, dict) else None
+        if isinstance(node, dict) and name in node:
+            *path, last = new.split(".")
+            value, node = node.pop(name), values
+            for part in path:
+                node = node.setdefault(part, {})
+            node.setdefault(last, value)
     return values
 
 
@@ -116,14 +138,12 @@ def starts(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def unknown_keys(node: Any, schema: type, prefix: str = "") -> list[str]:
-    """One line for each key that the schema has not (any more), with its name of today."""
+    """One line for each key that the schema has not (any more)."""
     fields = {field.name: field.type for field in dataclasses.fields(schema)}
     lines = []
     for key, value in node.items():
         name = f"{prefix}{key}"
-        if name in RENAMED:
-            lines.append(f"{name} is called {RENAMED[name]} today")
-        elif key not in fields:
+        if key not in fields:
             lines.append(f"{name} is not known{did_you_mean(str(key), list(fields))}")
         elif dataclasses.is_dataclass(fields[key]) and isinstance(value, dict):
             lines += unknown_keys(value, fields[key], f"{name}.")  # type: ignore[arg-type]

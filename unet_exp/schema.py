@@ -276,5 +276,5 @@ def keys_that_may_change(schema: type = Config, prefix: str = "") -> tuple[str, 
     return tuple(names)
 
 
-# Keys that had another name once (old: new), so that a saved config that has them can be told what to change.
+# Keys that had another name once (old: new), under which saved configs and the jobs of sweeps have them.
 RENAMED: dict[str, str] = {}

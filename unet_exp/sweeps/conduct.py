@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from unet_exp.errors import ConfigError, UserError
 from unet_exp.sweeps import plan
 from unet_exp.sweeps.frozen import make_launcher
 from unet_exp.sweeps.jobs import JOB_LOG, POINT, Job, progress
+from unet_exp.sweeps.known import Known
 from unet_exp.sweeps.plan import Overrides, Planned
 from unet_exp.sweeps.pool import Limits, unfinished
 from unet_exp.sweeps.summary import say_results, write_csv
@@ -27,24 +28,35 @@ MOST_FAILURES = 20  # lines at the end of a sweep
 
 @dataclass(frozen=True)
 class Sweep:
-    """axes: the keys it goes through. master: the config without any of them."""
+    """known: the jobs that are there. axes: the keys it goes through. master: the config without them."""
 
-    directory: Path
+    known: Known
     axes: list[str]
     context: HydraContext
     master: DictConfig
     launcher: Launcher
 
+    @property
+    def directory(self) -> Path:
+        return self.known.directory
 
-def open_sweep(context: HydraContext, master: DictConfig, axes: list[str]) -> Sweep:
-    """Nothing is written yet. Raises ConfigError where a run lies in the way."""
+
+def open_sweep(
+    context: HydraContext, master: DictConfig, axes: list[str], planned: Sequence[Planned]
+) -> Sweep:
+    """The sweep to which these jobs belong; nothing is written yet.
+
+    Raises ConfigError where a run lies in the way.
+    """
     limits = limits_of(master)
     if limits is not None:
         limits.check()
-    directory = plan.sweep_directory(master, axes)
-    if runs.has_started(directory):
-        raise ConfigError(f"{shown_path(directory)} already holds a run", do="choose another sweep_dir=DIR")
-    return Sweep(directory, axes, context, master, make_launcher(master, directory))
+    known = plan.find_sweep(master, axes, planned)
+    if runs.has_started(known.directory):
+        raise ConfigError(
+            f"{shown_path(known.directory)} already holds a run", do="choose another sweep_dir=DIR"
+        )
+    return Sweep(known, axes, context, master, make_launcher(master, known.directory))
 
 
 def run_grid(context: HydraContext, master: DictConfig, arguments: Overrides) -> None:
@@ -70,10 +82,10 @@ def run_grid(context: HydraContext, master: DictConfig, arguments: Overrides) ->
     of_points = [key for key in keys if key not in given] if named else []
     jobs_of = ((name, plan.expand(each, loader)) for name, each in zip(names, lists, strict=True))
     pairs = [(name, job) for name, each in jobs_of for job in each]
-    sweep = open_sweep(context, master, axes)
-    if named:
-        sweep = replace(sweep, axes=[POINT, *(axis for axis in swept if axis not in of_points)])
-    planned = prepare(sweep, pairs, of_points)
+    shown = [POINT, *(axis for axis in swept if axis not in of_points)] if named else axes
+    composed = compose(context, master, shown, pairs, of_points)
+    sweep = open_sweep(context, master, axes, composed)
+    planned = [plan.put(each, sweep.known) for each in composed]
     runs.make_directory(sweep.directory)
     runs.lock(sweep.directory)
     jobs = [each.job for each in planned]
@@ -93,9 +105,10 @@ def run_grid(context: HydraContext, master: DictConfig, arguments: Overrides) ->
     leave(jobs)
 
 
-def prepare(
-    sweep: Sweep, jobs: Iterable[tuple[str | None, Overrides]], of_points: Sequence[str] = ()
-) -> list[Planned]:
+def compose(
+    context: HydraContext, master: DictConfig, axes: list[str],
+    jobs: Iterable[tuple[str | None, Overrides]], of_points: Sequence[str] = (),
+) -> list[Planned]:  # fmt: skip
     """Compose and check every job: the name of its point, its overrides. of_points: keys that points set.
 
     Raises ConfigError that says which are wrong, before any starts.
@@ -104,10 +117,8 @@ def prepare(
     wrong: dict[str, list[str]] = {}  # problem: jobs
     for point, each in jobs:
         # Unknown keys and groups are Hydra's to tell, in its words.
-        found, problems = plan.compose(
-            each, sweep.axes, sweep.context.config_loader, sweep.master, sweep.directory, point, of_points
-        )
-        words = " ".join([*([point] if point else []), *(o for o in each if plan.key_of(o) in sweep.axes)])
+        found, problems = plan.compose(each, axes, context.config_loader, master, point, of_points)
+        words = " ".join([*([point] if point else []), *(o for o in each if plan.key_of(o) in axes)])
         words = words or "the job"
         for problem in problems:
             wrong.setdefault(problem, []).append(words)

@@ -4,8 +4,8 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from unet_exp import runs
-from unet_exp.checks import find_problems
+from unet_exp.checks import find_problems, literal
 from unet_exp.errors import ConfigError
-from unet_exp.saved import calls_something, leaves
+from unet_exp.saved import PLACES, calls_something, leaves, read_config
 from unet_exp.sweeps.jobs import POINT, RECORD, Job
+from unet_exp.sweeps.known import Known, find_directory, of_earlier_start, read_known, settings_of
 
 LONGEST = 80  # characters of a slug, beside its hash
 Overrides = list[str]
@@ -74,10 +75,10 @@ def expand(overrides: Overrides, loader: ConfigLoader) -> list[Overrides]:
 
 
 def compose(
-    overrides: Overrides, axes: list[str], loader: ConfigLoader, master: DictConfig, sweep_dir: Path,
+    overrides: Overrides, axes: list[str], loader: ConfigLoader, master: DictConfig,
     point: str | None = None, of_points: Collection[str] = (),
 ) -> tuple[Planned, list[str]]:  # fmt: skip
-    """The job of these overrides, and what is wrong with its config.
+    """The job of these overrides, its directory a label only, and what is wrong with its config.
 
     point: the name of the point it belongs to, which stands for the keys that are set by points.
     """
@@ -85,7 +86,7 @@ def compose(
     own = without_hydra(config)
     problems = find_problems(own)
     if problems:
-        return Planned(Job(sweep_dir, {}, "", "", 0), config, overrides), problems
+        return Planned(Job(Path(), {}, "", "", 0), config, overrides), problems
     given = dict(override.partition("=")[::2] for override in overrides)
     hidden = {"sweep", *(of_points if point is not None else ())}
     kept = {} if point is None else {POINT: point}
@@ -94,9 +95,18 @@ def compose(
     slug = slug_of({key: kept[key] for key in axes if key in kept})
     trainer = config.trainer
     mode = trainer.mode if trainer.mode != "auto" else "min" if trainer.monitor == "loss" else "max"
-    name = digest(own)
-    directory = next(sweep_dir.glob(f"*-{name}"), sweep_dir / f"{slug}-{name}")
-    return Planned(Job(directory, kept, trainer.monitor, mode, config.epochs, axes), config, overrides), []
+    label = Path(f"{slug}-{digest(own)}")
+    return Planned(Job(label, kept, trainer.monitor, mode, config.epochs, axes), config, overrides), []
+
+
+def put(planned: Planned, known: Known) -> Planned:
+    """The job with its directory: that of an earlier start, or a new one."""
+    directory = find_directory(known, planned.job.name, values_of(planned))
+    return replace(planned, job=replace(planned.job, directory=directory))
+
+
+def values_of(planned: Planned) -> dict[str, Any]:
+    return dict(OmegaConf.to_container(without_hydra(planned.config), resolve=True))  # type: ignore[arg-type]
 
 
 def without_hydra(config: DictConfig) -> DictConfig:
@@ -104,7 +114,7 @@ def without_hydra(config: DictConfig) -> DictConfig:
 
 
 def digest(own: DictConfig) -> str:
-    """Eight hexadecimal digits of a job's whole config: equal configs meet the same directory."""
+    """Eight hexadecimal digits of a whole config, to tell names apart."""
     plain = OmegaConf.to_container(own, resolve=True)
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
@@ -132,21 +142,29 @@ def slug_of(values: dict[str, str]) -> str:
     return re.sub(r"([^A-Za-z0-9._]|-)+", "-", text)[:LONGEST].strip("-.") or "job"
 
 
-def sweep_directory(master: DictConfig, axes: list[str]) -> Path:
-    """Where the jobs lie: hydra.sweep.dir (sweep_dir=) if given, else by the sweep's name, or by its axes and
-    a hash of what is the same for all jobs.
+def find_sweep(master: DictConfig, axes: list[str], planned: Iterable[Planned]) -> Known:
+    """Where the jobs lie, and which are there: hydra.sweep.dir (sweep_dir=) if given, else the sweep's name,
+    or its axes and a hash of what is the same for all jobs.
 
-    The values of the axes are not in it, so that adding one meets the same directory.
+    The values of the axes are not in the hash, so that adding one meets the same directory. If none has the
+    hash: one of these axes in which a job is one of `planned`. It was made when there were fewer knobs.
     """
     chosen = str(master.hydra.sweep.dir)
     if chosen != "auto":
-        return Path(chosen).absolute()
+        return read_known(Path(chosen).absolute())
     name = master.hydra.runtime.choices.get("sweep")
-    if name is None:
-        text = json.dumps([sorted(axes), digest(without_hydra(master))])
-        slug = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(sorted(axes)))[:LONGEST] or "jobs"
-        name = f"{slug}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    return Path("multirun", str(name)).absolute()
+    if name is not None:
+        return read_known(Path("multirun", str(name)).absolute())
+    text = json.dumps([sorted(axes), digest(without_hydra(master))])
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(sorted(axes)))[:LONGEST] or "jobs"
+    directory = Path("multirun", f"{slug}-{hashlib.sha256(text.encode()).hexdigest()[:8]}").absolute()
+    others = [] if directory.exists() else sorted(directory.parent.glob(f"{slug}-*"))
+    wanted = [settings_of(values_of(each)) for each in planned] if others else []
+    for other in others:
+        known = read_known(other)
+        if any(of_earlier_start(known, settings) for settings in wanted):
+            return known
+    return read_known(directory)
 
 
 def freeze(planned: Planned, threads: int | None) -> None:
@@ -156,10 +174,11 @@ def freeze(planned: Planned, threads: int | None) -> None:
     cores, where the config leaves that open.
     """
     directory = planned.job.directory
+    own = without_hydra(planned.config)
     if runs.has_started(directory):
         runs.write_json(directory / RECORD, planned.job.record())
+        update_places(directory / runs.SAVED_CONFIG, own)
         return
-    own = without_hydra(planned.config)
     if threads is not None and own.threads == "auto":
         with open_dict(own):
             own.threads = threads
@@ -171,6 +190,16 @@ def freeze(planned: Planned, threads: int | None) -> None:
     hydra = OmegaConf.masked_copy(planned.config, ["hydra"])
     runs.write_text(directory / ".hydra/hydra.yaml", OmegaConf.to_yaml(hydra))
     runs.write_json(directory / RECORD, planned.job.record())
+
+
+def update_places(path: Path, own: DictConfig) -> None:
+    """Tell a job that has begun where its files are now, should they have moved."""
+    frozen = read_config(path)
+    for key in PLACES:
+        value = OmegaConf.select(own, key)
+        if value is not None and value != OmegaConf.select(frozen, key):
+            OmegaConf.update(frozen, key, literal(value))
+            runs.write_text(path, OmegaConf.to_yaml(frozen))
 
 
 def shortened(words: list[str], most: int = 5) -> str:

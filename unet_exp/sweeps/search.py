@@ -37,9 +37,11 @@ def run_search(context: HydraContext, master: DictConfig, arguments: list[str]) 
             "there is nothing to search", do="e.g. sweep=tune 'lr=tag(log, interval(1e-4, 1e-1))'"
         )
     fixed = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
-    sweep = conduct.open_sweep(context, master, list(space))
+    axes = list(space)
     ends = [overrides_of(fixed, values) for values in corners(space)]
-    first = conduct.prepare(sweep, [(None, end) for end in ends])[0].job
+    composed = conduct.compose(context, master, axes, [(None, end) for end in ends])
+    sweep = conduct.open_sweep(context, master, axes, composed)
+    first = composed[0].job
     runs.make_directory(sweep.directory)
     runs.lock(sweep.directory)
     record = {"storage": options["storage"], "pruner": options["pruner"],
@@ -61,7 +63,8 @@ def run_search(context: HydraContext, master: DictConfig, arguments: list[str]) 
         for number in numbers:
             try:
                 proposed = overrides_of(fixed, study.trials[number].params)
-                planned = conduct.prepare(sweep, [(None, proposed)])[0]
+                (found,) = conduct.compose(context, master, axes, [(None, proposed)])
+                planned = plan.put(found, sweep.known)
             except ConfigError as error:  # settings that do not fit each other cost their trial
                 say(f"trial {number}: {error.what}")
                 study.tell(number, state=states.FAIL)

@@ -1,0 +1,212 @@
+"""Which directory a job has: the one whose frozen config is the job's, whatever its name.
+
+Both are compared with today's defaults filled in, so a knob that came since a sweep was made changes nothing.
+"""
+
+import dataclasses
+import json
+import re
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from unet_exp import runs
+from unet_exp.checks import GROUPS
+from unet_exp.errors import UserError
+from unet_exp.saved import PLACES, place, renamed, starts
+from unet_exp.schema import Config
+from unet_exp.sweeps.jobs import RECORD
+from unet_exp.targets import TARGETS
+
+REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
+YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, a tenth of the time
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a job runs. text: all but threads and the places of its files, with every default filled in."""
+
+    text: str
+    threads: Any
+    places: tuple[Any, ...]
+
+
+@dataclass
+class Known:
+    """The jobs of a sweep's directory by the text of their settings; which of them this start has met."""
+
+    directory: Path
+    jobs: dict[str, list[tuple[Settings, Path]]]
+    met: dict[Path, Settings] = dataclasses.field(default_factory=dict)
+
+
+def read_known(sweep_dir: Path) -> Known:
+    """Each frozen config of a sweep is read once; one that is damaged belongs to no job."""
+    known = Known(sweep_dir, {})
+    for path in sorted(sweep_dir.glob(f"*/{runs.SAVED_CONFIG}")):
+        try:
+            settings = settings_of(resolved(yaml.load(path.read_text(encoding="utf-8"), YAML)))
+        except Exception:  # whatever YAML, or what somebody wrote into it, raises
+            continue
+        known.jobs.setdefault(settings.text, []).append((settings, path.parent.parent))
+    return known
+
+
+def find_directory(known: Known, label: str, values: dict[str, Any]) -> Path:
+    """The directory of a job: its own of an earlier start, else a new one. values: its config, resolved."""
+    settings = settings_of(values)
+    found = of_earlier_start(known, settings)
+    if found is not None:
+        known.met[found] = settings
+        return found
+    directory, number = known.directory / label, 2
+    while runs.has_started(directory):  # a job of this name, whose settings are others
+        directory, number = known.directory / f"{label}-{number}", number + 1
+    return directory
+
+
+def of_earlier_start(known: Known, settings: Settings) -> Path | None:
+    """The directory of the job with these settings, if it is there and no other job of this start has it."""
+    for fits in (is_same, is_left_open, is_moved):
+        for old, directory in known.jobs.get(settings.text, []):
+            if known.met.get(directory, settings) == settings and fits(settings, old, directory):
+                return directory
+    return None
+
+
+def is_same(new: Settings, old: Settings, directory: Path) -> bool:
+    return (new.threads, new.places) == (old.threads, old.places)
+
+
+def is_left_open(new: Settings, old: Settings, directory: Path) -> bool:
+    """Whether they differ only in that an earlier start has shared out the cores: see plan.freeze."""
+    if new.threads != "auto" or new.places != old.places:
+        return False
+    return "threads" not in (record(directory).get("overrides") or {})
+
+
+def is_moved(new: Settings, old: Settings, directory: Path) -> bool:
+    """Whether it is the job on the same files, which are elsewhere now."""
+    if new.threads != old.threads and not is_left_open(
+        dataclasses.replace(new, places=old.places), old, directory
+    ):
+        return False
+    start_dir = start_directory(directory)
+    pairs = [pair for pair in zip(new.places, old.places, strict=True) if pair[0] != pair[1]]
+    for now, before in pairs:
+        if now is None or before is None:
+            return False
+        there = Path(place(str(before), directory, start_dir))
+        if there.exists() and not there.samefile(str(now)):
+            return False
+    return has_files(new.places, directory)
+
+
+def start_directory(directory: Path) -> str:
+    try:
+        return str(starts(directory)[-1]["start_dir"])
+    except UserError:  # it never trained
+        return "."
+
+
+def has_files(places: tuple[Any, ...], directory: Path) -> bool:
+    """Whether the files that a job has read are there by name and size; it looks at their content itself."""
+    try:
+        files = runs.read_json(directory / runs.FINGERPRINT)["files"]
+    except (UserError, KeyError, TypeError):
+        return not runs.has_started(directory)
+    root, weights = places
+    for name, facts in files.items():
+        part, _, rest = str(name).partition("/")
+        path = Path(str(weights)) if part == "weights" else Path(str(root), rest)
+        if not path.is_file() or path.stat().st_size != facts["size"]:
+            return False
+    return True
+
+
+def record(directory: Path) -> dict[str, Any]:
+    try:
+        return dict(runs.read_json(directory / RECORD))
+    except (UserError, TypeError, ValueError):
+        return {}
+
+
+def settings_of(values: dict[str, Any]) -> Settings:
+    """values: a config without interpolations."""
+    full = complete(renamed(values))
+    threads = full.pop("threads", "auto")
+    places = []
+    for key in PLACES:
+        group, _, name = key.partition(".")
+        places.append(full[group].pop(name, None))
+    return Settings(json.dumps(plain(full), sort_keys=True), threads, tuple(places))
+
+
+def complete(values: dict[str, Any]) -> dict[str, Any]:
+    """A config with the schema's default for every key that it lacks; steps that are null left out."""
+    full = with_defaults(values, Config)
+    for group in GROUPS:
+        full[group] = with_target(full[group])
+    full["metrics"] = {name: with_target(node) for name, node in full["metrics"].items()}
+    steps = full["transform"]
+    parts = {part: {name: with_target(step) for name, step in steps[part].items() if step}
+             for part in ("train", "eval")}  # fmt: skip
+    full["transform"] = {**steps, **parts}
+    return full
+
+
+def with_target(node: dict[str, Any]) -> dict[str, Any]:
+    schema = TARGETS.get(str(node.get("_target_")))
+    return dict(node) if schema is None else with_defaults(node, schema)
+
+
+def with_defaults(values: dict[str, Any], schema: type) -> dict[str, Any]:
+    full = dict(values)
+    for field in dataclasses.fields(schema):
+        if dataclasses.is_dataclass(field.type):
+            full[field.name] = with_defaults(full.get(field.name) or {}, field.type)  # type: ignore[arg-type]
+        elif field.name not in full:
+            factory = field.default_factory
+            default = field.default if factory is dataclasses.MISSING else factory()
+            if default != "???":
+                full[field.name] = deepcopy(default)
+    return full
+
+
+def plain(value: Any) -> Any:
+    """For JSON: 1.0 is 1, and keys are words."""
+    if isinstance(value, dict):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def resolved(values: dict[str, Any]) -> dict[str, Any]:
+    """A frozen config with its references followed: `${a.b}` here, which is quick, all else by OmegaConf."""
+
+    def follow(node: Any, depth: int = 0) -> Any:
+        if isinstance(node, dict):
+            return {key: follow(value, depth) for key, value in node.items()}
+        if isinstance(node, list):
+            return [follow(value, depth) for value in node]
+        found = REFERENCE.fullmatch(node) if isinstance(node, str) else None
+        if found is None or depth > 9:
+            if isinstance(node, str) and "${" in node:
+                raise LookupError(node)
+            return node
+        target: Any = values
+        for name in found[1].split("."):
+            target = target[name]
+        return follow(target, depth + 1)
+
+    try:
+        return dict(follow(values))
+    except (LookupError, TypeError):
+        return dict(OmegaConf.to_container(OmegaConf.create(values), resolve=True))  # type: ignore[arg-type]
