@@ -29,11 +29,12 @@ from unet_exp.console import (
     say_what_runs,
     say_where,
     shown_path,
+    stay_here,
     survive_lost_readers,
     survive_odd_names,
 )
 from unet_exp.errors import ConfigError, UserError
-from unet_exp.saved import CARRIED, load_saved
+from unet_exp.saved import CARRIED, load_saved, save_composed
 from unet_exp.schema import Config
 from unet_exp.sweeps.jobs import stop_with_parent
 from unet_exp.verbs import VERBS
@@ -183,10 +184,13 @@ def follow() -> None:
 @hydra.main(config_path="conf", config_name="config", version_base="1.3")
 def main(cfg: DictConfig) -> None:
     """What Hydra composed: a run, or a verb on finished runs. Sweeps start run_job in processes."""
+    stay_here(HydraConfig.get().runtime.cwd)
     if command.task is not None:
         run_task(cfg)
         return
     run_dir = Path(HydraConfig.get().runtime.output_dir)
+    if not command.resume:
+        cfg = save_composed(cfg, run_dir)
     run(cfg, run_dir, run_dir if command.resume else command.origin)
 
 

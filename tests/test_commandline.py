@@ -50,6 +50,11 @@ def test_hydras_own_variables_in_a_run_dir_stay_alive() -> None:
     assert quote_path("hydra.run.dir=x/${now:%H}", multirun=False) == "hydra.run.dir='x/${now:%H}'"
 
 
+def test_run_directories_may_be_named_by_keys() -> None:
+    for key in ("hydra.run.dir", "hydra.sweep.dir"):
+        assert quote_path(f"{key}=x/lr${{lr}}", multirun=False) == f"{key}='x/lr${{lr}}'"
+
+
 def test_flags_may_stand_anywhere() -> None:
     flags, overrides = split_flags(["lr=1", "-m", "batch_size=4,8", "--cfg", "job", "epochs=2"])
     assert flags == ["-m", "--cfg", "job"]

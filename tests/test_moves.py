@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 import run
-from tests.conftest import ROOT, write_folder
+from tests.conftest import ROOT, Cli, write_folder
 from unet_exp import commandline, provenance, runs, saved
 from unet_exp.config import changeable, check, check_resume, register, save_resolved
 from unet_exp.errors import UserError
@@ -107,10 +107,7 @@ def fields() -> dict[str, "dataclasses.Field[Any]"]:
 
 def test_what_a_resumed_run_may_change_it_keeps(tmp_path: Path) -> None:
     """Every knob that resume= may change: changed once, it has that value at each later start."""
-    register()
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("config", overrides=["data=image_folder", f"data.root={tmp_path}"])
+    cfg = compose_with("data=image_folder", f"data.root={tmp_path}")
     (tmp_path / ".hydra").mkdir()
     OmegaConf.save(cfg, tmp_path / runs.SAVED_CONFIG)
 
@@ -237,3 +234,65 @@ def test_a_path_with_dollars_is_taken_as_it_is(
     evaluate(EvaluateConfig(run="odd"))
     replay(run="again")
     assert run_config(Path("odd")).data.root == str(odd)
+
+
+def compose_with(*words: str) -> Any:
+    register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("config", overrides=list(words))
+
+
+def test_calls_are_saved_as_the_values_they_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each kind, alone and within text, lists and mappings; references between keys stay references."""
+    monkeypatch.setenv("MINE", "a${lr}b")
+    monkeypatch.setenv("NUMBER", "8")
+    OmegaConf.register_new_resolver("mine", lambda x: 2 * int(x), replace=True)
+    cfg = compose_with()
+    OmegaConf.set_struct(cfg, False)
+    cfg.data.csv = "${oc.env:MINE}/x"
+    cfg.data.images = "${lr}"
+    cfg.data.classes = ["${oc.env:NOT_THERE,cell}", "${data.labels}"]
+    cfg.data.label_map = {0: "${oc.env:NUMBER}", 255: "ignore"}
+    cfg.data.size = "${oc.decode:${oc.env:NUMBER}}"
+    cfg.optimizer.betas = "${oc.create:[0.5, 0.9]}"
+    cfg.optimizer.weight_decay = "${mine:${batch_size}}"
+    kept = saved.save_composed(cfg, tmp_path)
+    back = saved.load_saved(tmp_path, ())
+    assert OmegaConf.to_container(back) == OmegaConf.to_container(kept)
+    text = (tmp_path / runs.SAVED_CONFIG).read_text()
+    assert "lr: ${lr}" in text
+    assert "mean: ${transform.mean}" in text
+    assert not any(name in text for name in ("oc.", "mine:"))
+    assert (back.data.csv, back.data.images, back.data.size) == ("a${lr}b/x", 0.001, 8)
+    assert (list(back.data.classes), back.data.label_map[0]) == (["cell", "labels"], "8")
+    assert (list(back.optimizer.betas), back.optimizer.weight_decay) == ([0.5, 0.9], 8)
+
+
+def test_a_run_directory_by_its_keys_and_any_output_subdir(cli: Cli, tmp_path: Path) -> None:
+    """As the Hydra templates have it: root from the environment, no .hydra, the directory named by a knob."""
+    write_folder(tmp_path / "data")
+    (tmp_path / "conf/data").mkdir(parents=True)
+    (tmp_path / "conf/data/mine.yaml").write_text("defaults: [image_folder]\nroot: ${oc.env:MY_DATA}\n")
+    done = cli("--config-dir", "conf", "data=mine", *SMALL, "hydra.run.dir=runs/lr${lr}_${model.depth}",
+               "hydra.output_subdir=null", "hydra.job.chdir=true", cwd=tmp_path, MY_DATA="data")  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "hydra.job.chdir is not followed" in done.stdout
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["lr0.001_1"]
+    more = cli("resume=runs/lr0.001_1", "epochs=2", cwd=tmp_path)
+    assert more.returncode == 0, more.stdout
+    assert epochs(tmp_path / "runs/lr0.001_1") == 2
+    wrong = cli(*SMALL, "hydra.run.dir=runs/${no.such.key}", cwd=tmp_path)
+    assert (wrong.returncode, "Traceback" in wrong.stdout) == (1, False)
+    assert "hydra.run.dir: Interpolation key 'no.such.key' not found" in wrong.stdout
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
+def test_places_that_hydra_would_misread_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = tmp_path / "a${x}b"
+    odd.mkdir()
+    with pytest.raises(UserError, match="rename the folder"):
+        commandline.prepare([f"resume={odd}"])
+    monkeypatch.chdir(odd)
+    with pytest.raises(UserError, match="rename the folder"):
+        commandline.prepare([])

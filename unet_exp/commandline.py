@@ -55,6 +55,7 @@ def prepare(argv: list[str]) -> CommandLine:
     Raises CheckpointError for a resume= or from_run= that is no run, ConfigError where both are given and for
     a task= that there is not.
     """
+    refuse_references(Path())
     flags, overrides = split_flags(argv)
     flags, overrides = replay_of_config_path(flags, overrides)
     if LOOKING & set(flags):  # Hydra refuses --cfg beside -m
@@ -79,6 +80,8 @@ def prepare(argv: list[str]) -> CommandLine:
             allowed="one of the two; -m only with from_run=",
         )
     run_dir = Path(given["resume"] or given["from_run"] or "").expanduser()
+    if given["resume"]:
+        refuse_references(run_dir)
     saved = load_saved(run_dir, CARRIED if given["resume"] else AGAIN)
     chosen = [o for o in overrides if o.partition("=")[0] in groups() and not is_sweep(o)]
     if chosen:
@@ -103,6 +106,15 @@ def check_launch(alone: str) -> None:
         raise ConfigError(
             f"{alone} is started once, and torchrun starts every process",
             do="python run.py instead of torchrun; jobs of a sweep take trainer.devices=N",
+        )
+
+
+def refuse_references(path: Path) -> None:
+    """Raises ConfigError for a place of a run whose name Hydra would take for a reference."""
+    if "${" in str(path.absolute()):
+        raise ConfigError(
+            f"{path.absolute()} has ${{ in its name, which Hydra takes for a reference",
+            do="rename the folder",
         )
 
 
@@ -236,15 +248,18 @@ def quote_path(override: str, multirun: bool) -> str:
         return override
     several = multirun and "," in value and not Path(value).expanduser().exists()
     paths = value.split(",") if several else [value]
-    return f"{key}=" + ",".join(quoted(str(Path(p).expanduser()) if p.startswith("~") else p) for p in paths)
+    names_runs = key in ("hydra.run.dir", "hydra.sweep.dir")
+    paths = [str(Path(path).expanduser()) if path.startswith("~") else path for path in paths]
+    return f"{key}=" + ",".join(quoted(path, names_runs) for path in paths)
 
 
-def quoted(value: str) -> str:
+def quoted(value: str, references: bool = False) -> str:
     """A value in Hydra's single quotes: quotes, the backslashes before them and interpolations escaped.
 
-    `${now:...}` and Hydra's own variables stay alive, because run directories are named by them.
+    `${now:...}` and Hydra's own variables stay alive. references: all others too, as in runs/lr${lr}.
     """
-    value = re.sub(r"\$\{(?!now:|hydra[:.])", r"\\${", value)
+    if not references:
+        value = re.sub(r"\$\{(?!now:|hydra[:.])", r"\\${", value)
     value = re.sub(r"(\\*)'", lambda found: found[1] * 2 + r"\'", value)
     tail = len(value) - len(value.rstrip("\\"))
     return "'" + value + "\\" * tail + "'"

@@ -11,6 +11,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from unet_exp import runs
 from unet_exp.checks import GROUPS, find_problems, literal, node_problems, typed_config
@@ -47,7 +48,10 @@ class CheckAtStart(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         runs.composed()
         # Hydra turns exceptions of a callback into warnings, so a refusal has to leave by exit.
-        run_dir = Path(str(config.hydra.run.dir))
+        try:
+            run_dir = Path(str(config.hydra.run.dir))
+        except OmegaConfBaseException as error:
+            sys.exit(f"error: hydra.run.dir: {str(error).splitlines()[0]}")
         runs.remember_start(run_dir)
         goes_on = runs.is_resuming() and runs.has_checkpoints(run_dir)
         problems = find_problems(job_config(config), first_start=not goes_on)

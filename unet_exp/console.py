@@ -120,6 +120,13 @@ def shown_path(path: Path) -> str:
     return shlex.quote(relative if not relative.startswith("../..") else str(path))
 
 
+def stay_here(start_dir: str) -> None:
+    """Back to where the user stands, after hydra.job.chdir=true: all paths are taken from there."""
+    if os.getcwd() != start_dir:
+        os.chdir(start_dir)
+        log.warning("hydra.job.chdir is not followed: all paths are taken from %s", start_dir)
+
+
 def resume_command(run_dir: Path) -> str:
     return f"{program()} resume={shown_path(run_dir)}"
 

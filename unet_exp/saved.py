@@ -176,6 +176,34 @@ def calls_something(text: str) -> bool:
     return "${" in re.sub(r"\$\{\.*[A-Za-z_][\w.]*\}", "", unescaped)
 
 
+def without_calls(config: DictConfig) -> DictConfig:
+    """A config with the values of now in place of calls such as ${oc.env:HOME}; references to keys stay."""
+
+    def settled(raw: Any, node: Any) -> Any:
+        pairs = raw.items() if isinstance(raw, dict) else enumerate(raw)
+        each = {key: one(value, node, key) for key, value in pairs}
+        return each if isinstance(raw, dict) else list(each.values())
+
+    def one(value: Any, parent: Any, key: Any) -> Any:
+        if isinstance(value, (dict, list)):
+            return settled(value, parent[key])
+        if isinstance(value, str) and calls_something(value):
+            now = parent[key]
+            return literal(OmegaConf.to_container(now, resolve=True) if OmegaConf.is_config(now) else now)
+        return value
+
+    return DictConfig(settled(OmegaConf.to_container(config), config))
+
+
+def save_composed(config: DictConfig, run_dir: Path) -> DictConfig:
+    """Write .hydra/config.yaml as it will be read again, whatever hydra.output_subdir says; returns that."""
+    settled = without_calls(config)
+    path = run_dir / runs.SAVED_CONFIG
+    runs.make_directory(path.parent)
+    runs.write_text(path, OmegaConf.to_yaml(settled))
+    return settled
+
+
 def leaves(node: Any, prefix: str = "") -> list[tuple[str, Any]]:
     """Dotted keys and values of everything in nested mappings and lists."""
     pairs = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else None

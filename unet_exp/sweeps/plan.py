@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from unet_exp import runs
 from unet_exp.checks import find_problems, literal
 from unet_exp.errors import ConfigError
-from unet_exp.saved import PLACES, calls_something, leaves, read_config
+from unet_exp.saved import PLACES, read_config, save_composed
 from unet_exp.sweeps.jobs import POINT, RECORD, Job
 from unet_exp.sweeps.known import Known, find_directory, of_earlier_start, read_known, settings_of
 
@@ -149,7 +149,10 @@ def find_sweep(master: DictConfig, axes: list[str], planned: Iterable[Planned]) 
     The values of the axes are not in the hash, so that adding one meets the same directory. If none has the
     hash: one of these axes in which a job is one of `planned`. It was made when there were fewer knobs.
     """
-    chosen = str(master.hydra.sweep.dir)
+    try:
+        chosen = str(master.hydra.sweep.dir)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"sweep_dir: {str(error).splitlines()[0]}") from error
     if chosen != "auto":
         return read_known(Path(chosen).absolute())
     name = master.hydra.runtime.choices.get("sweep")
@@ -182,10 +185,7 @@ def freeze(planned: Planned, threads: int | None) -> None:
     if threads is not None and own.threads == "auto":
         with open_dict(own):
             own.threads = threads
-    if any(isinstance(v, str) and calls_something(v) for _, v in leaves(OmegaConf.to_container(own))):
-        own = DictConfig(OmegaConf.to_container(own, resolve=True))  # ${oc.env:...} of this moment
-    runs.make_directory(directory / ".hydra")
-    runs.write_text(directory / runs.SAVED_CONFIG, OmegaConf.to_yaml(own))
+    save_composed(own, directory)
     runs.write_text(directory / ".hydra/overrides.yaml", OmegaConf.to_yaml(recorded(planned.overrides)))
     hydra = OmegaConf.masked_copy(planned.config, ["hydra"])
     runs.write_text(directory / ".hydra/hydra.yaml", OmegaConf.to_yaml(hydra))

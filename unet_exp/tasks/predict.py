@@ -27,6 +27,7 @@ from unet_exp.inference.pictures import overlay_rows, save_picture, visible_rows
 from unet_exp.inference.predictor import Predictor
 from unet_exp.tasks.inputs import Job, find_images, plan
 from unet_exp.tasks.load import load_ensemble, run_config
+from unet_exp.training import checkpoint
 from unet_exp.training.precision import decide_allocator, set_allocator
 from unet_exp.verbs import PredictConfig
 
@@ -128,11 +129,14 @@ def kind_of_maps(options: PredictConfig, predictor: Predictor) -> str | None:
 
 def settings_of(options: PredictConfig, kind: str | None, threshold: float) -> dict[str, Any]:
     """What predictions depend on beside their images."""
-    weights = hashlib.sha256()
+    files, weights = hashlib.sha256(), []
     for run_dir in run_dirs(options.run):
-        weights.update((run_dir / runs.CHECKPOINTS / f"{options.weights}.pt").read_bytes()[-64:])
+        path = run_dir / runs.CHECKPOINTS / f"{options.weights}.pt"
+        files.update(path.read_bytes()[-64:])
+        weights.append(checkpoint.weights_sha256(checkpoint.load(path)))
     return {
-        "run": [str(path.resolve()) for path in run_dirs(options.run)], "weights": weights.hexdigest(),
+        "run": [str(path.resolve()) for path in run_dirs(options.run)], "weights": files.hexdigest(),
+        "weights_sha256": weights,
         "tta": options.tta, "threshold": threshold, "tile": options.tile, "overlap": options.overlap,
         "probabilities": kind, "visible": options.visible, "overlays": options.overlays,
     }  # fmt: skip
@@ -146,8 +150,10 @@ def remember(options: PredictConfig, settings: dict[str, Any], output: Path, job
     """
     path = output / SETTINGS
     there = runs.read_json(path) if path.exists() else None
-    # Runs may have moved; their weights say who they are.
-    other = [key for key in settings if there and there.get(key) != settings[key] and key != "run"]
+    other = [key for key in settings if there and there.get(key) != settings[key]]
+    # Runs may have moved. Their weights say who they are: the bits, or the file, as older programs wrote it.
+    same = {"weights", "weights_sha256"} - set(other)
+    other = [key for key in other if key not in ("run", "weights_sha256", "weights" if same else "")]
     if other and masks_in(output) and not options.overwrite:
         raise ConfigError(
             f"{output} holds predictions made with another {', '.join(other)}",
