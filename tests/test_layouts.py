@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from tests.conftest import composed
-from unet_exp.commandline import quote_path
 from unet_exp.data.splits import Splits, decide_mode, find_splits
 from unet_exp.errors import DataError, UserError
+from unet_exp.paths import quote_path
 from unet_exp.schema import DataConfig, SplitConfig
 
 

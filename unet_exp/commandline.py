@@ -1,6 +1,5 @@
 """What happens to the command line before Hydra reads it: flags in front, paths quoted, runs looked up."""
 
-import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,16 +13,11 @@ from omegaconf import DictConfig
 
 from unet_exp import ranks
 from unet_exp.errors import ConfigError, did_you_mean
+from unet_exp.paths import is_quoted, quote_path, quoted
 from unet_exp.saved import AGAIN, CARRIED, load_saved, make_primary
 from unet_exp.verbs import VERBS
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-PATH_KEYS = (
-    "data.root", "data.images", "data.labels", "data.label_suffix", "data.csv",
-    "data.image_stack", "data.label_stack",
-    "model.weights", "resume", "from_run", "run", "input", "output", "hydra.run.dir", "hydra.sweep.dir",
-    "sweep_dir", "data.pair_regex", "data.split.group",
-)  # fmt: skip
 SWEEP_KEYS = {
     "sweep_dir": "hydra.sweep.dir", "points": "hydra.sweeper.points", "n_trials": "hydra.sweeper.n_trials",
     "n_jobs": "hydra.launcher.n_jobs", "gpus": "hydra.launcher.gpus",
@@ -232,37 +226,6 @@ def path_value(overrides: list[str], key: str) -> str | None:
     if values and not values[-1]:
         raise ConfigError(f"{key}= has no value", allowed=f"{key}=RUN_DIR")
     return (values[-1][1:-1] if is_quoted(values[-1]) else values[-1]) if values else None
-
-
-def is_quoted(value: str) -> bool:
-    return len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-
-
-def quote_path(override: str, multirun: bool) -> str:
-    """An override whose value is a path, made safe for Hydra's grammar; others as they are.
-
-    With -m a comma separates paths, unless the whole is a path that exists.
-    """
-    key, equals, value = override.partition("=")
-    if key.lstrip("+") not in PATH_KEYS or not equals or value in ("", "null") or is_quoted(value):
-        return override
-    several = multirun and "," in value and not Path(value).expanduser().exists()
-    paths = value.split(",") if several else [value]
-    names_runs = key in ("hydra.run.dir", "hydra.sweep.dir")
-    paths = [str(Path(path).expanduser()) if path.startswith("~") else path for path in paths]
-    return f"{key}=" + ",".join(quoted(path, names_runs) for path in paths)
-
-
-def quoted(value: str, references: bool = False) -> str:
-    """A value in Hydra's single quotes: quotes, the backslashes before them and interpolations escaped.
-
-    `${now:...}` and Hydra's own variables stay alive. references: all others too, as in runs/lr${lr}.
-    """
-    if not references:
-        value = re.sub(r"\$\{(?!now:|hydra[:.])", r"\\${", value)
-    value = re.sub(r"(\\*)'", lambda found: found[1] * 2 + r"\'", value)
-    tail = len(value) - len(value.rstrip("\\"))
-    return "'" + value + "\\" * tail + "'"
 
 
 def groups() -> dict[str, list[str]]:

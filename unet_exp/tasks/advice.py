@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from unet_exp import prepare, quoting
-from unet_exp.commandline import PATH_KEYS
 from unet_exp.console import program
 from unet_exp.data.inspect import fills_unit, unit_range
 from unet_exp.data.label_map import parse_value
+from unet_exp.paths import PATH_KEYS
 from unet_exp.schema import IGNORE, Config, DataConfig, SplitConfig
 from unet_exp.tasks.survey import Survey
 

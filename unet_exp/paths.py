@@ -1,0 +1,42 @@
+"""Paths on the command line, made safe for Hydra's grammar. Standard library only."""
+
+import re
+from pathlib import Path
+
+PATH_KEYS = (
+    "data.root", "data.images", "data.labels", "data.label_suffix", "data.csv",
+    "data.image_stack", "data.label_stack",
+    "model.weights", "resume", "from_run", "run", "input", "output", "hydra.run.dir", "hydra.sweep.dir",
+    "sweep_dir", "data.pair_regex", "data.split.group",
+)  # fmt: skip
+
+
+def is_quoted(value: str) -> bool:
+    return len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+
+
+def quote_path(override: str, multirun: bool) -> str:
+    """An override whose value is a path, made safe for Hydra's grammar; others as they are.
+
+    With -m a comma separates paths, unless the whole is a path that exists.
+    """
+    key, equals, value = override.partition("=")
+    if key.lstrip("+") not in PATH_KEYS or not equals or value in ("", "null") or is_quoted(value):
+        return override
+    several = multirun and "," in value and not Path(value).expanduser().exists()
+    paths = value.split(",") if several else [value]
+    names_runs = key in ("hydra.run.dir", "hydra.sweep.dir")
+    paths = [str(Path(path).expanduser()) if path.startswith("~") else path for path in paths]
+    return f"{key}=" + ",".join(quoted(path, names_runs) for path in paths)
+
+
+def quoted(value: str, references: bool = False) -> str:
+    """A value in Hydra's single quotes: quotes, the backslashes before them and interpolations escaped.
+
+    `${now:...}` and Hydra's own variables stay alive. references: all others too, as in runs/lr${lr}.
+    """
+    if not references:
+        value = re.sub(r"\$\{(?!now:|hydra[:.])", r"\\${", value)
+    value = re.sub(r"(\\*)'", lambda found: found[1] * 2 + r"\'", value)
+    tail = len(value) - len(value.rstrip("\\"))
+    return "'" + value + "\\" * tail + "'"
