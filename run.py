@@ -15,7 +15,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from unet_exp import commandline, compare, provenance, ranks, runs, signals
+from unet_exp import commandline, compare, provenance, ranks, runs, shortages, signals
 from unet_exp.commandline import CommandLine
 from unet_exp.config import changeable, check, check_resume, check_task, register, save_resolved
 from unet_exp.console import (
@@ -126,7 +126,6 @@ def train(
         with (
             closing(tracker),
             closing(checkpoints),
-            parts.precision.memory_errors(),
             signals.stop_on_signals() as stop,
         ):
             stop.after_epoch = until_epoch
@@ -215,7 +214,8 @@ def run(cfg: DictConfig, run_dir: Path, origin: Path | None, alone: bool = True)
         config = check(cfg, first_start=not goes_on)
         if command.saved is not None:
             check_resume(command.saved, config)
-        train(config, run_dir, origin)
+        with shortages.in_words("train"):
+            train(config, run_dir, origin)
     except UserError as error:
         report_failure(run_dir, str(error), alone)
         sys.exit(1)
@@ -247,7 +247,8 @@ def run_task(cfg: DictConfig) -> None:
         options = check_task(cfg, VERBS[verb]) if verb in VERBS else check(cfg)
         with signals.deferred():
             module = importlib.import_module(f"unet_exp.tasks.{verb}")
-        getattr(module, verb)(options, *([train] if verb == "reproduce" else []), **command.own)
+        with shortages.in_words(verb):
+            getattr(module, verb)(options, *([train] if verb == "reproduce" else []), **command.own)
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

@@ -55,10 +55,12 @@ class _Sweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         import sys
 
+        from unet_exp import shortages
         from unet_exp.errors import UserError
 
         try:
-            self.run(arguments)
+            with shortages.in_words("sweep"):
+                self.run(arguments)
         except UserError as error:
             sys.exit(f"error: {error}")
 

@@ -14,8 +14,8 @@ ORDER = [
     "unet_exp.config", "unet_exp.compare", "unet_exp.commandline", "unet_exp.saved", "unet_exp.checks",
     "unet_exp.fitting", "unet_exp.report", "unet_exp.inference", "unet_exp.training", "unet_exp.data",
     "unet_exp.metrics", "unet_exp.losses", "unet_exp.models", "unet_exp.provenance", "unet_exp.runs",
-    "unet_exp.ranks", "unet_exp.paths", "unet_exp.signals", "unet_exp.verbs", "unet_exp.targets",
-    "unet_exp.schema", "unet_exp.quoting", "unet_exp.errors",
+    "unet_exp.shortages", "unet_exp.ranks", "unet_exp.paths", "unet_exp.signals", "unet_exp.verbs",
+    "unet_exp.targets", "unet_exp.schema", "unet_exp.quoting", "unet_exp.errors",
 ]  # fmt: skip
 ONLY_IN = {
     "hydra": {"run", "unet_exp.config", "unet_exp.commandline", "unet_exp.saved", "unet_exp.sweeps.plan",

@@ -10,6 +10,7 @@ import numpy as np
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from unet_exp import shortages
 from unet_exp.data.formats import WHOLE, Source, open_array, orientation, read_window, to_unit
 from unet_exp.data.inspect import Facts, look_at
 from unet_exp.data.items import DrawnItem, Item
@@ -170,6 +171,7 @@ def load_samples(
                 label = np.asarray(label[WHOLE])
             facts = look_at(image, label, item)
         except DataError as error:
+            shortages.pass_on(error)
             problems.append((item, error))
             continue
         channels.setdefault(image.shape[2], item.name)

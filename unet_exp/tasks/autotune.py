@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from unet_exp import build, prepare
+from unet_exp import build, prepare, shortages
 from unet_exp.data.datasets import Samples
 from unet_exp.errors import UserError
 from unet_exp.schema import Config
@@ -64,8 +64,9 @@ def autotune(config: Config) -> None:
             print(f"{override:<34}{'no time left':>20}", flush=True)
             continue
         try:
-            timings.append(measured(trial, data, override))
-        except (UserError, torch.OutOfMemoryError) as error:
+            with shortages.in_words("autotune"):
+                timings.append(measured(trial, data, override))
+        except UserError as error:
             print(f"{override:<34}  {str(error).splitlines()[0][:43]}", flush=True)
             continue
         finally:

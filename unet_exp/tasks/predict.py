@@ -17,7 +17,7 @@ import tifffile
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from unet_exp import runs
+from unet_exp import runs, shortages
 from unet_exp.data.fingerprint import SAMPLED, hash_file
 from unet_exp.data.formats import open_array
 from unet_exp.data.items import shortened
@@ -65,7 +65,8 @@ def predict(options: PredictConfig) -> None:
         with logging_redirect_tqdm(tqdm_class=tqdm), tqdm(due, "predicting", disable=None, ncols=79) as bar:
             for job in bar:
                 try:
-                    remark = predict_one(job, predictor, options, kind, output, bar)
+                    with shortages.in_words("predict"):
+                        remark = predict_one(job, predictor, options, kind, output, bar)
                 except UserError as error:
                     failed += 1
                     log.error("error: %s", error)

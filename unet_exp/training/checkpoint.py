@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from unet_exp import runs
+from unet_exp import runs, shortages
 from unet_exp.errors import CheckpointError
 from unet_exp.training.state import State
 
@@ -181,6 +181,7 @@ def load_newest(folder: Path) -> tuple[dict[str, Any], Path] | None:
             contents = load(path)
             whole.append((State.from_dict(contents["state"]).step, contents, path))
         except (CheckpointError, KeyError, TypeError) as error:
+            shortages.pass_on(error)
             problems.append(error.what if isinstance(error, CheckpointError) else f"{path} has no state")
         if whole and path.name == LAST:
             break

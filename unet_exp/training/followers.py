@@ -1,6 +1,7 @@
 """The processes of a run on several devices: how rank 0 starts the others, and what happens when one ends."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unet_exp import ranks
+from unet_exp import ranks, shortages
 from unet_exp.errors import TrainingError, UserError
 from unet_exp.training.distributed import hand_over, join, leave, open_store, rank, size
 
@@ -45,7 +46,8 @@ class Followers:
             if process.poll() not in (None, 0):
                 path = self.reasons / f".rank_{each}"
                 words = path.read_text(encoding="utf-8") if path.exists() else ""
-                return words or f"rank {each} ended with exit code {process.returncode}"
+                killed = " (out of memory?)" if process.returncode == -signal.SIGKILL else ""
+                return words or f"rank {each} ended with exit code {process.returncode}{killed}"
         return None
 
     def watch(self) -> None:
@@ -118,9 +120,10 @@ def following() -> Iterator[Any]:
         yield content
         leave()
     except BaseException as error:
-        if not isinstance(error, UserError):
+        known = shortages.explained(error, "train")
+        if not isinstance(error, UserError) and known is None:
             traceback.print_exc()
-        last_words(run_dir, error)
+        last_words(run_dir, known or error)
         os._exit(1)
 
 

@@ -4,8 +4,7 @@ import ctypes
 import logging
 import os
 import platform
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -29,17 +28,6 @@ class Precision:
         dtype = DTYPES.get(self.name, torch.float32)
         # The cache of cast weights would outlive an update inside one context; ours are one forward long.
         return torch.autocast(self.device.type, dtype=dtype, enabled=self.name in DTYPES)
-
-    @contextmanager
-    def memory_errors(self) -> Iterator[None]:
-        """Inside, a full device is a TrainingError that says what helps."""
-        try:
-            yield
-        except torch.OutOfMemoryError as error:
-            raise TrainingError(
-                f"the memory of {self.device} is full",
-                do="a smaller batch_size (with trainer.accumulate), crop or model.base_channels",
-            ) from error
 
     def scaler(self) -> torch.amp.GradScaler:
         """Scales the loss of fp16, whose small gradients would vanish; does nothing otherwise."""

@@ -1,0 +1,116 @@
+"""Memory, shared memory, threads or open files that run out: an error that says what helps."""
+
+import errno
+import re
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from unet_exp.errors import TrainingError
+
+LESS = (
+    "a smaller batch_size (with trainer.accumulate), trainer.val_batch_size=1, transform=crop "
+    "transform.train.crop.size=256, or a smaller model.base_channels"
+)
+HELPS = {
+    "train": LESS,
+    "autotune": LESS,
+    "predict": "smaller tiles: tile=512 batch_size=1 (and probabilities=false)",
+    "evaluate": "em=false worst=0, or task=predict, which works in tiles",
+}
+MORE = "more memory: another machine, a higher limit of the container, or fewer programs beside it"
+NO_MEMORY = (
+    "can't allocate memory", "not enough memory", "Unable to allocate", "Cannot allocate memory",
+    "std::bad_alloc", "could not allocate", "MemoryError",
+)  # fmt: skip
+NO_GPU_MEMORY = (
+    "CUDA out of memory", "CUDA error: out of memory", "HIP out of memory", "MPS backend out of memory",
+    "STATUS_ALLOC_FAILED",
+)  # fmt: skip
+NO_SHARED_MEMORY = (
+    "shared memory(shm)",
+    "out of shared memory",
+    "shared memory object",
+    "</torch_",
+    "Bus error",
+)
+NO_THREADS = ("can't start new thread",)
+NO_FILES = ("Too many open files", "received 0 items of ancdata")
+
+
+def explained(error: BaseException, task: str) -> TrainingError | None:
+    """What ran out, where that is why `error` was raised, by torch, numpy, Python or a loading process."""
+    text = f"{type(error).__name__}: {error}"
+    number = error.errno if isinstance(error, OSError) else None
+
+    def says(words: tuple[str, ...]) -> bool:
+        return any(word in text for word in words)
+
+    less = HELPS.get(task, MORE)
+    if says(NO_FILES) or number in (errno.EMFILE, errno.ENFILE):
+        return TrainingError(
+            "too many files are open at once", do="ulimit -n 65536 before it, or num_workers=0"
+        )
+    if (isinstance(error, RuntimeError) and says(NO_SHARED_MEMORY)) or is_of_processes(error, errno.ENOSPC):
+        return TrainingError(
+            "/dev/shm is full, the memory through which the processes that load samples hand them over",
+            do="num_workers=0, or more of it: docker run --shm-size=8g (or --ipc=host)",
+        )
+    if isinstance(error, RuntimeError) and says(NO_GPU_MEMORY):
+        return TrainingError("the memory of the GPU is full", do=less)
+    if (
+        isinstance(error, RuntimeError)
+        and "DataLoader worker" in text
+        and says(("Killed", "exited unexpect"))
+    ):
+        return TrainingError(
+            "a process that loads samples was killed, most likely because the memory ran out",
+            do=f"num_workers=0, or {less}",
+        )
+    if isinstance(error, MemoryError) or number == errno.ENOMEM or (
+        isinstance(error, RuntimeError) and says(NO_MEMORY)
+    ):  # fmt: skip
+        return TrainingError(f"the memory is full, or as full as a limit allows{amount(text)}", do=less)
+    if (isinstance(error, RuntimeError) and says(NO_THREADS)) or is_of_processes(error, errno.EAGAIN):
+        return TrainingError(
+            "no more threads or processes can be started here",
+            do="threads=1 num_workers=0, or a higher limit (ulimit -u, docker run --pids-limit)",
+        )
+    if error.__cause__ is None or isinstance(error, TrainingError):
+        return None
+    return explained(error.__cause__, task)  # such as of a file that can't be read for want of memory
+
+
+def pass_on(error: Exception) -> None:
+    """Raises the error again if something ran out: then it says nothing of the file that was read."""
+    if explained(error, "") is not None:
+        raise error
+
+
+def amount(text: str) -> str:
+    """ ": 1.3 GB more were asked for", where torch or numpy say so."""
+    asked = re.search(r"tried to allocate (\d+) bytes", text)
+    if asked:
+        return f": {int(asked[1]) / 1e9:.1f} GB more were asked for"
+    asked = re.search(r"Unable to allocate ([\d.]+ \w+)", text)
+    return f": {asked[1]} more were asked for" if asked else ""
+
+
+def is_of_processes(error: BaseException, number: int) -> bool:
+    """Whether the system refused a new process, or what processes share, with this number."""
+    if not isinstance(error, OSError) or error.errno != number:
+        return False
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    return any("multiprocessing" in file or file.endswith("subprocess.py") for file in files)
+
+
+@contextmanager
+def in_words(task: str) -> Iterator[None]:
+    """Inside, what runs out is a TrainingError. task: what is run: train, or a verb."""
+    try:
+        yield
+    except Exception as error:
+        known = explained(error, task)
+        if known is None:
+            raise
+        raise known from error
