@@ -1,5 +1,6 @@
 """What happens to the command line before Hydra reads it: flags in front, paths quoted, runs looked up."""
 
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from unet_exp import ranks
+from unet_exp import ranks, yaml_files
 from unet_exp.errors import ConfigError, did_you_mean
 from unet_exp.paths import is_quoted, quote_path, quoted
 from unet_exp.saved import AGAIN, CARRIED, load_saved, make_primary
@@ -63,7 +64,7 @@ def prepare(argv: list[str]) -> CommandLine:
     overrides = [o for o in overrides if o.partition("=")[0] not in given]
     if given["task"] is None:
         overrides = sweep_keys(overrides, multirun or bool(LOOKING & set(flags)))
-    overrides = [quote_path(override, multirun) for override in overrides]
+    overrides = [quote_names(quote_path(override, multirun)) for override in overrides]
     if given["task"] is not None:
         return task_command(given["task"], flags, overrides, [key for key in given if given[key]], multirun)
     if not any(given.values()):
@@ -143,7 +144,11 @@ def chooses_data(overrides: list[str]) -> bool:
 
 
 def compose_once() -> None:
-    """Hydra composes everything twice, first only to read hydra.mode, which a flag has decided here."""
+    """Hydra composes everything twice, first only to read hydra.mode, which a flag has decided here.
+
+    What it reads for that is read in words.
+    """
+    yaml_files.read_in_words()
     asked = Hydra.get_mode
 
     def get_mode(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:
@@ -152,6 +157,18 @@ def compose_once() -> None:
         return RunMode.MULTIRUN if {"-m", "--multirun"} & set(sys.argv) else RunMode.RUN
 
     Hydra.get_mode = get_mode  # type: ignore[method-assign]
+
+
+def quote_names(override: str) -> str:
+    """data.classes with each bare name in quotes: Hydra would take true, null and 1e3 for no words."""
+    key, _, value = override.partition("=")
+    if key.lstrip("+") != "data.classes":
+        return override
+
+    def quote(found: re.Match[str]) -> str:
+        return "[" + ",".join(f"'{name.strip()}'" for name in found[1].split(",")) + "]"
+
+    return f"{key}=" + re.sub(r"\[([^][{}()$'\"\\]+)\]", quote, value)
 
 
 def is_sweep(override: str) -> bool:

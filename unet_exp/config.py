@@ -13,7 +13,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from unet_exp import runs
+from unet_exp import runs, yaml_files
 from unet_exp.checks import GROUPS, find_problems, literal, node_problems, typed_config
 from unet_exp.compare import flat
 from unet_exp.data.names import decoded, is_utf8
@@ -37,7 +37,10 @@ def register() -> None:
         try:
             sweep = OmegaConf.load(path)
         except Exception as error:  # YAML that is none raises many things; the other sweeps still work
-            logging.warning("%s is left out: %s", path.name, (str(error).splitlines() or ["damaged"])[0])
+            wrong = yaml_files.fault(path, error)
+            if f"sweep={path.stem}" in runs.command():
+                sys.exit(f"error: {wrong}")
+            logging.warning("sweep=%s is left out: %s", path.stem, wrong)
             continue
         store.store(group="sweep", name=path.stem, node=sweep, package="_global_", provider=str(path))
 

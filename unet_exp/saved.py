@@ -10,7 +10,7 @@ from hydra import compose
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from unet_exp import runs
+from unet_exp import runs, yaml_files
 from unet_exp.checks import literal
 from unet_exp.errors import CheckpointError, did_you_mean
 from unet_exp.schema import RENAMED, Config, keys_that_may_change
@@ -155,9 +155,7 @@ def read_config(path: Path) -> DictConfig:
     try:
         config = OmegaConf.create(path.read_text(encoding="utf-8"))
     except Exception as error:  # YAML that is none raises many things
-        raise CheckpointError(
-            f"{path} can't be read: {(str(error).splitlines() or ['damaged'])[0]}"
-        ) from error
+        raise CheckpointError(f"{path} can't be read: {yaml_files.fault(path, error)}") from error
     if not isinstance(config, DictConfig):
         raise CheckpointError(f"{path} is not a configuration")
     for key, value in leaves(OmegaConf.to_container(config, resolve=False)):
