@@ -11,8 +11,13 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
+from tests.conftest import Cli, composed, write_folder
+from unet_exp.data.channels import open_image
+from unet_exp.data.datasets import load_samples
 from unet_exp.data.formats import MOST_PIXELS, count_pages, open_array, orientation, read_array
+from unet_exp.data.splits import find_splits
 from unet_exp.errors import DataError
+from unet_exp.tasks.load import load_run
 
 HEIGHT, WIDTH = 50, 41
 Array = np.ndarray
@@ -479,3 +484,64 @@ def test_overviews_and_masks_are_no_pictures(tmp_path: Path) -> None:
         for step in (1, 2, 4):
             file.write(big[::step, ::step], photometric="rgb")
     assert count_pages(path) == 1
+
+
+# ---- grey and colour together -------------------------------------------------------------------------
+
+
+def mixed_folder(root: Path) -> Path:
+    write_folder(root)
+    for number, mode in enumerate(["L", "RGB", "RGBA", "LA", "RGB", "L"]):
+        path = root / "images" / f"{number:02d}.png"
+        grey = Image.open(path)
+        colours = Image.merge("RGB", [grey, grey.rotate(90), grey.rotate(180)])
+        (colours if mode.startswith("RGB") else grey).convert(mode).save(path)
+    return root
+
+
+@pytest.mark.parametrize("rule", ["grey", "rgb"])
+def test_grey_and_colour_images_are_one_kind(rule: str, tmp_path: Path) -> None:
+    root = mixed_folder(tmp_path)
+    config = composed("data=image_folder", f"data.root={root}", f"data.channels={rule}")
+    splits = find_splits(config.data)
+    for part in ("train", "val"):
+        samples = load_samples(splits[part], part, "ram", 0)
+        assert samples.channels == {"grey": 1, "rgb": 3}[rule]
+        for item, pair in zip(samples.items, samples.pairs or [], strict=True):
+            with Image.open(item.image) as seen:
+                want = np.asarray(seen.convert({"grey": "L", "rgb": "RGB"}[rule])).reshape(pair[0].shape)
+            assert np.array_equal(pair[0], want)
+    mixed = composed("data=image_folder", f"data.root={root}")
+    with pytest.raises(DataError, match=r"data\.channels=rgb"):
+        load_samples(find_splits(mixed.data)["train"], "train", "ram", 0)
+
+
+def test_brightness_of_16_bits_and_floats(tmp_path: Path) -> None:
+    for dtype in ("uint16", "float32"):
+        np.save(tmp_path / "a.npy", pattern(dtype, 3))
+        found = open_image(tmp_path / "a.npy", None, "grey")[:, :]
+        want = pattern(dtype, 3).astype(float) @ [0.299, 0.587, 0.114]
+        assert found.dtype == dtype
+        assert np.abs(found[..., 0] - want).max() < (1 if dtype == "uint16" else 1e-3)
+    bands = write_tiff(tmp_path / "a.tif", pattern(channels=4), "none", photometric=2)
+    with pytest.raises(DataError, match="4 channels"):  # near infrared, not alpha
+        open_image(bands, None, "rgb")
+    alpha = write_tiff(
+        tmp_path / "b.tif", pattern(channels=4), "none", photometric=2, tags={338: ("H", (2,))}
+    )
+    assert np.array_equal(open_image(alpha, None, "rgb")[:, :], pattern(channels=4)[..., :3])
+
+
+def test_a_run_takes_grey_and_colour_everywhere(cli: Cli, tmp_path: Path) -> None:
+    root = mixed_folder(tmp_path / "data")
+    words = ["data=image_folder", f"data.root={root}", "data.channels=rgb", "batch_size=2", "epochs=1"]
+    small = ["model.depth=2", "model.base_channels=4", "threads=1", "hydra.run.dir=run"]
+    done = cli(*words, *small, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    predictor = load_run(tmp_path / "run", "cpu")
+    path = root / "images" / "00.png"
+    with Image.open(path) as grey:
+        array = np.asarray(grey)
+        three = np.repeat(array[..., None], 3, 2)
+        for given in (path, array, grey, grey.convert("RGBA"), three):
+            assert np.array_equal(predictor.predict(given), predictor.predict(three))

@@ -12,7 +12,7 @@ import numpy as np
 
 from unet_exp import provenance, ranks
 from unet_exp.data import fingerprint
-from unet_exp.data.datasets import Samples, check_batches, load_samples, refuse_duplicates
+from unet_exp.data.datasets import MIXED, Samples, check_batches, load_samples, refuse_duplicates
 from unet_exp.data.inspect import fills_unit, mean_and_std, unit_range, values_of
 from unet_exp.data.items import Item, shortened
 from unet_exp.data.label_map import label_map
@@ -123,7 +123,7 @@ def read_data(config: Config, splits: Splits) -> dict[str, Samples]:
     if data["train"].channels != data["val"].channels:
         raise DataError(
             f"train images have {data['train'].channels} channels, val images have {data['val'].channels}",
-            do="save all of them as grey or all as RGB",
+            do=MIXED,
         )
     if overfit is None:
         refuse_duplicates(data, allow=config.data.duplicates == "allow")

@@ -72,6 +72,12 @@ class DataConfig:
         "file value or colour: class name or ignore, as {0: cell, 255: ignore} or {0-0-0: sky, 9-9-9: tree}; "
         "null: the class indices themselves, for two classes also 0 and 255",
     )
+    channels: str = knob(
+        "auto",
+        "grey and colour images together: grey (colours by their brightness) or rgb (grey three times), both "
+        "without alpha; auto: as stored, all of them alike",
+        choices=["auto", "grey", "rgb"],
+    )
     images: str = knob(
         "images",
         "image_folder: folder of the images; {split} in it stands for train, val and test",

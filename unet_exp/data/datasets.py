@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from unet_exp import shortages
+from unet_exp.data.channels import open_image
 from unet_exp.data.formats import WHOLE, Source, open_array, orientation, read_window, to_unit
 from unet_exp.data.inspect import Facts, look_at
 from unet_exp.data.items import DrawnItem, Item
@@ -23,6 +24,7 @@ from unet_exp.errors import DataError
 
 log = logging.getLogger(__name__)
 MOST_PROBLEMS = 10
+MIXED = "add data.channels=rgb (grey three times) or data.channels=grey (colours by their brightness)"
 Pair = tuple[Any, Any]  # image H x W x C as stored, label uint8 H x W x 1; both give array[rows, columns]
 
 
@@ -125,7 +127,7 @@ def open_pair(item: Item | DrawnItem, labels: LabelMap) -> Pair:
 
         image, label = draw_membranes(item.seed, item.index, item.size)
         return image[..., np.newaxis], label[..., np.newaxis]
-    opened = open_array(item.image, item.page)
+    opened = open_image(item.image, item.page, item.channels)
     indices = ClassIndices(open_array(item.label, item.page, label=True), item, labels)
     page = "" if item.page is None else f" page {item.page}"
     if opened.shape[:2] != indices.shape[:2]:
@@ -184,7 +186,7 @@ def load_samples(
         shown = ", ".join(f"{count} in {name}" for count, name in channels.items())
         raise DataError(
             f"images of the {part} split differ in their number of channels: {shown}",
-            do="save all of them as grey or all as RGB",
+            do=MIXED,
         )
     parts = [(cut, pair, facts) for item, pair, facts in found for cut in windows(item, facts, largest)]
     return Samples(

@@ -32,7 +32,7 @@ class Item:
     """One sample on disk: its name, its two files, the page where they are stacks.
 
     part: what a csv list puts it into. group: what has to stay together. window: top, bottom, left, right of
-    the part of an image that is a sample of its own.
+    the part of an image that is a sample of its own. channels: as data.channels.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Item:
     part: str | None = None
     group: str | None = None
     window: tuple[int, int, int, int] | None = None
+    channels: str = "auto"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import io
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,19 @@ def find_splits(data: DataConfig, left_out: list[Path] | None = None) -> Splits:
         parts: Splits = dict(folder_parts(data, left_out))
     else:
         parts = split_items(all_items(data, left_out), data)
+    if data.channels != "auto":
+        parts = {
+            part: [with_channels(item, data.channels) for item in items] for part, items in parts.items()
+        }
     return parts if data.folds is None else fold(parts, data)
+
+
+def with_channels(item: Any, rule: str) -> Any:
+    if isinstance(item, Item):
+        return replace(item, channels=rule)
+    if rule != "grey":
+        raise DataError(f"data.channels={rule} is for files; drawn images are grey", do="data.channels=auto")
+    return item
 
 
 def all_items(data: DataConfig, left_out: list[Path] | None = None) -> list[Any]:

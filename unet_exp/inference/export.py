@@ -66,7 +66,7 @@ def export_onnx(predictor: Predictor, path: Path) -> None:
         "input": {
             "name": "image", "shape": ["batch", predictor.channels, "height", "width"], "dtype": "float32",
             "scale": "uint8 / 255, uint16 / 65535, floats as they are; then (value - mean) / std per channel",
-            "mean": mean, "std": std,
+            "channels": predictor.data_channels, "mean": mean, "std": std,
         },
         "output": {
             "name": "probabilities", "shape": ["batch", len(predictor.classes), "height", "width"],

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from unet_exp.data.formats import TIFF, Source, count_pages, open_array, unreadable
+from unet_exp.data.channels import as_channels, open_image
+from unet_exp.data.formats import TIFF, Source, count_pages, unreadable
 from unet_exp.errors import DataError
 
 ONE_BY_ONE = "one image at a time: [predictor.predict(image) for image in images]"
@@ -16,13 +17,14 @@ AS_STORED = ("1", "L", "LA", "RGB", "RGBA", "I", "I;16", "I;16L", "I;16B", "F") 
 AS_RGB = ("P", "CMYK", "YCbCr")
 
 
-def opened(given: Any) -> tuple[Source, str]:
+def opened(given: Any, rule: str = "auto") -> tuple[Source, str]:
     """An image as an opened source H x W x C, and what messages call it.
 
-    given: as Predictor.predict has it. Raises DataError for what is no image of a kind that is read.
+    given: as Predictor.predict has it. rule: data.channels.
+    Raises DataError for what is no image of a kind that is read.
     """
     if isinstance(given, (str, os.PathLike)):
-        return open_file(Path(os.fsdecode(given)).expanduser())
+        return open_file(Path(os.fsdecode(given)).expanduser(), rule)
     name, array = as_array(given)
     if array.ndim not in (2, 3) or 0 in array.shape:
         raise DataError(
@@ -40,10 +42,12 @@ def opened(given: Any) -> tuple[Source, str]:
             allowed="uint8 (white is 255), uint16 (white is 65535), floats (taken as they are), bool",
             do=whole if dtype.kind in "iu" else "give it as one of these",
         )
-    return (array[..., np.newaxis] if array.ndim == 2 else array), name
+    array = array[..., np.newaxis] if array.ndim == 2 else array
+    alpha = isinstance(given, Image.Image) and given.mode in ("LA", "RGBA")
+    return (as_channels(array, rule, name, alpha) if alpha else array), name
 
 
-def open_file(path: Path) -> tuple[Source, str]:
+def open_file(path: Path, rule: str = "auto") -> tuple[Source, str]:
     """A file that holds one image."""
     if path.suffix.lower() in TIFF and path.is_file() and count_pages(path) > 1:
         raise DataError(
@@ -51,7 +55,7 @@ def open_file(path: Path) -> tuple[Source, str]:
             allowed="a file of one image",
             do="task=predict writes a mask for each page; or give the pages as arrays, one by one",
         )
-    return open_array(path), str(path)
+    return open_image(path, None, rule), str(path)
 
 
 def as_array(given: Any) -> tuple[str, np.ndarray]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unet_exp.data.channels import as_channels
 from unet_exp.data.formats import Source, read_window, row_blocks
 from unet_exp.data.inspect import Values, Watch, finite_unit
 from unet_exp.data.label_map import Colour
@@ -32,7 +33,7 @@ class Predictor:
     statistics: each network's mean and std, as Normalization has them ("image": of each whole image).
     thresholds: class 1 of two is where its probability is above; plain, and with tta, unless `threshold` says
     otherwise. tile, overlap, batch, tta: see tiling. seen: what the training images held, of each run that
-    keeps it.
+    keeps it. data_channels: what data.channels makes of grey and colour images.
     """
 
     networks: list[nn.Module]
@@ -49,6 +50,7 @@ class Predictor:
     tta: bool
     threshold: float | None = None
     seen: list[Values] = dataclasses.field(default_factory=list)
+    data_channels: str = "auto"
 
     @property
     def cut(self) -> float:
@@ -70,7 +72,7 @@ class Predictor:
 
     def probabilities(self, image: Any) -> np.ndarray:
         """float32 K x H x W for K classes, summing to 1; image as in predict."""
-        array, name = given.opened(image)
+        array, name = given.opened(image, self.data_channels)
         result = np.empty((len(self.classes), *array.shape[:2]), np.float32)
 
         def write(top: int, rows: np.ndarray) -> None:
@@ -99,6 +101,8 @@ class Predictor:
         The image is read by windows and never held as a whole. Returns a line to warn with, where its values
         are far from those of the training images. Raises DataError.
         """
+        if image.shape[2] in (1, 3):
+            image = as_channels(image, self.data_channels, name)
         if image.shape[2] != self.channels:
             raise given.misfit(name, image.shape, self.channels)
         own = statistics_of(image, name) if ("image", "image") in self.statistics else None

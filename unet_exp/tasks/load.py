@@ -135,6 +135,7 @@ def predictor_of(
     return Predictor(
         networks=networks, precision=precision_of(config), classes=config.data.classes,
         palette=palette(label_map(config.data)),
+        data_channels=next((one.data.channels for one in configs if one.data.channels != "auto"), "auto"),
         channels=int(config.model["in_channels"]), statistics=[build.normalization(one) for one in configs],
         logits_per_pixel=allowed_heads(config)[0], thresholds=thresholds,
         tile=PredictConfig.tile, overlap=PredictConfig.overlap, batch=PredictConfig.batch_size,

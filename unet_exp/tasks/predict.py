@@ -18,8 +18,8 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from unet_exp import runs, shortages
+from unet_exp.data.channels import open_image
 from unet_exp.data.fingerprint import SAMPLED, hash_file
-from unet_exp.data.formats import open_array
 from unet_exp.data.items import shortened
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.inference import tiling
@@ -204,7 +204,7 @@ def predict_one(
     job: Job, predictor: Predictor, options: PredictConfig, kind: str | None, output: Path, bar: "tqdm[Any]"
 ) -> str | None:
     """All files of one picture, the mask last. Returns what predict_rows does. Raises UserError."""
-    image = open_array(job.path, job.page)
+    image = open_image(job.path, job.page, predictor.data_channels)
     size = (image.shape[0], image.shape[1])
     name = str(job.path) if job.page is None else f"{job.path} page {job.page}"
     large = size[0] * size[1] > MOST_PNG

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from unet_exp.data.datasets import open_pair
+from unet_exp.data.datasets import MIXED, open_pair
 from unet_exp.data.formats import open_array, read_array, read_window, row_blocks
 from unet_exp.data.inspect import Facts, look_at, turned_images
 from unet_exp.data.items import Item, shortened
@@ -153,7 +153,9 @@ def judge(config: Config, splits: Splits, labels: LabelMap, survey: Survey) -> N
         usual = channels.most_common(1)[0][0]
         odd = [item.name for _, item, facts in everything if facts.shape[2] != usual]
         kinds = ", ".join(f"{count} have {number}" for number, count in channels.most_common())
-        survey.problems.append(f"images differ in their channels: {kinds}; the odd ones: {shortened(odd, 4)}")
+        survey.problems.append(
+            f"images differ in their channels: {kinds}; the odd ones: {shortened(odd, 4)}; {MIXED}"
+        )
     find_duplicates(survey, config.data.duplicates == "allow")
     turned = turned_images([item for _, item, _ in everything if isinstance(item, Item)])
     if turned:

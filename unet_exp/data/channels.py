@@ -1,0 +1,64 @@
+"""data.channels: grey and colour images of one set as images of one kind."""
+
+from pathlib import Path
+
+import numpy as np
+
+from unet_exp.data import tiff
+from unet_exp.data.formats import NUMPY, Source, View, is_tiff, open_array
+from unet_exp.errors import DataError
+
+WANTED = {"grey": 1, "rgb": 3}
+# ITU-R BT.601, as whole numbers of which the sum is 1 << 16: Pillow's conversion to L.
+BRIGHTNESS = (19595, 38470, 7471)
+
+
+def open_image(path: Path, page: int | None, rule: str) -> Source:
+    """An image as formats.open_array gives it, with the channels that data.channels=RULE asks for.
+
+    auto: as it is. grey: colours by their brightness. rgb: grey three times. Both leave out an alpha.
+    Raises DataError for other channels, such as bands.
+    """
+    source = open_array(path, page)
+    alpha = rule in WANTED and source.shape[2] in (2, 4) and has_alpha(path, page)
+    return as_channels(source, rule, str(path), alpha)
+
+
+def as_channels(source: Source, rule: str, name: str, alpha: bool = False) -> Source:
+    """As open_image, of an opened image. alpha: whether its last channel is one."""
+    if rule not in WANTED:
+        return source
+    channels = source.shape[2]
+    colours, wanted = channels - alpha, WANTED[rule]
+    if colours not in (1, 3):
+        raise DataError(
+            f"{name} has {channels} channels, which data.channels={rule} can't take as {rule}",
+            allowed="grey or RGB, with or without an alpha that the file calls so",
+            do="save it as grey or RGB; data.channels=auto takes images of any but equal channels",
+        )
+    if channels == wanted:
+        return source
+    if colours == wanted:
+        return View(source, shown=lambda array: array[..., :wanted])
+    if wanted == 1:
+        return View(source, shown=to_grey)
+    return View(source, shown=lambda array: np.repeat(array[..., :1], 3, axis=2))
+
+
+def has_alpha(path: Path, page: int | None) -> bool:
+    """Whether the last of two or four channels is an alpha: of a TIFF where it says so, of npy never."""
+    if path.suffix.lower() in NUMPY:
+        return False
+    return tiff.open_page(path, page or 0)[1].alpha if is_tiff(path) else True
+
+
+def to_grey(image: np.ndarray) -> np.ndarray:
+    """0.299 R + 0.587 G + 0.114 B of an image H x W x 3 (or more), H x W x 1, in its own type.
+
+    uint8 and uint16 are rounded as Pillow rounds uint8.
+    """
+    if image.dtype.kind == "f":
+        weights = np.array(BRIGHTNESS, np.float64) / (1 << 16)
+        return (image[..., :3].astype(np.float64) @ weights)[..., np.newaxis].astype(image.dtype)
+    wide = image[..., :3].astype(np.uint64) @ np.array(BRIGHTNESS, np.uint64)
+    return ((wide + (1 << 15)) >> 16)[..., np.newaxis].astype(image.dtype)
