@@ -1,5 +1,6 @@
 """Names as people have them: pairs found all the same, or a message that says what is other."""
 
+import io
 import logging
 import os
 import sys
@@ -7,14 +8,22 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.conftest import composed, write_folder
+from tests.conftest import TINY, composed, write_folder
+from unet_exp import report, runs
+from unet_exp.config import output_problem
+from unet_exp.console import survive_odd_names
 from unet_exp.data.items import UnpairedError, image_items
 from unet_exp.data.names import ending, natural, part_named
 from unet_exp.data.splits import as_csv, find_splits
 from unet_exp.errors import DataError, UserError
 from unet_exp.schema import DataConfig, SplitConfig
+from unet_exp.sweeps import plots
+from unet_exp.sweeps.jobs import Job, Progress
+from unet_exp.sweeps.summary import Row
+from unet_exp.tasks.finish import finish
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -310,3 +319,65 @@ def test_lists_as_programs_save_them(
         splits = find_splits(data(listed, kind="csv"))
     assert [len(items) for items in splits.values()] == [2, 1, 0]
     assert "1 rows are there twice, such as line 4 (line 2)" in caplog.text
+
+
+# ---- in pictures, on the terminal, in files ---------------------------------------------------------------
+
+FORMULAS = ["a$_{$", r"$\frac$", "5 $ and 6 $", r"\$x$", "사진 ²"]
+
+
+def test_a_dollar_in_a_name_begins_no_formula(tmp_path: Path) -> None:
+    grey = np.full((8, 8, 1), 0.5, np.float32)
+    sample = {"input": grey, "label": grey * 0}
+    samples, black = [sample] * len(FORMULAS), [(0, 0, 0)] * 2
+    report.draw_sheet(tmp_path / "sheet.png", samples, FORMULAS, black, (0, 1), ["$x", "$_"])
+    run = tmp_path / FORMULAS[0]
+    (run / "plots").mkdir(parents=True)
+    (run / "metrics.csv").write_text("epoch,split,loss,dice,iou,lr\n1,train,1,1,1,0.1\n")
+    report.draw_curves(run, "dice", 1)
+    for picture in (tmp_path / "sheet.png", run / "plots/curves.png"):
+        assert picture.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("keys", [["data.root"], ["data.root", "lr"], ["data.root", "lr", "seed", "loss"]])
+def test_a_dollar_in_a_setting_of_a_sweep_begins_no_formula(tmp_path: Path, keys: list[str]) -> None:
+    rows = [
+        Row(
+            Job(tmp_path, {key: name if key == "data.root" else f"{i}" for key in keys}, "dice", "max", 1),
+            Progress("finished", 1, 0.5 + i / 10, 1, 1.0, ""),
+        )
+        for i, name in enumerate(FORMULAS)
+    ]  # fmt: skip
+    plots.draw(rows, tmp_path / "sweep.png")
+    assert (tmp_path / "sweep.png").stat().st_size > 1000
+
+
+def test_a_picture_that_can_not_be_drawn_fails_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def draw_run(*arguments: Any) -> None:
+        raise ValueError("no such glyph")
+
+    monkeypatch.setattr(report, "draw_run", draw_run)
+    parts: Any = None
+    assert finish(tmp_path, composed(*TINY), parts, best_epoch=1) == {}
+    assert "could not be drawn: ValueError: no such glyph" in caplog.text
+
+
+def test_a_terminal_takes_every_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for encoding, shown in (("utf-8", "사\\udcbb"), ("ascii", "\\uc0ac\\udcbb")):
+        written = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+        survive_odd_names()
+        print("사\udcbb", flush=True)
+        assert written.getvalue().decode() == f"{shown}\n"
+
+
+def test_a_run_keeps_paths_of_any_bytes_and_lies_in_none(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"/data/\xbb\xe7")
+    runs.write_json(tmp_path / "a.json", {"start_dir": odd})
+    assert runs.read_json(tmp_path / "a.json") == {"start_dir": odd}
+    problem = output_problem(tmp_path / Path(odd).name)
+    assert problem is not None
+    assert "is not UTF-8; choose another hydra.run.dir=DIR" in problem
+    problem.encode()

@@ -193,6 +193,7 @@ def data_problems(config: Config) -> Iterator[Problem]:
         yield Problem("data.root", f"{decoded(data.root)} is not UTF-8; rename it, or give a link to it")
     elif not os.path.isdir(data.root):
         found = "is a file" if os.path.exists(data.root) else "is not there"
+        found += f"; {SPLIT} belongs into data.images and data.labels" * (SPLIT in data.root)
         yield Problem("data.root", f"{data.root} {found} (from {Path.cwd()}); "
                       f"give a folder: {again_with('data.root=DIR')}")  # fmt: skip
 

@@ -99,7 +99,7 @@ def image_items(folder: Path, data: DataConfig, left_out: list[Path] | None = No
             do="correct data.label_suffix, or move them away",
         )
     named = by_name(images, folders[0], regex, 0), by_name(labels, folders[1], regex, len(suffix))
-    pairs = paired(*named, folder, data, left_out, folders[:1] if same else folders)
+    pairs = paired(*named, folders[:1] if same else folders, data, left_out)
     say_what_is_not_read(folders[0])
     return [page for item in pairs for page in pages_of(item)]
 
@@ -124,7 +124,7 @@ def npy_items(folder: Path, data: DataConfig, left_out: list[Path] | None = None
         found = re.fullmatch(r"(input|label)_(.+)", path.stem)
         if found:
             named[found[1]][found[2]] = path
-    return paired(named["input"], named["label"], folder, data, left_out, (folder,))
+    return paired(named["input"], named["label"], (folder,), data, left_out)
 
 
 def stack_items(folder: Path, data: DataConfig) -> list[Item]:
@@ -204,10 +204,10 @@ def by_name(paths: list[Path], folder: Path, regex: str | None, cut: int) -> dic
 
 
 def paired(
-    images: dict[str, Path], labels: dict[str, Path], folder: Path, data: DataConfig,
-    left_out: list[Path] | None, folders: tuple[Path, ...],
+    images: dict[str, Path], labels: dict[str, Path], folders: tuple[Path, ...], data: DataConfig,
+    left_out: list[Path] | None,
 ) -> list[Item]:  # fmt: skip
-    """Images with the labels of the same name, or number. folders: of both, to say what is not read there.
+    """Images with the labels of the same name, or number. folders: of both, for the message.
 
     Raises DataError listing those without a partner. With data.unlabelled=skip images without a label go to
     left_out.
@@ -215,8 +215,11 @@ def paired(
     others = [f"not read in {path}: {words}" for path in folders if (words := not_read(passed_over(path)))]
     if not images and not labels:
         raise DataError(
-            "; ".join([f"no images in {folder} (found there: {listing(folder)})", *others]),
+            "; ".join([f"no images in {folders[0]} (found there: {listing(folders[0])})", *others]),
             allowed=f"{', '.join(IMAGE_SUFFIXES)}, or input_*.npy for npy_folder",
+            do="folders below it are not read: name one, or list the files (data=csv)"
+            if any(path.is_dir() for path in folders[0].iterdir())
+            else "",
         )
     keys: list[Key] = [composed] if data.pair_regex is None else [composed, numbered]
     found = partners(images, labels, keys)
@@ -246,7 +249,8 @@ def paired(
         do += f", or train on the other {len(items)}: data.unlabelled=skip"
     elif data.pair_regex is None and (regex := numbers_that_pair(images, labels)):
         do += f", or pair by number: 'data.pair_regex={regex}'"
-    raise UnpairedError("\n".join([f"files without a partner in {folder}", *lines]), do, items)
+    where = " and ".join(map(str, folders))
+    raise UnpairedError("\n".join([f"files without a partner in {where}", *lines]), do, items)
 
 
 def numbers_that_pair(images: dict[str, Path], labels: dict[str, Path]) -> str | None:

@@ -3,6 +3,7 @@
 import itertools
 import math
 import statistics
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ def draw(rows: list[Row], path: Path) -> None:
         draw_line(figure.subplots(), rows, axes[0] if axes else "")
     else:
         figure = draw_maps(rows, axes)
-    FigureCanvasAgg(figure).print_png(path)  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # names in a script that the font has not
+        FigureCanvasAgg(figure).print_png(path)  # type: ignore[no-untyped-call]
 
 
 def settings(row: Row, keys: list[str]) -> tuple[str, ...]:

@@ -1,11 +1,15 @@
 """What a run does when it is trained: pictures, a threshold. Heavy libraries only where asked for."""
 
+import logging
 from pathlib import Path
 
 from unet_exp import build, runs
 from unet_exp.data.label_map import label_map, palette
+from unet_exp.errors import UserError
 from unet_exp.schema import Config
 from unet_exp.training.loop import Parts
+
+log = logging.getLogger("unet_exp")
 
 
 def is_threshold_due(run_dir: Path, config: Config) -> bool:
@@ -29,5 +33,10 @@ def finish(run_dir: Path, config: Config, parts: Parts, best_epoch: int) -> dict
 
         colours, denorm = palette(label_map(config.data)), build.denormalization(config)
         threshold = scores.get("threshold", 0.5)
-        report.draw_run(run_dir, config, parts, best_epoch, denorm, colours, threshold)
+        try:
+            report.draw_run(run_dir, config, parts, best_epoch, denorm, colours, threshold)
+        except UserError:  # a full disk
+            raise
+        except Exception as error:  # all is trained and saved: a picture is no reason to fail
+            log.warning("the pictures could not be drawn: %s: %s", type(error).__name__, error)
     return scores
