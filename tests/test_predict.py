@@ -1,13 +1,16 @@
 """task=predict and load_run: what people hand to them, how results are named, and what fails."""
 
 import json
+import os
 import resource
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -163,6 +166,18 @@ def test_a_stack_as_a_path_is_refused(grey: Predictor, tmp_path: Path) -> None:
     path = save(tmp_path / "stack.tif", np.stack([IMAGE, IMAGE]))
     with pytest.raises(DataError, match="holds 2 pages"):
         grey.predict(path)
+
+
+def test_overviews_of_a_tiff_are_not_predicted(grey_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with tifffile.TiffWriter(tmp_path / "in" / "a.tif") as file:
+        file.write(IMAGE, photometric="minisblack")
+        file.write(IMAGE[::2, ::2], photometric="minisblack", subfiletype=1)
+        file.write(IMAGE[::4, ::4], photometric="minisblack", subfiletype=1)
+    predict(options(grey_run, tmp_path / "in", tmp_path / "out"))
+    assert masks(tmp_path / "out") == ["a.png"]
+    predictor = load_run(grey_run, "cpu")
+    assert np.array_equal(predictor.predict(tmp_path / "in" / "a.tif"), predictor.predict(IMAGE))
 
 
 def test_channels_in_front_are_named_for_colour_too(colour: Predictor) -> None:
@@ -417,8 +432,12 @@ def test_settings_of_a_killed_prediction_without_masks_refuse_nothing(grey_run: 
     save(tmp_path / "in" / "x.png", IMAGE)
     predict(options(grey_run, tmp_path / "in", tmp_path / "out"))
     (tmp_path / "out" / "x.png").unlink()
+    for name, age in ((".1.tmp", 4000), (".2.tmp", 9), (".3.mask", 4000)):
+        (tmp_path / "out" / name).write_bytes(b"")
+        os.utime(tmp_path / "out" / name, (time.time() - age,) * 2)
     predict(options(grey_run, tmp_path / "in", tmp_path / "out", tile=64))
     assert masks(tmp_path / "out") == ["x.png"]
+    assert sorted(path.name for path in (tmp_path / "out").glob(".*")) == [".2.tmp"]
 
 
 def test_an_output_that_is_a_file(grey_run: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageOps
 
 from unet_exp.data.channels import as_channels, open_image
-from unet_exp.data.formats import TIFF, Source, count_pages, unreadable
+from unet_exp.data.formats import Source, count_pages, unreadable
 from unet_exp.errors import DataError
 
 ONE_BY_ONE = "one image at a time: [predictor.predict(image) for image in images]"
@@ -49,9 +49,10 @@ def opened(given: Any, rule: str = "auto") -> tuple[Source, str]:
 
 def open_file(path: Path, rule: str = "auto") -> tuple[Source, str]:
     """A file that holds one image."""
-    if path.suffix.lower() in TIFF and path.is_file() and count_pages(path) > 1:
+    pages = count_pages(path)
+    if pages > 1:
         raise DataError(
-            f"{path} holds {count_pages(path)} pages",
+            f"{path} holds {pages} pages",
             allowed="a file of one image",
             do="task=predict writes a mask for each page; or give the pages as arrays, one by one",
         )

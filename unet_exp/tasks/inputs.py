@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unet_exp import runs
-from unet_exp.data.formats import IMAGE_SUFFIXES, TIFF, count_pages
+from unet_exp.data.formats import IMAGE_SUFFIXES, count_pages
 from unet_exp.data.items import shortened
 from unet_exp.data.names import natural
 from unet_exp.errors import DataError, UserError
@@ -106,8 +106,7 @@ def plan(paths: list[Path]) -> tuple[list[Job], list[UserError]]:
     problems: list[UserError] = []
     for path in paths:
         try:
-            is_stack = path.suffix.lower() in TIFF and path.is_file()
-            pages[path] = count_pages(path) if is_stack else 1
+            pages[path] = count_pages(path)
         except UserError as error:
             problems.append(error)
     common = Path(os.path.commonpath([path.parent for path in paths]))

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -252,9 +253,17 @@ def predict_one(
                             do="shorten its name") from error  # fmt: skip
         raise runs.cannot_write(output / job.name, error) from error
     finally:
-        for folder in (output, *(output / name for name in PARTS)):
-            for leftover in folder.glob(f".{os.getpid()}.*"):
-                leftover.unlink(missing_ok=True)
+        remove_leftovers(output)
+
+
+def remove_leftovers(output: Path) -> None:
+    """Files that this process, or one that was killed, did not finish; the latter's are an hour old."""
+    for folder in (output, *(output / name for name in PARTS)):
+        for path in (*folder.glob(".*.tmp"), *folder.glob(".*.mask")):
+            with suppress(OSError):  # another process has finished it meanwhile
+                own = path.name.startswith(f".{os.getpid()}.")
+                if own or time.time() - path.stat().st_mtime > 3600:
+                    path.unlink()
 
 
 def work_file(output: Path, size: tuple[int, int], dtype: Any, large: bool) -> np.ndarray:

@@ -171,17 +171,20 @@ def judge(config: Config, splits: Splits, labels: LabelMap, survey: Survey) -> N
 
 def find_duplicates(survey: Survey, allow: bool) -> None:
     """Images that are the same when decoded: a remark, across splits a problem. Blank ones are none."""
-    seen: dict[str, tuple[str, Any]] = {}
+    seen: dict[str, tuple[str, Any, Facts]] = {}
     across: list[str] = []
     for part, item, facts in survey.everything:
-        before = seen.setdefault(facts.image_sha256, (part, item))
+        before = seen.setdefault(facts.image_sha256, (part, item, facts))
         if before[1] is item or facts.constant or (isinstance(item, Item) and before[1].image == item.image):
             continue
         text = f"{item.name} ({part}) is the same image as {before[1].name} ({before[0]})"
         if part != before[0] and not allow:
             across.append(text)
         else:
-            note(survey, "the same image as another", f"{item.name} ({part}, as {before[1].name})")
+            kind = "the same image as another"
+            if facts.label_sha256 != before[2].label_sha256:
+                kind += ", with another label"
+            note(survey, kind, f"{item.name} ({part}, as {before[1].name})")
     if across:
         count = f" ({len(across)} such images)" if len(across) > 1 else ""
         do = "remove one of each, or data.split.group; to train with them as they are: data.duplicates=allow"
