@@ -170,9 +170,23 @@ def test_moved_data(project: Path, start: Start, monkeypatch: pytest.MonkeyPatch
     start("from_run=run", run_dir="new")
     (project / "elsewhere").rename(project.parent / "third")
     monkeypatch.chdir(project.parent)
+    runs.remember_command(["run.py", "task=evaluate", "run=project/run"])
+    with pytest.raises(UserError, match=r"task=evaluate run=project/run data\.root=DIR"):
+        evaluate(EvaluateConfig(run="project/run"))
     replay(run="project/run", data=MovedDataConfig(root="third"))
     evaluate(EvaluateConfig(run="project/run", data=DataRootConfig(root="third")))
     assert run_config(project / "run").data.root == str(project / "elsewhere")
+
+
+def test_a_list_of_whole_paths_moves_with_its_files(project: Path, start: Start) -> None:
+    """Their ends are looked for below data.root; the samples keep their names."""
+    rows = [f"{project}/data/images/{i:02d}.png,{project}/data/labels/{i:02d}.png" for i in range(6)]
+    (project / "data/list.csv").write_text("\n".join(["image,label", *rows]) + "\n")
+    start("data=csv", "data.root=data", *SMALL, run_dir="listed")
+    (project / "data").rename(project / "moved")
+    start("resume=listed", "epochs=2", "data.root=moved")
+    assert epochs(project / "listed") == 2
+    replay(run="listed")
 
 
 def test_other_data_is_no_moved_data(project: Path, start: Start, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,7 @@ from unet_exp.config import register
 from unet_exp.schema import MAY_CHANGE, knob
 from unet_exp.sweeps import known, plan
 from unet_exp.sweeps.plan import Planned
+from unet_exp.sweeps.trial import open_study
 
 KEPT = ROOT / "tests/fixtures/sweep_fae3d32"
 SWEEP = "multirun/lr-ea621df5"
@@ -197,6 +198,18 @@ def test_other_data_of_the_same_names_is_another_job(project: Path) -> None:
         there = plan.find_sweep(composer.master, ["data.root"], planned)
         plan.freeze(plan.put(each, there), None)
     assert len({path.name for path in composer.sweep("data.root", ["a", "b"])}) == 2
+
+
+def test_a_kept_search_finds_its_trials(project: Path) -> None:
+    """Its proposals come from the study; each is the config of a directory."""
+    shutil.copytree(KEPT.with_name("search_fae3d32"), project / "tune")
+    record = runs.read_json(next((project / "tune").glob("*/trial.json")))
+    words = [*(word for word in WORDS if not word.startswith("epochs")), "epochs=12", "optimizer=adam",
+             "hydra.sweep.dir=tune"]  # fmt: skip
+    proposed = [repr(trial.params["lr"]) for trial in open_study(project / "tune", record).trials]
+    assert len(proposed) == 2
+    found = Composer(words).sweep("lr", proposed)
+    assert set(found) == {path.parent.relative_to(project) for path in (project / "tune").glob("*/job.json")}
 
 
 def test_every_default_is_filled_in() -> None:

@@ -43,6 +43,9 @@ def csv_items(folder: Path, data: DataConfig, left_out: list[Path] | None = None
     skipped: list[Path] = []
     for number, row in rows:
         part = part_named(row["split"]) if "split" in columns else None
+        name = Path(row["image"]).with_suffix("").as_posix()
+        for key in ("image", "label"):
+            row[key] = where_now(row[key], folder)
         image, label = row["image"], row["label"]
         may_lack = data.unlabelled == "skip" or row.get("split") == LEFT_OUT
         if image.strip() and not label.strip() and may_lack:
@@ -56,7 +59,6 @@ def csv_items(folder: Path, data: DataConfig, left_out: list[Path] | None = None
         elif "split" in columns and part is None:
             problems.append((number, f"split is {row['split'] or None!r}; allowed: {', '.join(PARTS)}", row))
         else:
-            name = Path(image).with_suffix("").as_posix()
             items.append(Item(name, folder / image, folder / label, part=part, group=row.get("group")))
     if problems:
         lines = [
@@ -105,6 +107,15 @@ def read_rows(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
 def has_splits(path: Path) -> bool:
     """Whether a list has a column split."""
     return path.is_file() and "split" in read_rows(path)[0]
+
+
+def where_now(cell: str, folder: Path) -> str:
+    """Of a whole path whose file is gone: its end, if that is a file below the folder, as after a move."""
+    path = Path(cell)
+    if not path.is_absolute() or os.path.isfile(path):
+        return cell
+    ends = (Path(*path.parts[first:]) for first in range(1, len(path.parts)))
+    return next((str(end) for end in ends if os.path.isfile(folder / end)), cell)
 
 
 def say_what_is_doubled(path: Path, rows: list[tuple[int, Row]]) -> None:

@@ -32,7 +32,7 @@ from unet_exp.metrics.confusion import (
     shown,
 )
 from unet_exp.schema import IGNORE, Config
-from unet_exp.tasks.load import run_config, stored_thresholds
+from unet_exp.tasks.load import check_root, run_config, stored_thresholds
 from unet_exp.training import checkpoint
 from unet_exp.training.loop import Parts, counts, forward
 from unet_exp.training.state import State, Sums
@@ -130,6 +130,7 @@ def wants_em_scores(options: EvaluateConfig, config: Config) -> bool:
 
 def samples_of(config: Config, split: str) -> Samples:
     """The samples of a split, read and checked as training does."""
+    check_root(config)
     splits = prepare.find_items(config)
     items = [item for part in splits.values() for item in part] if split == "all" else splits[split]
     data = config.data

@@ -12,8 +12,8 @@ from unet_exp import build, compare, prepare, runs
 from unet_exp.config import check_values
 from unet_exp.data.inspect import Values
 from unet_exp.data.label_map import label_map, palette
-from unet_exp.errors import CheckpointError
-from unet_exp.fitting import allowed_heads
+from unet_exp.errors import CheckpointError, DataError
+from unet_exp.fitting import again_with, allowed_heads
 from unet_exp.inference.predictor import Predictor
 from unet_exp.saved import place, starts
 from unet_exp.schema import Config
@@ -95,6 +95,14 @@ def run_config(run_dir: Path, device: str = "auto") -> Config:
         trainer = dataclasses.replace(trainer, precision="auto", channels_last="auto")
     data = dataclasses.replace(config.data, root=root)
     return prepare.decide_machine(dataclasses.replace(config, device=str(here), data=data, trainer=trainer))
+
+
+def check_root(config: Config) -> None:
+    """Raises DataError, saying what to type, where the folder of the data has gone."""
+    root = config.data.root
+    if root is not None and not Path(root).is_dir():
+        where = again_with("data.root=DIR")
+        raise DataError(f"data.root {root} is not there", do=f"name the folder: {where}")
 
 
 def stored_thresholds(run_dir: Path, sha256: str, metric: str | None = None) -> tuple[float, float] | None:
