@@ -112,6 +112,10 @@ def test_names_in_two_unicode_forms_pair(tmp_path: Path, name: str, forms: Any) 
     assert pairs(tmp_path) == [(image, f"{image}.png", f"{label}.png")]
     listed = {"mode": "listed", "train": [label], "val": []}
     assert [i.name for i in find_splits(data(tmp_path, listed))["train"]] == [image]
+    letter = unicodedata.normalize("NFC", name)[0]
+    assert pairs(tmp_path, pair_regex=f"^({letter})") == [(letter, f"{image}.png", f"{label}.png")]
+    grouped = {"group": f"^({letter})", "val": 0}
+    assert len(find_splits(data(tmp_path, grouped))["train"]) == 1
 
 
 def test_one_name_in_two_forms_in_one_folder_is_refused(tmp_path: Path) -> None:
@@ -141,6 +145,8 @@ def test_names_of_other_encodings_are_refused_by_name(tmp_path: Path, encoding: 
     with pytest.raises(UserError, match=r"data\.root.*UTF-8") as caught:
         composed("data=image_folder", f"data.root='{os.fsdecode(root)}'")
     str(caught.value).encode()
+    with pytest.raises(UserError, match=r"data\.labels.*UTF-8"):
+        composed("data=image_folder", "data.root=.", f"data.labels='{os.fsdecode(root)}'")
 
 
 def test_a_name_in_brackets_is_that_name(tmp_path: Path) -> None:
@@ -318,7 +324,7 @@ def test_lists_as_programs_save_them(
     with caplog.at_level(logging.INFO):
         splits = find_splits(data(listed, kind="csv"))
     assert [len(items) for items in splits.values()] == [2, 1, 0]
-    assert "1 rows are there twice, such as line 4 (line 2)" in caplog.text
+    assert "1 row is there twice, such as line 4 (line 2)" in caplog.text
 
 
 # ---- in pictures, on the terminal, in files ---------------------------------------------------------------

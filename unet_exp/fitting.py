@@ -187,6 +187,9 @@ def data_problems(config: Config) -> Iterator[Problem]:
             yield Problem("data.root", f"{data.root} is given, but data=membranes is drawn; say how it lies: "
                           "data=image_folder, csv, npy_folder, tiff_stack or isbi2012")  # fmt: skip
         return
+    for key in TEMPLATES[data.kind]:
+        if not is_utf8(path := str(getattr(data, key))):
+            yield Problem(f"data.{key}", f"{decoded(path)} is not UTF-8; rename it, or give a link to it")
     if data.root is None:
         yield Problem("data.root", f"has no value; {data.kind} needs the folder of the data: data.root=DIR")
     elif not is_utf8(data.root):

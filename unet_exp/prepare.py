@@ -66,7 +66,8 @@ def find_items(config: Config, left_out: list[Path] | None = None) -> Splits:
     splits = find_splits(config.data, unlabelled)
     if unlabelled:
         names = shortened([path.name for path in unlabelled], 3)
-        log.info("left out %d images without a label (data.unlabelled=skip): %s", len(unlabelled), names)
+        what = "image" if len(unlabelled) == 1 else "images"
+        log.info("left out %d %s without a label (data.unlabelled=skip): %s", len(unlabelled), what, names)
     if left_out is not None:
         left_out += unlabelled
     overfit = config.trainer.overfit_samples

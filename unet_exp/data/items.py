@@ -185,7 +185,7 @@ def by_name(paths: list[Path], folder: Path, regex: str | None, cut: int) -> dic
     """
     names = [path.stem[: len(path.stem) - cut] for path in paths]
     if regex is not None:
-        found = [re.search(regex, path.name) for path in paths]
+        found = [re.search(regex, path.name) or re.search(regex, composed(path.name)) for path in paths]
         lost = [path.name for path, match in zip(paths, found, strict=True) if not match]
         if lost:
             raise DataError(

@@ -124,7 +124,8 @@ def say_what_is_doubled(path: Path, rows: list[tuple[int, Row]]) -> None:
     again = [(number, before) for number, row in rows
              if (before := first.setdefault((row["image"], row["label"]), number)) != number]  # fmt: skip
     if again:
-        log.info("%s: %d rows are there twice, such as line %d (line %d)", path, len(again), *again[0])
+        what = "1 row is" if len(again) == 1 else f"{len(again)} rows are"
+        log.info("%s: %s there twice, such as line %d (line %d)", path, what, *again[0])
 
 
 def why_not_there(row: Row, folder: Path) -> str:

@@ -118,7 +118,8 @@ def grouped(items: list[Any], split: SplitConfig) -> list[list[Any]]:
     if split.group is None:
         groups = [item.group or item.name for item in items]
     else:
-        found = [re.search(split.group, item.name) for item in items]
+        names = [item.name for item in items]
+        found = [re.search(split.group, name) or re.search(split.group, composed(name)) for name in names]
         lost = [item.name for item, match in zip(items, found, strict=True) if not match]
         if lost:
             raise DataError(f"data.split.group={split.group} finds nothing in {shortened(lost)}")
