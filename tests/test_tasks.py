@@ -1,4 +1,4 @@
-"""check_data, evaluate, predict and export, on every kind of file, as functions of runs that were trained."""
+"""check_data, evaluate and predict, on every kind of file, as functions of runs that were trained."""
 
 import csv
 import json
@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import pytest
 import tifffile
 import torch
@@ -27,10 +26,9 @@ from unet_exp.errors import UserError
 from unet_exp.metrics.em import em_table
 from unet_exp.tasks.check_data import check_data
 from unet_exp.tasks.evaluate import evaluate
-from unet_exp.tasks.export import export
 from unet_exp.tasks.predict import predict
 from unet_exp.training.checkpoint import load, weights_sha256
-from unet_exp.verbs import EvaluateConfig, ExportConfig, PredictConfig
+from unet_exp.verbs import EvaluateConfig, PredictConfig
 
 Array = npt.NDArray[Any]
 S = 32
@@ -458,27 +456,6 @@ def test_inputs_that_are_none(membranes: Path, tmp_path: Path) -> None:
         predict(PredictConfig(run=str(tmp_path), input=str(images_in(tmp_path / "in", (9, 9))), output=out))
     with pytest.raises(UserError, match="folder of the images"):
         predict(PredictConfig(run=str(membranes), input=str(tmp_path / "in"), output=str(tmp_path / "in")))
-
-
-def test_onnx_gives_the_same_probabilities(membranes: Path) -> None:
-    export(ExportConfig(run=str(membranes)))
-    session = onnxruntime.InferenceSession(
-        membranes / "export" / "model.onnx", providers=["CPUExecutionProvider"]
-    )
-    facts = read_json(membranes / "export" / "model.json")
-    assert facts["classes"] == ["membrane", "interior"]
-    predictor = unet_exp.load_run(membranes, "cpu")
-    model = predictor.networks[0].float()
-    for batch, height, width in ((1, 64, 64), (3, 32, 96)):
-        pixels = np.random.default_rng(0).integers(0, 256, (batch, 1, height, width), dtype=np.uint8)
-        mean, std = facts["input"]["mean"][0], facts["input"]["std"][0]
-        image = ((pixels / np.float32(255) - mean) / std).astype(np.float32)
-        assert height % facts["size_multiple"] == width % facts["size_multiple"] == 0
-        found = session.run(None, {"image": image})[0]
-        with torch.inference_mode():
-            one = torch.sigmoid(model(torch.from_numpy(image))).numpy()
-        assert found.shape == (batch, 2, height, width)
-        assert np.abs(found[:, 1:] - one).max() < 1e-5
 
 
 # ---- what people get wrong --------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from unet_exp.data.datasets import (
 )
 from unet_exp.data.loaders import EpochBatches, Loader
 from unet_exp.data.transforms import Compose, RandomCrop
-from unet_exp.errors import ConfigError, ModelError, UserError
+from unet_exp.errors import ConfigError, ModelError, UserError, first_line
 from unet_exp.fitting import allowed_heads
 from unet_exp.models.unet import UNet, center_crop
 from unet_exp.schema import Config
@@ -90,10 +90,6 @@ def find_class(target: str, group: str) -> type:
             f"{group}._target_ {target} is not a class of {', '.join(f'{p}*' for p in prefixes)}"
         )
     return cls
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def build_model(config: Config) -> nn.Module:

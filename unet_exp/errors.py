@@ -41,6 +41,12 @@ class TrainingError(UserError):
     """Training can't go on, for instance because the loss is not a number."""
 
 
+def first_line(error: Exception) -> str:
+    """What an error of another package says first; its kind if it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next(filter(None, lines), type(error).__name__)
+
+
 def did_you_mean(given: str, known: list[str]) -> str:
     """'; did you mean 'lr'?' for the nearest known name, or an empty string."""
     import difflib

@@ -32,7 +32,7 @@ def describe(run_dir: Path, device: str, threads: int, **facts: Any) -> dict[str
         "code_sha256": code_sha256(),
         "git": git_state(run_dir),
         "device": device,
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "threads": threads,
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         **facts,
@@ -104,7 +104,7 @@ def _version(package: str) -> str | None:
         return __version__ if package == "unet_exp" else None
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             return next((line.split(":", 1)[1].strip() for line in file if "model name" in line), "")

@@ -2,37 +2,32 @@
 
 import json
 import logging
-import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from unet_exp import runs
-from unet_exp.errors import ConfigError
-from unet_exp.inference.predictor import OTHER_DEPTH, Predictor
+from unet_exp.errors import ConfigError, ModelError, first_line
+from unet_exp.inference.onnx_graph import depth_and_padding, onnx_graph, output_sides, smallest_size
+from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.tiling import unet_margin
 from unet_exp.losses import class_probabilities
-from unet_exp.models.sizes import nearest_sizes
 from unet_exp.models.unet import UNet
 
-
-class Probabilities(nn.Module):
-    """N x C x H x W normalised to N x K x H x W probabilities, in fp32."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, image: Tensor) -> Tensor:
-        return class_probabilities(self.model(image).float())
+log = logging.getLogger("unet_exp")
+ROUNDING = 1e-4  # probabilities of two libraries that compute the same in fp32 are closer than this
+WRONG = 1e-2
 
 
 def export_onnx(predictor: Predictor, path: Path) -> None:
     """Write path (.onnx; batch, height, width free) and path with .json. predictor: of one run, on the CPU.
 
-    Raises ConfigError where the packages of the extra `onnx` are missing.
+    Compares the graph with the network where onnxruntime is installed, and logs what it found.
+    Raises ConfigError where the packages of the extra `onnx` are missing or path is no .onnx, ModelError for
+    a network that can't be exported or a graph that answers otherwise than it; then nothing is written.
     """
     try:
         import onnx  # noqa: F401
@@ -41,45 +36,135 @@ def export_onnx(predictor: Predictor, path: Path) -> None:
         raise ConfigError(
             f"task=export needs the package {error.name}", do="pip install -c constraints.txt -e '.[onnx]'"
         ) from error
-    model = predictor.networks[0]
-    network = Probabilities(model).to("cpu", torch.float32).eval()
-    network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    depth, padding = (model.halvings, model.padding) if isinstance(model, UNet) else (OTHER_DEPTH, "same")
-    side = nearest_sizes(4 * 2**depth, depth, padding)[-1]
-    example = torch.zeros(2, predictor.channels, side, side)
-    free = {0: torch.export.Dim("batch"), 2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
-    for name in ("torch.onnx", "onnxscript", "onnx_ir"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter's own machinery
-        program = torch.onnx.export(
-            network, (example,), dynamo=True, verbose=False, dynamic_shapes=(free,),
-            input_names=["image"], output_names=["probabilities"],
-        )  # fmt: skip
-    assert program is not None
+    if path.suffix != ".onnx" or path.is_dir():
+        raise ConfigError(f"output={path} is no .onnx file", do=f"output={path.with_suffix('.onnx')}")
+    model = predictor.networks[0].to("cpu", torch.float32).eval()
+    model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    channels, classes = predictor.channels, len(predictor.classes)
+    answers = answers_of(model, channels, classes, sizes_to_try(model))
+    graph = onnx_graph(model, channels, classes)
+    try:
+        import onnxruntime  # noqa: F401
+    except ImportError:
+        log.warning("not compared with PyTorch, for which onnxruntime is missing: pip install onnxruntime")
+    else:
+        report(compare(graph, answers))
     runs.make_directory(path.parent)
-    temporary = path.with_name(f".{path.name}.tmp")
-    program.save(temporary, external_data=False)
-    temporary.replace(path)
+    runs.write_bytes(path, graph)
+    runs.write_text(path.with_suffix(".json"), json.dumps(facts(predictor, model), indent=2) + "\n")
+
+
+def answers_of(
+    model: nn.Module, channels: int, classes: int, sizes: list[tuple[int, int]]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Random images of these heights and widths and the network's probabilities of each as a whole, in fp32.
+
+    Raises ModelError where it can't take one or gives another shape than it should.
+    """
+    smaller = 2 * unet_margin(*depth_and_padding(model))
+    answers = []
+    for height, width in sizes:
+        image = torch.randn(2, channels, height, width, generator=torch.Generator().manual_seed(0))
+        try:
+            with torch.inference_mode():
+                answer = class_probabilities(model(image).float()).numpy()
+        except Exception as error:  # somebody's own network
+            raise ModelError(
+                f"the network can't take an image of {height} x {width}, so it can't be exported: "
+                + first_line(error)
+            ) from error
+        check_shape("the network", answer, (2, classes, height - smaller, width - smaller))
+        answers.append((image.numpy(), answer))
+    return answers
+
+
+def check_shape(what: str, probabilities: np.ndarray, wanted: tuple[int, ...]) -> None:
+    if probabilities.shape != wanted:
+        raise ModelError(f"{what} gives probabilities of shape {probabilities.shape}", allowed=str(wanted))
+
+
+def compare(graph: bytes, answers: list[tuple[np.ndarray, np.ndarray]]) -> dict[tuple[int, int], float]:
+    """Height and width to the largest difference of probabilities: the graph's in onnxruntime, the network's.
+
+    answers: of answers_of. Raises ModelError where the shapes differ.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    differences = {}
+    for image, answer in answers:
+        found = session.run(None, {"image": image})[0]
+        check_shape("the exported graph", found, answer.shape)
+        differences[image.shape[2], image.shape[3]] = float(np.abs(found - answer).max())
+    return differences
+
+
+def report(differences: dict[tuple[int, int], float]) -> None:
+    """One line. Raises ModelError where it is more than rounding."""
+    largest = max(differences.values())
+    if not largest <= WRONG:
+        raise ModelError(
+            f"the exported graph answers otherwise than PyTorch: probabilities differ by {largest:.2g}",
+            allowed=f"{ROUNDING:g}",
+        )
+    sizes = ", ".join(f"{height} x {width}" for height, width in differences)
+    level = logging.INFO if largest <= ROUNDING else logging.WARNING
+    log.log(level, "onnxruntime and PyTorch (fp32) differ by at most %.1e: %s", largest, sizes)
+
+
+def sizes_to_try(model: nn.Module) -> list[tuple[int, int]]:
+    """Three, small, but with more than two pixels at the lowest level; two are no multiples where any fit."""
+    depth, padding = depth_and_padding(model)
+    step = 2**depth
+    if padding == "valid":
+        least = smallest_size(model)
+        return [(least, least + step), (least + 2 * step, least + step), (least + step, least)]
+    return [(2 * step, 2 * step), (step + 1, 2 * step + 1), (1, 2 * step + 1)]
+
+
+def facts(predictor: Predictor, model: nn.Module) -> dict[str, Any]:
+    """The contents of the .json."""
+    depth, padding = depth_and_padding(model)
+    step, least, margin = 2**depth, smallest_size(model), unet_margin(depth, padding)
     mean, std = (as_list(value, predictor.channels) for value in predictor.statistics[0])
-    facts = {
+    if padding == "valid":
+        sizes = {
+            "smallest": least, "step": step,
+            "others": "refused by the graph: a Reshape to the next larger side that fits fails",
+        }  # fmt: skip
+    else:
+        inside = f"a multiple of {step}" + (
+            f", at least {step} x {2 * step}" if isinstance(model, UNet) else ""
+        )
+        sizes = {
+            "smallest": 1, "step": 1,
+            "others": "none: any height and width is taken",
+            "inside": f"the graph repeats the last row and column up to {inside}, and cuts the result back",
+        }  # fmt: skip
+    scale = "uint8 / 255, uint16 / 65535, floats as they are; then (value - mean) / std of each channel"
+    if "image" in (mean, std):
+        scale += '; "image": of that channel over the whole image (std without correction; 1 where it is 0)'
+    return {
         "input": {
             "name": "image", "shape": ["batch", predictor.channels, "height", "width"], "dtype": "float32",
-            "scale": "uint8 / 255, uint16 / 65535, floats as they are; then (value - mean) / std per channel",
-            "channels": predictor.data_channels, "mean": mean, "std": std,
+            "scale": scale, "channels": predictor.data_channels, "mean": mean, "std": std,
         },
         "output": {
-            "name": "probabilities", "shape": ["batch", len(predictor.classes), "height", "width"],
+            "name": "probabilities",
+            "shape": ["batch", len(predictor.classes), *output_sides(model)],
             "dtype": "float32", "sums_to_one_over": 1,
+            "margin": margin,
         },
+        "sizes": sizes,
         "classes": predictor.classes,
         "palette": [list(colour) for colour in predictor.palette],
         "threshold": predictor.cut,
-        "size_multiple": 2**depth if padding == "same" else None,
-        "example_size": side,
-        "output_is_smaller_by": 2 * unet_margin(depth, padding),
+        "size_multiple": 1 if padding == "same" else None,
+        "example_size": least if padding == "valid" else 4 * step,
+        "output_is_smaller_by": 2 * margin,
     }  # fmt: skip
-    runs.write_text(path.with_suffix(".json"), json.dumps(facts, indent=2) + "\n")
 
 
 def as_list(value: object, channels: int) -> list[float] | str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unet_exp.data.channels import as_channels
@@ -24,6 +25,29 @@ from unet_exp.training.precision import Precision
 log = logging.getLogger("unet_exp")
 OTHER_DEPTH = 5  # networks that are not ours: sides are continued to a multiple of 32
 Write = Callable[[int, np.ndarray], None]
+
+
+class AnySize(nn.Module):
+    """A network of another package, of which no more is known than that it takes multiples of 32 pixels.
+
+    N x C x H x W of any H and W to logits of that size: the image is continued at its right and bottom border
+    by its last pixels, as UNet does, and the logits are cut back. So predictions and exports agree.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        right, bottom = -width % 2**OTHER_DEPTH, -height % 2**OTHER_DEPTH
+        if right or bottom:
+            image = F.pad(image, (0, right, 0, bottom), mode="replicate")
+        return self.fitted_logits(image)[0][..., :height, :width]
+
+    def fitted_logits(self, image: Tensor) -> list[Tensor]:
+        """As UNet's, of an image whose size is a multiple."""
+        return [self.model(image)]
 
 
 @dataclass(frozen=True)

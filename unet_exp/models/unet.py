@@ -77,24 +77,28 @@ class UNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         height, width = image.shape[-2:]
-        x = self.first(F.pixel_unshuffle(self.fit_size(image), self.stride))
+        found = [
+            logits[..., : -(-height // 2**level), : -(-width // 2**level)]
+            for level, logits in enumerate(self.fitted_logits(self.fit_size(image)))
+        ]
+        return found if self.coarse_heads and self.training else found[0]
+
+    def fitted_logits(self, image: Tensor) -> list[Tensor]:
+        """The logits of an image of a size that fit_size leaves as it is; behind them those of the coarser
+        levels, in training with deep supervision."""
+        x = self.first(F.pixel_unshuffle(image, self.stride))
         skips = []
         for down in self.down:
             skips.append(x)
             x = down(x)
-        x = self.dropout(x)
-        levels = []
+        levels = [self.dropout(x)]
         for up in self.up:
-            x = up(x, skips.pop())
-            levels.append(x)
-        logits: Tensor = F.pixel_shuffle(self.head(x), self.stride)[..., :height, :width]
-        if not (self.coarse_heads and self.training):
-            return logits
-        found = [logits]
-        for factor, (head, features) in enumerate(zip(self.coarse_heads, levels[-2::-1], strict=True), 1):
-            logits = F.pixel_shuffle(head(features), self.stride)
-            found.append(logits[..., : -(-height // 2**factor), : -(-width // 2**factor)])
-        return found
+            levels.append(up(levels[-1], skips.pop()))
+        heads = [self.head, *(self.coarse_heads if self.training else [])]
+        return [
+            F.pixel_shuffle(head(features), self.stride)
+            for head, features in zip(heads, reversed(levels), strict=False)
+        ]
 
     @property
     def halvings(self) -> int:
@@ -166,10 +170,13 @@ class Up(nn.Module):
                 nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
             )
         self.conv = DoubleConv(2 * out_channels, out_channels, norm, activation, padding)
+        self.padding = padding
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         x = self.enlarge(x)
-        out: Tensor = self.conv(torch.cat([center_crop(skip, x.shape[-2], x.shape[-1]), x], dim=1))
+        if self.padding == "valid":
+            skip = center_crop(skip, x.shape[-2], x.shape[-1])
+        out: Tensor = self.conv(torch.cat([skip, x], dim=1))
         return out
 
 
@@ -197,7 +204,13 @@ class InstanceNorm(nn.InstanceNorm2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or x.device.type != "cpu":
+        if not self.training:
+            # torch's own without its look at the size, which can't be exported and fit_size spares.
+            affine = self.weight, self.bias
+            return torch.instance_norm(
+                x, *affine, None, None, True, 0.0, self.eps, torch.backends.cudnn.enabled
+            )
+        if x.device.type != "cpu":
             return super().forward(x)
         alone = [
             F.batch_norm(sample, None, None, self.weight, self.bias, training=True, eps=self.eps)

@@ -14,7 +14,8 @@ from unet_exp.data.inspect import Values
 from unet_exp.data.label_map import label_map, palette
 from unet_exp.errors import CheckpointError, DataError
 from unet_exp.fitting import again_with, allowed_heads
-from unet_exp.inference.predictor import Predictor
+from unet_exp.inference.predictor import AnySize, Predictor
+from unet_exp.models.unet import UNet
 from unet_exp.saved import place, starts
 from unet_exp.schema import Config
 from unet_exp.training import checkpoint, precision
@@ -141,7 +142,8 @@ def predictor_of(
 ) -> Predictor:
     config = configs[0]
     return Predictor(
-        networks=networks, precision=precision_of(config), classes=config.data.classes,
+        networks=[network if isinstance(network, UNet) else AnySize(network) for network in networks],
+        precision=precision_of(config), classes=config.data.classes,
         palette=palette(label_map(config.data)),
         data_channels=next((one.data.channels for one in configs if one.data.channels != "auto"), "auto"),
         channels=int(config.model["in_channels"]), statistics=[build.normalization(one) for one in configs],

@@ -1,0 +1,138 @@
+"""A network traced by torch.export for images of any height and width, and written as ONNX."""
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unet_exp.errors import ModelError, first_line
+from unet_exp.inference.predictor import OTHER_DEPTH, AnySize
+from unet_exp.inference.tiling import unet_margin
+from unet_exp.losses import class_probabilities
+from unet_exp.models.sizes import nearest_sizes
+from unet_exp.models.unet import UNet
+
+
+class Graph(nn.Module):
+    """What is written: normalised images N x C x H x W to probabilities N x K x H x W, both float32.
+
+    With valid padding K x (H - 2 margin) x (W - 2 margin). A graph holds no Python that looks at a size, so
+    fitting the image is written in arithmetic of sizes, once more than in the networks themselves.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.depth, self.padding = depth_and_padding(model)
+        self.step = 2**self.depth
+        self.least = smallest_size(model)
+
+    def forward(self, image: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        fitted = self.refuse(image) if self.padding == "valid" else self.proceed(image)
+        logits = self.model.fitted_logits(fitted)[0]  # type: ignore[operator]
+        probabilities = class_probabilities(logits.float())
+        return probabilities if self.padding == "valid" else probabilities[..., :height, :width]
+
+    def proceed(self, image: Tensor) -> Tensor:
+        """Continued at its right and bottom border by its last pixels, as UNet.fit_size and AnySize do."""
+        height, width = image.shape[-2:]
+        # Numbers below 0 are divided otherwise in ONNX.
+        rows, columns = ((side + self.step - 1) // self.step for side in (height, width))
+        if isinstance(self.model, UNet):
+            # Two multiples where both would be one.
+            columns = torch.sym_max(columns, 3 - rows)  # type: ignore[no-untyped-call]
+        for dim, (steps, side) in enumerate(((rows, height), (columns, width)), 2):
+            places = torch.arange(any_number(steps, 1) * self.step).clamp(max=side - 1)
+            image = image.index_select(dim, places)
+        return image
+
+    def refuse(self, image: Tensor) -> Tensor:
+        """The image; with a side that does not fit the graph ends at a reshape to the next side that does."""
+        fitting = []
+        for side in image.shape[-2:]:
+            steps = any_number((side - self.least + self.step - 1) // self.step, 0)
+            fitting.append(self.least + self.step * steps)
+        return image.reshape(*image.shape[:2], *fitting)
+
+
+def any_number(value: int, least: int) -> Any:
+    """The same, at least `least`; torch takes it for any such number, not for one made from the image's size.
+
+    So what would hold for the example alone ends the export, and never becomes a part of the graph.
+    """
+    number: Any = torch.full((), value).clamp(min=least).item()
+    torch._check(number >= least)  # type: ignore[no-untyped-call]
+    return number
+
+
+def depth_and_padding(model: nn.Module) -> tuple[int, str]:
+    return (model.halvings, model.padding) if isinstance(model, UNet) else (OTHER_DEPTH, "same")
+
+
+def output_sides(model: nn.Module) -> list[str]:
+    """height and width of the probabilities in terms of the image's."""
+    smaller = 2 * unet_margin(*depth_and_padding(model))
+    return [f"{side} - {smaller}" if smaller else side for side in ("height", "width")]
+
+
+def smallest_size(model: nn.Module) -> int:
+    """The least height or width that the graph takes."""
+    depth, padding = depth_and_padding(model)
+    return 1 if padding == "same" else nearest_sizes(0, depth, padding)[-1]
+
+
+def onnx_graph(model: nn.Module, channels: int, classes: int) -> bytes:
+    """The contents of an .onnx file. Raises ModelError where torch can't trace the network for any size."""
+    graph = Graph(model).eval()
+    side = graph.least + 3 * graph.step
+    example = torch.zeros(2, channels, side, side + graph.step)
+    free = {0: "batch", 2: "height", 3: "width"}
+    any_size = (dict.fromkeys(free, torch.export.Dim.DYNAMIC),)  # an error where one would become a number
+    try:
+        with quiet():
+            traced = torch.export.export(graph, (example,), dynamic_shapes=any_size, strict=False)
+            program = torch.onnx.export(
+                traced, dynamo=True, verbose=False, dynamic_shapes=(free,),
+                input_names=["image"], output_names=["probabilities"],
+            )  # fmt: skip
+        assert program is not None
+        (given,), (answer,) = program.model.graph.inputs, program.model.graph.outputs
+        assert given.shape is not None
+        taken = [dim if isinstance(dim, int) else dim.value for dim in given.shape]
+        if taken != ["batch", channels, "height", "width"]:
+            raise ValueError(f"its input became {taken}")
+        answer.shape = type(given.shape)(["batch", classes, *output_sides(model)])
+        for node in program.model.graph.all_nodes():
+            node.metadata_props.clear()  # lines of code and paths of this machine
+        return bytes(program.model_proto.SerializeToString())
+    except Exception as error:  # torch.export and other people's networks raise what they like
+        name = type(model.model if isinstance(model, AnySize) else model).__name__
+        raise ModelError(
+            f"{name} can't be exported: {first_line(error)}",
+            do="install the versions of constraints.txt"
+            if isinstance(model, UNet)
+            else "let its forward decide nothing by the size or the values of the image",
+        ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the lines and warnings of the exporters' own machinery."""
+    loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        # A failure prints all that was traced.
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
