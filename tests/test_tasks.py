@@ -548,30 +548,6 @@ def test_suspicions_of_the_survey(
         assert words in said
 
 
-def test_folders_of_other_names_are_proposed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for i in range(3):
-        save(tmp_path / "data" / "raw" / f"{i}.png", picture(blobs(i), i))
-        save(tmp_path / "data" / "annotations" / f"{i}_mask.png", blobs(i))
-    with pytest.raises(SystemExit):
-        check_data(composed("data=image_folder", "data.root=data"))
-    said = capsys.readouterr().out
-    assert "data.images=raw data.labels=annotations data.label_suffix=_mask" in said
-    for path in [*(tmp_path / "data" / "raw").iterdir(), *(tmp_path / "data" / "annotations").iterdir()]:
-        (tmp_path / "one").mkdir(exist_ok=True)
-        path.rename(tmp_path / "one" / path.name)
-    write_folder(tmp_path / "deep" / "inner")
-    for root, words in (
-        ("one", "data.images=. data.labels=. data.label_suffix=_mask"),
-        ("deep", "data.root=deep/inner"),
-    ):
-        with pytest.raises(SystemExit):
-            check_data(composed("data=image_folder", f"data.root={root}"))
-        assert words in capsys.readouterr().out
-
-
 def test_many_bad_files_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

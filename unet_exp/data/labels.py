@@ -127,7 +127,7 @@ def values_error(
     """
     who = f"label {names[0]} has" if len(names) == 1 else f"{len(names)} labels, such as {names[0]}, have"
     words = settings_for(counts, labels.classes)
-    do = f"if they are meant: {shlex.join(words)}; if not, save it without smoothing or JPEG"
+    do = f"save it without smoothing or JPEG; or, if the values are meant:\n{shlex.join(words)}"
     if coloured and not labels.colours:
         who = who.replace(" has", " is a colour image:").replace(", have", ", are colour images:")
         what, allowed = shown_counts(counts), "one grey value per class, or colours named in data.label_map"
@@ -141,7 +141,7 @@ def values_error(
         what = f"values that are not in the label map: {shown_counts(strange)}"
         allowed = f"{', '.join(list(known)[:20])}, for the classes {', '.join(labels.classes[:20])}"
         words = [setting("data.label_map", known | dict.fromkeys(strange, IGNORED))] * (len(strange) <= 20)
-        do = f"a class for each, or leave these pixels out: {shlex.join(words)}; or correct the files"
+        do = f"correct the files; or a class for each value; or leave these pixels out:\n{shlex.join(words)}"
     if not words:
         do = "one whole number per class; task=check_data says what these look like"
     return LabelValuesError(f"{who} {what}", allowed, hint or do, names[0], counts, coloured)

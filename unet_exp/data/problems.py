@@ -41,8 +41,16 @@ def together(failed: Sequence[Failed], labels: LabelMap) -> DataError:
     if len(values) == len(failed):
         names = [error.name for error in values]
         return values_error(names, added(error.counts for error in values), labels, values[0].coloured)
-    others = shortened([item.name for item, _ in failed[1:]], 4)
+    others = few([item.name for item, _ in failed[1:]])
     return DataError(f"{first.what} ({len(failed)} such files: also {others})", first.allowed, first.do)
+
+
+def few(names: list[str]) -> str:
+    """As many of the names as about half a line holds, at least one, and how many there are beside."""
+    shown = names[:1]
+    while len(shown) < min(4, len(names)) and len(", ".join(shown)) + len(names[len(shown)]) < 40:
+        shown.append(names[len(shown)])
+    return shortened(names, len(shown))
 
 
 def added(counts: Any) -> Counts:

@@ -25,7 +25,8 @@ def line_to_use(config: Config, typed: Sequence[str], survey: Survey) -> str:
     """
     words = {word.partition("=")[0]: word for word in typed}
     if config.data.kind != "membranes":
-        words = {key: word for key, word in words.items() if not key.startswith("data.")} | of_data(config)
+        others = {key: word for key, word in words.items() if key.partition(".")[0] != "data"}
+        words = of_data(config) | others
     chosen = {word.partition("=")[0].partition(".")[0] for word in typed}
     return quoting.command(list((words | needs(config, chosen, survey)).values()), program())
 

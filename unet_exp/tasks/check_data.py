@@ -15,17 +15,19 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from unet_exp import build, prepare, report, runs
+from unet_exp.console import program
 from unet_exp.data.datasets import SegmentationDataset, load_samples
 from unet_exp.data.items import UnpairedError
 from unet_exp.data.label_map import IGNORED, LabelMap, label_map, palette
 from unet_exp.data.labels import shown_counts
+from unet_exp.data.problems import few
 from unet_exp.data.splits import Splits, decide_mode
 from unet_exp.data.transforms import Compose
 from unet_exp.errors import CheckpointError, DataError
-from unet_exp.quoting import setting
+from unet_exp.quoting import command, setting
 from unet_exp.schema import IGNORE, Config, DataConfig
-from unet_exp.tasks.advice import line_to_use
-from unet_exp.tasks.detect import layout_hint
+from unet_exp.tasks import detect
+from unet_exp.tasks.advice import line_to_use, of_data
 from unet_exp.tasks.label_findings import as_meant, problems_of_files
 from unet_exp.tasks.survey import Survey, judge, read_labels, read_samples
 
@@ -42,16 +44,7 @@ def check_data(config: Config, output: str = "check_data", typed: Sequence[str] 
     """
     config = prepare.decide_machine(config)
     survey = Survey()
-    try:
-        splits = prepare.find_items(config)
-    except UnpairedError as error:
-        survey.problems.append(str(error))
-        splits = {"train": list(error.items)}  # the others are looked at all the same
-    except DataError as error:
-        survey.problems.append(str(error))
-        splits = {"train": []}
-    if survey.problems and not splits["train"]:
-        end(["\n".join([survey.problems[0], *layout_hint(config)])])
+    config, splits = find(config, survey)
     labels = label_map(config.data)
     with logging_redirect_tqdm(tqdm_class=tqdm):
         read_labels(splits, labels, survey)
@@ -60,22 +53,82 @@ def check_data(config: Config, output: str = "check_data", typed: Sequence[str] 
         read_samples(splits, labels, survey)
     judge(config, splits, labels, survey)
     survey.problems += problems_of_files(labels, survey)
-    line = line_to_use(config, typed, survey)
+    line = "" if survey.no_training_set else line_to_use(config, typed, survey)
     say(summary(config, splits, survey))
     pictures = draw_where_possible(config, labels, survey, Path(output))
     say(["", *survey.findings, *map(remark, survey.remarks.items()), *pictures])
     end(survey.problems, line, survey.findings)
 
 
+def find(config: Config, survey: Survey) -> tuple[Config, Splits]:
+    """The samples as the configuration says; else as they lie. Exits where nothing fits."""
+    root = Path(config.data.root or "")
+    part = detect.part_of_a_set(root) if config.data.kind != "membranes" else None
+    if part is not None:
+        one_part(*part, config, survey)
+    try:
+        return config, prepare.find_items(config)
+    except UnpairedError as error:
+        reason: DataError = error
+        if error.items:
+            survey.problems.append(str(error))
+            return config, {"train": list(error.items)}  # the others are looked at all the same
+    except DataError as error:
+        reason = error
+    found = detect.find_layouts(config.data) if root.is_dir() and config.data.kind != "membranes" else []
+    if len(found) != 1:
+        end([nothing_fits(config, reason, found)])
+    config = dataclasses.replace(config, data=found[0])
+    survey.findings.append(f"found {detect.described(found[0])}")
+    try:
+        return config, prepare.find_items(config)
+    except UnpairedError as error:
+        survey.problems.append(str(error))
+        return config, {"train": list(error.items)}
+
+
+def one_part(part: str, whole: Path, config: Config, survey: Survey) -> None:
+    """Say that data.root is a part of a set; one to test or validate on is no set to train on."""
+    here = Path(config.data.root or "").resolve()
+    sets = {folder: detect.find_layouts(dataclasses.replace(config.data, root=str(folder)))
+            for folder in (whole, whole.parent)}  # fmt: skip
+    above = [
+        folder for folder, found in sets.items() if found and Path(found[0].root or "").resolve() != here
+    ]
+    if part == "train" and not above:
+        return
+    root = setting("data.root", str((above or [whole])[0]), verbatim=True)
+    line = command(["task=check_data", root], program())
+    text = f"data.root={config.data.root} is the {part} part of a set; all of it:\n  {line}"
+    if part == "train":
+        survey.remarks[text] = []
+    else:
+        survey.problems.append(text)
+        survey.no_training_set = True
+
+
+def nothing_fits(config: Config, reason: DataError, found: Sequence[DataConfig]) -> str:
+    """What lies there instead, and what to type."""
+    data = config.data
+    if found:
+        sets = [of_data(dataclasses.replace(config, data=one)) for one in found[:4]]
+        lines = [command(["task=check_data", *words.values()], program()) for words in sets]
+        return "\n".join([f"{data.root} can be read in {len(found)} ways; say which:", *lines])
+    there = f"  images in folders: {detect.folders_found(Path(data.root or ''))}"
+    more = "  a list of any files: data=csv, with the columns image,label in list.csv (docs/data.md)"
+    return "\n".join([str(reason), there, more])
+
+
 def say(lines: Iterable[str]) -> None:
     for line in lines:
-        print("\n".join(wrapped(line)[:MOST_LINES]))
+        for part in line.split("\n"):
+            print("\n".join(wrapped(part)[:MOST_LINES]))
 
 
 def wrapped(text: str) -> list[str]:
-    """Lines of at most 79 letters, unless a path is longer."""
+    """Lines of at most 79 letters, unless a path is longer; what is to be pasted stays one line."""
     indent = " " * len((re.match(r"\s*((\w+ )?\w+: +|\d+\. )?", text) or [""])[0])
-    if len(text) <= WIDTH:
+    if len(text) <= WIDTH or text.lstrip(" '").startswith(("python ", "data.")):
         return [text]
     return textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_long_words=False,
                          break_on_hyphens=False)  # fmt: skip
@@ -87,17 +140,16 @@ def remark(about: tuple[str, list[str]]) -> str:
     if not names:
         return f"look at: {text}"
     count = f"{len(names)} samples: " if len(names) > 1 else ""
-    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-    return f"look at: {count}{', '.join(names[:4])}{more}: {text}"
+    return f"look at: {count}{few(names)}: {text}"
 
 
 def end(problems: Sequence[str], line: str = "", findings: Sequence[str] = ()) -> None:
     """The problems, the line to use and, last, the verdict; exit code 1 where there are problems."""
+    print("\n" * bool(problems), end="")
     for number, text in enumerate(problems, start=1):
         first, *rest = text.splitlines()
-        print("\n".join(["", *wrapped(f"{number}. {first}")[:MOST_LINES]]))
-        for one in rest:
-            print(one if "=" in one else "\n".join(wrapped(one)))  # what is pasted stays one line
+        say([f"{number}. {first}"])
+        say(rest)
     if line:
         print(f"\nuse{', when that is put right' * bool(problems)}:\n  {line}")
     if problems:
@@ -140,9 +192,10 @@ def tally(counter: Counter[str]) -> str:
 
 
 def draw_where_possible(config: Config, labels: LabelMap, survey: Survey, folder: Path) -> list[str]:
-    """A line for each picture, or why there is none: the verdict does not wait for a disk."""
+    """A line with the pictures, or why there is none: the verdict does not wait for a disk."""
     try:
-        return [f"drawn: {path}" for path in draw(config, labels, survey, folder)]
+        paths = draw(config, labels, survey, folder)
+        return [f"drawn: {', '.join(map(str, paths))}"] * bool(paths)
     except (OSError, CheckpointError) as error:
         reason = getattr(error, "strerror", None) or str(getattr(error, "what", error))
         return [f"no pictures: {folder} can't be written ({reason}); output=DIR draws them elsewhere"]

@@ -1,40 +1,317 @@
-"""How a set lies on disk, where it is not as the configuration says."""
+"""How a set lies on disk, where that is not as configured: folders that would pair, lists, stacks."""
 
-import shlex
-from pathlib import Path
+import csv
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
-from unet_exp.data.formats import IMAGE_SUFFIXES
-from unet_exp.data.items import files_in
-from unet_exp.schema import Config
+import numpy as np
 
-SUFFIXES = ("_mask", "_label", "_labels", "_gt", "_seg", "_segmentation")
-LABEL_WORDS = ("label", "mask", "gt", "truth", "seg", "annot")
+from unet_exp.data.formats import IMAGE_SUFFIXES, TIFF, count_pages, read_array
+from unet_exp.data.items import UnpairedError, natural
+from unet_exp.data.labels import MOST_COLOURS
+from unet_exp.data.layouts import PARTS, SPELLINGS
+from unet_exp.data.splits import decide_mode, find_splits
+from unet_exp.errors import DataError
+from unet_exp.schema import SPLIT, DataConfig, SplitConfig
 
-
-def layout_hint(config: Config) -> list[str]:
-    """Folders below data.root whose files would pair, or files in it that would, if there are such."""
-    root = Path(config.data.root or "")
-    if not root.is_dir() or config.data.kind != "image_folder":
-        return []
-    folders = {path: files_in(path, IMAGE_SUFFIXES) for path in sorted(root.glob("*")) if path.is_dir()}
-    stems = {path: {file.stem for file in files} for path, files in folders.items() if files}
-    for labels, label_stems in stems.items():
-        for images, image_stems in stems.items():
-            for suffix in ("", *SUFFIXES):
-                named = bool(suffix) or any(word in labels.name.lower() for word in LABEL_WORDS)
-                if named and images != labels and {stem + suffix for stem in image_stems} == label_stems:
-                    return [would_pair(images.name, labels.name, suffix)]
-    here = {file.stem for file in files_in(root, IMAGE_SUFFIXES)}
-    for suffix in SUFFIXES:
-        labelled = {stem for stem in here if stem.endswith(suffix)}
-        if labelled and {stem.removesuffix(suffix) for stem in labelled} == here - labelled:
-            return [would_pair(".", ".", suffix)]
-    below = [path for path in folders if (path / config.data.images).is_dir() or (path / "train").is_dir()]
-    return [f"{path} has such folders: data.root={shlex.quote(str(path))}" for path in below[:1]]
+DEPTH, MOST_FOLDERS = 4, 500  # how far below data.root is looked
+LABEL_WORDS = ("label", "lbl", "mask", "gt", "truth", "seg", "annot", "target", "manual")
+IMAGE_WORDS = ("image", "img", "jpeg", "photo", "raw", "input", "original", "picture", "frame", "volume")
+WORD_OF = {word: part for part, words in SPELLINGS.items() for word in words}
+ANY_PART = "|".join(sorted(WORD_OF, key=len, reverse=True))
+A_PART = re.compile(rf"(?<![A-Za-z])(?i:{ANY_PART})(?![A-Za-z])")  # train, images_train, 2train
+BEGINS_WITH_PART = re.compile(rf"(?<![A-Za-z])(?i:{ANY_PART})")  # trainannot, but testis as well
+Parts = dict[str, str]  # part of the set -> its folder or file, relative to data.root
 
 
-def would_pair(images: str, labels: str, suffix: str) -> str:
-    words = [f"data.images={images}", f"data.labels={labels}"] + [f"data.label_suffix={suffix}"] * bool(
-        suffix
-    )
-    return "these would pair: " + " ".join(map(shlex.quote, words))
+@dataclass(frozen=True)
+class Pairing:
+    """How labels are named after images. count: pairs among the training files."""
+
+    count: int
+    suffix: str = ""
+    regex: str | None = None
+
+
+def find_layouts(data: DataConfig) -> list[DataConfig]:
+    """Ways to read data.root that give training pairs, the likeliest; several where they are as likely.
+
+    A part for testing or validating is never taken for the training set.
+    """
+    root = Path(data.root or "")
+    plain = replace(data, images="images", labels="labels", label_suffix="", pair_regex=None)
+    plain = replace(plain, split=replace(data.split, mode="auto") if has_default_counts(data) else data.split)
+    found = folders_of(root)
+    for candidates in (lists(root, plain), lecture(root, found, plain), stacks(root, plain)):
+        readable = [one for one in candidates if pairs_of(one)]
+        if readable:
+            return readable[:1]
+    ranked = [(rank, one) for rank, one in paired_folders(root, found, plain) if pairs_of(one)]
+    best = max((rank for rank, _ in ranked), default=None)
+    return [one for rank, one in ranked if rank == best]
+
+
+def has_default_counts(data: DataConfig) -> bool:
+    return replace(data.split, mode="auto") == SplitConfig()
+
+
+def pairs_of(data: DataConfig) -> int:
+    """Training pairs of a set that is read so; 0 where it can't be."""
+    try:
+        return len(find_splits(data)["train"])
+    except UnpairedError as error:
+        return len(error.items)
+    except DataError:
+        return 0
+
+
+def folders_of(root: Path) -> dict[str, list[str]]:
+    """Folders that hold images, relative to the root, with the names of these in natural order."""
+    found: dict[str, list[str]] = {}
+    for number, (path, folders, names) in enumerate(os.walk(root)):
+        relative = PurePosixPath(os.path.relpath(path, root))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if len(relative.parts) >= DEPTH:
+            folders.clear()
+        images = [n for n in names if n[0] != "." and os.path.splitext(n)[1].lower() in IMAGE_SUFFIXES]
+        if images:
+            found[str(relative)] = sorted(images, key=natural)
+        if number > MOST_FOLDERS:
+            break
+    return found
+
+
+def templates(paths: list[str]) -> dict[str, Parts]:
+    """Paths in which {split} stands for the part -> their parts. A path without a part stays as it is.
+
+    A name that only begins as a part's does (trainannot, testis) is one where the training part is there too.
+    """
+    found: dict[str, Parts] = {}
+    for path in paths:
+        template, part = with_split(path, A_PART)
+        found.setdefault(template, {})[part] = path
+    for path in [of_path[""] for of_path in found.values() if "" in of_path]:
+        template, part = with_split(path, BEGINS_WITH_PART)
+        if part and any(with_split(other, BEGINS_WITH_PART) == (template, "train") for other in paths):
+            del found[path]
+            found.setdefault(template, {})[part] = path
+    return found
+
+
+def with_split(path: str, names: re.Pattern[str]) -> tuple[str, str]:
+    """The path with {split} for the last part that it names, and this part; '' where it names none."""
+    pieces = PurePosixPath(path).parts
+    exact = [WORD_OF[piece.lower()] for piece in pieces if piece.lower() in WORD_OF]
+    inside = [WORD_OF[word[0].lower()] for piece in pieces for word in names.finditer(piece)]
+    part = ["", *inside, *exact][-1]
+
+    def in_its_place(word: re.Match[str]) -> str:
+        return SPLIT if WORD_OF[word[0].lower()] == part else word[0]
+
+    named = [
+        SPLIT if WORD_OF.get(piece.lower()) == part else names.sub(in_its_place, piece) for piece in pieces
+    ]
+    return (str(PurePosixPath(*named)), part) if part else (path, "")
+
+
+def paired_folders(
+    root: Path, found: dict[str, list[str]], data: DataConfig
+) -> Iterator[tuple[tuple[int, ...], DataConfig]]:
+    """(how likely, the set) for every two folders whose files belong together, or one that holds both."""
+    groups = templates(list(found))
+    for images, of_images in groups.items():
+        for labels, of_labels in groups.items():
+            part = next((part for part in ("train", "") if part in of_images and part in of_labels), None)
+            if part is None:
+                continue
+            folders = of_images[part], of_labels[part]
+            pairing = pair(found[folders[0]], found[folders[1]], images == labels)
+            if pairing is None or not are_labels(root, found, folders, pairing):
+                continue
+            apart = part == "train" and "val" in of_images and "val" in of_labels
+            paths = (images, labels) if apart else folders
+            named = has_word(labels, LABEL_WORDS) + has_word(images, IMAGE_WORDS)
+            # With a part for validation first, then of most pairs, of fitting names, of short paths.
+            rank = (apart, pairing.count, named, -len(PurePosixPath(labels).parts))
+            yield rank, as_set(root, paths, pairing, data)
+
+
+def as_set(root: Path, paths: tuple[str, str], pairing: Pairing, data: DataConfig) -> DataConfig:
+    """The settings, as short as they can be: what both paths begin with belongs to data.root."""
+    pieces = [PurePosixPath(path).parts for path in paths]
+    images, labels = pieces
+    while images and images[:1] == labels[:1] and SPLIT not in images[0]:
+        root, images, labels = root / images[0], images[1:], labels[1:]
+    inner = [*images[1:], *labels[1:]]
+    if images[:1] == labels[:1] == (SPLIT,) and len(images) > 1 < len(labels) and SPLIT not in "".join(inner):
+        images, labels = images[1:], labels[1:]  # train/images is read without a template
+    data = replace(
+        data, kind="image_folder", root=str(root), images=str(PurePosixPath(*images)),
+        labels=str(PurePosixPath(*labels)), label_suffix=pairing.suffix, pair_regex=pairing.regex,
+    )  # fmt: skip
+    whole = SPLIT not in data.images and not any(SPLIT in path for path in paths)
+    if whole and decide_mode(data) == "folders":
+        data = replace(data, split=replace(data.split, mode="blocks"))
+    return data
+
+
+def pair(images: list[str], labels: list[str], together: bool) -> Pairing | None:
+    """How these names belong together; None where they do not. together: they lie in one folder."""
+    stems = [[os.path.splitext(name)[0] for name in names] for names in (images, labels)]
+    of_images = set(stems[0])
+    alike = len(of_images & set(stems[1]))
+    if not together and alike >= 0.5 * min(map(len, stems)):
+        return Pairing(alike)
+    endings = Counter(
+        stem[cut:] for stem in stems[1] for cut in range(1, len(stem))
+        if stem[:cut] in of_images and re.search("[^0-9]", stem[cut:])
+    )  # fmt: skip
+    suffix, count = max(endings.items(), key=lambda pair: (pair[1], pair[0]), default=("", 0))
+    if count >= 0.5 * min(len(stems[0]), len(stems[1]) / (1 + together)):
+        return Pairing(count, suffix)
+    return None if together else pair_by_affixes(stems[0], stems[1])
+
+
+def pair_by_affixes(images: list[str], labels: list[str]) -> Pairing | None:
+    """Names that differ in what all images, or all labels, begin or end with: img_1 and mask_1."""
+    affixes = [(head(stems), tail(stems)) for stems in (images, labels)]
+    cores = [
+        {stem[len(before) : len(stem) - len(after)] for stem in stems}
+        for stems, (before, after) in zip((images, labels), affixes, strict=True)
+    ]
+    count = len(cores[0] & cores[1] - {""})
+    if count < 2 or count < 0.5 * min(map(len, cores)):
+        return None
+    before, after = ({re.escape(each[i]) for each in affixes} for i in (0, 1))
+    return Pairing(count, regex=rf"^{one_of(before)}(.+?){one_of(after)}\.[^.]+$")
+
+
+def one_of(words: set[str]) -> str:
+    return f"(?:{'|'.join(sorted(words, reverse=True))})" if words != {""} else ""
+
+
+def head(stems: list[str]) -> str:
+    """What all names begin with, without the digits at its end, which are part of a number."""
+    least, most = min(stems), max(stems)
+    same = next((i for i, (a, b) in enumerate(zip(least, most, strict=False)) if a != b), len(least))
+    return re.sub(r"\d+$", "", least[:same])
+
+
+def tail(stems: list[str]) -> str:
+    return head([stem[::-1] for stem in stems])[::-1]
+
+
+def has_word(path: str, words: tuple[str, ...]) -> bool:
+    return any(word in path.lower() for word in words)
+
+
+def are_labels(root: Path, found: dict[str, list[str]], folders: tuple[str, str], pairing: Pairing) -> bool:
+    """Whether the second folder holds the labels of the first: by its name, else by a file of each."""
+    images, labels = folders
+    if images == labels:
+        return True
+    differ = [
+        "/".join(piece for piece in PurePosixPath(one).parts if piece not in PurePosixPath(other).parts)
+        for one, other in ((images, labels), (labels, images))
+    ]
+    if has_word(differ[0], LABEL_WORDS) and not has_word(differ[0], IMAGE_WORDS):
+        return False
+    if has_word(differ[1], LABEL_WORDS) or has_word(pairing.suffix, LABEL_WORDS):
+        return True
+    return holds_codes(root / labels / found[labels][0]) and not holds_codes(root / images / found[images][0])
+
+
+def holds_codes(path: Path) -> bool:
+    """Whether a file has as few values or colours as a label."""
+    try:
+        array = read_array(
+            path, 0 if path.suffix.lower() in TIFF and count_pages(path) > 1 else None, label=True
+        )
+    except DataError:
+        return False
+    values = np.unique(array.reshape(-1, array.shape[2]), axis=0)
+    return bool(len(values) <= min(MOST_COLOURS, max(2, array.shape[0] * array.shape[1] // 16)))
+
+
+def lists(root: Path, data: DataConfig) -> Iterator[DataConfig]:
+    """csv files in the root with the columns image and label."""
+    for path in sorted(root.glob("*.csv")):
+        try:
+            with open(path, newline="", encoding="utf-8-sig") as file:
+                header = file.readline()
+            columns = next(csv.reader([header], delimiter=max(",;\t", key=header.count)), [])
+        except (OSError, UnicodeDecodeError, csv.Error):
+            continue
+        if {"image", "label"} <= {column.strip() for column in columns}:
+            yield replace(data, kind="csv", csv=path.name)
+
+
+def lecture(root: Path, found: dict[str, list[str]], data: DataConfig) -> Iterator[DataConfig]:
+    """train/input_000.npy with train/label_000.npy, and so on."""
+    for folder, names in found.items():
+        kinds = {name.partition("_")[0] for name in names if name.endswith(".npy")}
+        if PurePosixPath(folder).name.lower() in SPELLINGS["train"] and {"input", "label"} <= kinds:
+            yield replace(data, kind="npy_folder", root=str((root / folder).parent))
+
+
+def stacks(root: Path, data: DataConfig) -> Iterator[DataConfig]:
+    """Two TIFFs of as many pages in the root, of images and of labels, perhaps two for each part."""
+    names = [path.name for path in sorted(root.glob("*")) if path.suffix.lower() in TIFF and path.is_file()]
+    if len(names) > 16:
+        return
+    groups = templates(names)
+    for images, of_images in groups.items():
+        for labels, of_labels in groups.items():
+            part = next((part for part in ("train", "") if part in of_images and part in of_labels), None)
+            if part is None or not has_word(labels, LABEL_WORDS) or has_word(images, LABEL_WORDS):
+                continue
+            files = root / of_images[part], root / of_labels[part]
+            try:
+                pages = [count_pages(path) for path in files]
+            except DataError:
+                continue
+            if pages[0] == pages[1] > 1:
+                apart = part == "train" and "val" in of_images and "val" in of_labels
+                one, other = (images, labels) if apart else (files[0].name, files[1].name)
+                yield replace(data, kind="tiff_stack", image_stack=one, label_stack=other)
+
+
+def described(data: DataConfig) -> str:
+    """Where the images and their labels lie, in words."""
+    if data.kind == "csv":
+        return f"the list {data.csv} in {data.root}"
+    if data.kind == "npy_folder":
+        return f"input_*.npy and label_*.npy in the folders of {data.root}"
+    if data.kind == "tiff_stack":
+        return f"stacks in {data.root}: {data.image_stack} with {data.label_stack}"
+    parted = decide_mode(data) == "folders" and SPLIT not in data.images
+    images, labels = (f"{SPLIT}/{path}" if parted else path for path in (data.images, data.labels))
+    text = f"images in {images}, labels in {labels}"
+    if images == labels:
+        text = f"images and labels in {'it' if images == '.' else images}"
+    return f"{data.root}: {text}" + f" (NAME{data.label_suffix})" * bool(data.label_suffix)
+
+
+def part_of_a_set(root: Path) -> tuple[str, Path] | None:
+    """Which part of a larger set a folder is by its name, and the set's folder; None where it is none."""
+    here = root.resolve()
+    for folder in (here, here.parent):  # .../test, or .../test/images
+        part = WORD_OF.get(folder.name.lower())
+        if part is None:
+            continue
+        beside = {WORD_OF.get(path.name.lower()) for path in folder.parent.iterdir() if path.is_dir()}
+        if beside & set(PARTS) - {part}:
+            return part, Path(os.path.relpath(folder.parent)) if not root.is_absolute() else folder.parent
+    return None
+
+
+def folders_found(root: Path) -> str:
+    """The folders below the root with the number of images in each."""
+    found = folders_of(root)
+    shown = [f"{folder}/ {len(names)}" for folder, names in list(found.items())[:12]]
+    more = f" and {len(found) - 12} more folders" if len(found) > 12 else ""
+    return f"{', '.join(shown)}{more}" if found else "no images of a kind that is read"

@@ -83,7 +83,7 @@ def wrong_values(some: Sequence[Label], labels: LabelMap, survey: Survey) -> Dat
     elif not words:
         hint = "neither classes nor object numbers; are these images, or maps of distances or probabilities?"
     elif labels.both_ways:
-        hint = f"correct the files; or, if the values are meant: {shlex.join(words)}"
+        hint = f"correct the files; or, if the values are meant:\n{shlex.join(words)}"
     names = [str(label.item.label) for label in some]
     return values_error(names, added(label.values for label in some), labels, some[0].coloured, hint)
 

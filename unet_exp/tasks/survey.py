@@ -12,11 +12,11 @@ from tqdm import tqdm
 from unet_exp.data.datasets import MIXED, open_pair
 from unet_exp.data.formats import open_array, read_array, read_window, row_blocks
 from unet_exp.data.inspect import Facts, look_at, turned_images
-from unet_exp.data.items import Item, shortened
+from unet_exp.data.items import Item
 from unet_exp.data.label_guess import Shapes, shapes
 from unet_exp.data.label_map import IGNORED, LabelMap
 from unet_exp.data.labels import Counts, LabelValuesError, as_value, count_values, is_coloured
-from unet_exp.data.problems import Failed, added
+from unet_exp.data.problems import Failed, added, few
 from unet_exp.data.splits import Splits
 from unet_exp.errors import DataError
 from unet_exp.prepare import RARE
@@ -50,6 +50,7 @@ class Survey:
     remarks: dict[str, list[str]] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    no_training_set: bool = False
 
     @property
     def everything(self) -> list[tuple[str, Any, Facts]]:
@@ -154,7 +155,7 @@ def judge(config: Config, splits: Splits, labels: LabelMap, survey: Survey) -> N
         odd = [item.name for _, item, facts in everything if facts.shape[2] != usual]
         kinds = ", ".join(f"{count} have {number}" for number, count in channels.most_common())
         survey.problems.append(
-            f"images differ in their channels: {kinds}; the odd ones: {shortened(odd, 4)}; {MIXED}"
+            f"images differ in their channels: {kinds}; the odd ones: {few(odd)}\n  to do:   {MIXED}"
         )
     find_duplicates(survey, config.data.duplicates == "allow")
     turned = turned_images([item for _, item, _ in everything if isinstance(item, Item)])
