@@ -121,7 +121,7 @@ def nothing_fits(config: Config, reason: DataError, found: Sequence[DataConfig])
 
 def say(lines: Iterable[str]) -> None:
     for line in lines:
-        for part in line.split("\n"):
+        for part in line.encode(errors="backslashreplace").decode().split("\n"):
             print("\n".join(wrapped(part)[:MOST_LINES]))
 
 

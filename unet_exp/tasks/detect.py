@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from unet_exp.data.formats import IMAGE_SUFFIXES, TIFF, count_pages, read_array
-from unet_exp.data.items import UnpairedError, natural
+from unet_exp.data.items import UnpairedError
 from unet_exp.data.labels import MOST_COLOURS
-from unet_exp.data.layouts import PARTS, SPELLINGS
+from unet_exp.data.names import PARTS, SPELLINGS, natural
 from unet_exp.data.splits import decide_mode, find_splits
 from unet_exp.errors import DataError
 from unet_exp.schema import SPLIT, DataConfig, SplitConfig
