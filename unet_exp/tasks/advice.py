@@ -12,7 +12,7 @@ from unet_exp.data.inspect import fills_unit, unit_range
 from unet_exp.data.label_map import parse_value
 from unet_exp.paths import PATH_KEYS
 from unet_exp.schema import IGNORE, Config, DataConfig, SplitConfig
-from unet_exp.tasks.survey import Survey
+from unet_exp.tasks.survey import Survey, is_mixed
 
 OPTIONS = ("membranes", "csv", "npy_folder", "tiff_stack")  # of data=, named as their data.kind
 NOT_ASKED = ("kind", "root", "split", "cache", "cache_limit_mb", "fingerprint_limit_mb")
@@ -66,7 +66,7 @@ def needs(config: Config, chosen: set[str], survey: Survey) -> dict[str, str]:
     """
     train = [facts for _, facts in survey.facts.get("train", [])]
     everything = [facts for _, _, facts in survey.everything]
-    words: dict[str, str] = {}
+    words = {"data.channels": "data.channels=rgb"} if is_mixed(survey) else {}
     if not train:
         return words
     batch_size = min(config.batch_size, len(train))

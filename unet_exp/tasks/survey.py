@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from unet_exp.data.datasets import MIXED, open_pair
+from unet_exp.data.datasets import open_pair
 from unet_exp.data.formats import open_array, read_array, read_window, row_blocks
 from unet_exp.data.inspect import Facts, look_at, turned_images
 from unet_exp.data.items import Item
@@ -154,9 +154,11 @@ def judge(config: Config, splits: Splits, labels: LabelMap, survey: Survey) -> N
         usual = channels.most_common(1)[0][0]
         odd = [item.name for _, item, facts in everything if facts.shape[2] != usual]
         kinds = ", ".join(f"{count} have {number}" for number, count in channels.most_common())
-        survey.problems.append(
-            f"images differ in their channels: {kinds}; the odd ones: {few(odd)}\n  to do:   {MIXED}"
-        )
+        text = f"images differ in their channels: {kinds}; the odd ones: {few(odd)}"
+        if is_mixed(survey):
+            survey.findings.append(f"{text}; the line reads grey ones as colours (or data.channels=grey)")
+        else:
+            survey.problems.append(text)
     find_duplicates(survey, config.data.duplicates == "allow")
     turned = turned_images([item for _, item, _ in everything if isinstance(item, Item)])
     if turned:
@@ -168,6 +170,11 @@ def judge(config: Config, splits: Splits, labels: LabelMap, survey: Survey) -> N
             judge_classes(part, labels, survey)
     if len(labels.classes) == 2:
         find_inverted(labels, survey)
+
+
+def is_mixed(survey: Survey) -> bool:
+    """Whether some images are grey and the others in colour, which data.channels makes alike."""
+    return {facts.shape[2] for _, _, facts in survey.everything} == {1, 3}
 
 
 def find_duplicates(survey: Survey, allow: bool) -> None:
