@@ -3,9 +3,8 @@
 import csv
 import os
 import re
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -17,6 +16,7 @@ from unet_exp.data.names import PARTS, SPELLINGS, natural
 from unet_exp.data.splits import decide_mode, find_splits
 from unet_exp.errors import DataError
 from unet_exp.schema import SPLIT, DataConfig, SplitConfig
+from unet_exp.tasks.pairing import Pairing, pair
 
 DEPTH, MOST_FOLDERS = 4, 500  # how far below data.root is looked
 LABEL_WORDS = ("label", "lbl", "mask", "gt", "truth", "seg", "annot", "target", "manual")
@@ -26,15 +26,6 @@ ANY_PART = "|".join(sorted(WORD_OF, key=len, reverse=True))
 A_PART = re.compile(rf"(?<![A-Za-z])(?i:{ANY_PART})(?![A-Za-z])")  # train, images_train, 2train
 BEGINS_WITH_PART = re.compile(rf"(?<![A-Za-z])(?i:{ANY_PART})")  # trainannot, but testis as well
 Parts = dict[str, str]  # part of the set -> its folder or file, relative to data.root
-
-
-@dataclass(frozen=True)
-class Pairing:
-    """How labels are named after images. count: pairs among the training files."""
-
-    count: int
-    suffix: str = ""
-    regex: str | None = None
 
 
 def find_layouts(data: DataConfig) -> list[DataConfig]:
@@ -157,52 +148,6 @@ def as_set(root: Path, paths: tuple[str, str], pairing: Pairing, data: DataConfi
     if whole and decide_mode(data) == "folders":
         data = replace(data, split=replace(data.split, mode="blocks"))
     return data
-
-
-def pair(images: list[str], labels: list[str], together: bool) -> Pairing | None:
-    """How these names belong together; None where they do not. together: they lie in one folder."""
-    stems = [[os.path.splitext(name)[0] for name in names] for names in (images, labels)]
-    of_images = set(stems[0])
-    alike = len(of_images & set(stems[1]))
-    if not together and alike >= 0.5 * min(map(len, stems)):
-        return Pairing(alike)
-    endings = Counter(
-        stem[cut:] for stem in stems[1] for cut in range(1, len(stem))
-        if stem[:cut] in of_images and re.search("[^0-9]", stem[cut:])
-    )  # fmt: skip
-    suffix, count = max(endings.items(), key=lambda pair: (pair[1], pair[0]), default=("", 0))
-    if count >= 0.5 * min(len(stems[0]), len(stems[1]) / (1 + together)):
-        return Pairing(count, suffix)
-    return None if together else pair_by_affixes(stems[0], stems[1])
-
-
-def pair_by_affixes(images: list[str], labels: list[str]) -> Pairing | None:
-    """Names that differ in what all images, or all labels, begin or end with: img_1 and mask_1."""
-    affixes = [(head(stems), tail(stems)) for stems in (images, labels)]
-    cores = [
-        {stem[len(before) : len(stem) - len(after)] for stem in stems}
-        for stems, (before, after) in zip((images, labels), affixes, strict=True)
-    ]
-    count = len(cores[0] & cores[1] - {""})
-    if count < 2 or count < 0.5 * min(map(len, cores)):
-        return None
-    before, after = ({re.escape(each[i]) for each in affixes} for i in (0, 1))
-    return Pairing(count, regex=rf"^{one_of(before)}(.+?){one_of(after)}\.[^.]+$")
-
-
-def one_of(words: set[str]) -> str:
-    return f"(?:{'|'.join(sorted(words, reverse=True))})" if words != {""} else ""
-
-
-def head(stems: list[str]) -> str:
-    """What all names begin with, without the digits at its end, which are part of a number."""
-    least, most = min(stems), max(stems)
-    same = next((i for i, (a, b) in enumerate(zip(least, most, strict=False)) if a != b), len(least))
-    return re.sub(r"\d+$", "", least[:same])
-
-
-def tail(stems: list[str]) -> str:
-    return head([stem[::-1] for stem in stems])[::-1]
 
 
 def has_word(path: str, words: tuple[str, ...]) -> bool:
