@@ -1,6 +1,7 @@
 """Tools shared by the tests: real command lines in real processes, and tiny runs."""
 
 import fcntl
+import json
 import os
 import pty
 import subprocess
@@ -44,19 +45,28 @@ def command() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def cli(command: list[str]) -> Cli:
+def warm() -> Iterator["subprocess.Popen[str]"]:
+    """A process with the packages imported, of which `cli` forks its own (tests/warm.py)."""
+    arguments = [sys.executable, str(ROOT / "tests" / "warm.py")]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def cli(command: list[str], warm: "subprocess.Popen[str]", tmp_path_factory: pytest.TempPathFactory) -> Cli:
     """Run `python run.py ARGUMENTS` somewhere and wait; stdout holds both streams."""
+    printed = tmp_path_factory.mktemp("printed") / "printed.txt"
 
     def run(*arguments: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [*command, *arguments],
-            cwd=cwd,
-            env={**os.environ, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=240,
-        )
+        request = {"arguments": arguments, "cwd": str(cwd), "environment": {**os.environ, **environment},
+                   "printed": str(printed)}  # fmt: skip
+        assert warm.stdin is not None
+        assert warm.stdout is not None
+        print(json.dumps(request), file=warm.stdin, flush=True)
+        code = int(warm.stdout.readline())
+        return subprocess.CompletedProcess([*command, *arguments], code, printed.read_text(encoding="utf-8"))
 
     return run
 
@@ -106,11 +116,16 @@ def _torch_settings() -> Iterator[None]:
 
 
 def train(run_dir: Path, *overrides: str) -> Path:
+    """A small run in this process."""
+    return train_here(run_dir, *SMALL, *overrides)
+
+
+def train_here(run_dir: Path, *overrides: str) -> Path:
     """A run in this process, with the .hydra/config.yaml that Hydra would write."""
     register()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("config", overrides=[*SMALL, *overrides])
+        cfg = compose("config", overrides=list(overrides))
     (run_dir / ".hydra").mkdir(parents=True)
     OmegaConf.save(cfg, run_dir / ".hydra" / "config.yaml")
     try:

@@ -16,13 +16,19 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from tests.conftest import ROOT, Cli, write_folder
+from tests.test_architecture import ONLY_IN
 from unet_exp import commandline
 from unet_exp.commandline import SWEEP_KEYS, groups
 from unet_exp.config import check, check_task, register
 from unet_exp.schema import Config, DataConfig, SplitConfig, TrainerConfig
 from unet_exp.verbs import VERBS
 
-PAGES = [*sorted(ROOT.glob("README*.md")), ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *sorted(ROOT.glob("README*.md")),
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 SWEEPS = {"sweep", *SWEEP_KEYS}  # not keys of the schema
 KNOWN_KEYS = {
     *Config.__dataclass_fields__,
@@ -200,6 +206,50 @@ def test_links_between_pages_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+ABOUT_CODE = ("SECURITY.md", "CONTRIBUTING.md", "docs/architecture.md")
+EXAMPLES = {"code_XXXXXXXX", "iou_", "cmp"}  # in names of files and columns that a run makes; a program
+
+
+def code() -> dict[str, str]:
+    """The text of each file in which what these pages name can be."""
+    folders = ("unet_exp", "hydra_plugins", "conf", "multirun_sweeps", "tests", "benchmarks", "docs")
+    paths = [path for folder in folders for path in (ROOT / folder).rglob("*.*")]
+    paths += [ROOT / name for name in ("run.py", "pyproject.toml", "Makefile", ".ci/run")]
+    return {
+        path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+        for path in paths if path.suffix in (".py", ".yaml", ".toml", "") and path.is_file()
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("page", ABOUT_CODE)
+def test_what_the_pages_about_the_code_name_is_there(page: str) -> None:
+    """Files, functions, classes and keys in backticks; and `NAME` of `FILE` in that file."""
+    files, text = code(), (ROOT / page).read_text(encoding="utf-8")
+    words = {word for content in files.values() for word in re.findall(r"\w+", content)}
+    words |= {word for name in files for word in re.findall(r"\w+", name)} | EXAMPLES
+    spans = {" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)}
+    assert len(spans) > 15
+    for span in spans:
+        assert not [word for word in re.findall(r"[A-Za-z_]\w{2,}", span) if word not in words], span
+        if re.fullmatch(r"[\w./-]*/[\w./-]+\.(py|md|yaml|toml)", span) and "DIR" not in span:
+            known = (ROOT / span).exists() or any(f"{span}" in content for content in files.values())
+            assert known or any(name.endswith(f"/{span}") for name in files), span
+    for name, file in re.findall(r"`(\w+)`\s+(?:of|in)\s+`([\w./]+\.py)`", text):
+        homes = [content for path, content in files.items() if f"/{path}".endswith(f"/{file}")]
+        assert any(re.search(rf"\b{name}\b", content) for content in homes), f"{name} of {file}"
+
+
+def test_targets_and_rooms_of_the_pages_are_those_of_the_tests() -> None:
+    """Where hydra and OmegaConf are allowed, and the make targets that CONTRIBUTING.md names."""
+    text = " ".join((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split())
+    listed = re.findall(r"`(\w+)[./]", text.partition("Hydra and OmegaConf stay in")[2].partition(";")[0])
+    rooms = {room.split(".")[1] if "." in room else room for room in ONLY_IN["hydra"] | ONLY_IN["omegaconf"]}
+    assert set(listed) == rooms
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"make ([a-z-]+) ", text):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
 def test_no_placeholder_is_left() -> None:

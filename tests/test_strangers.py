@@ -1,20 +1,34 @@
 """A run directory from somebody else is data: what it holds is never run."""
 
 import io
+import json
+import re
 import shutil
+import zlib
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import yaml
 from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
 
-from tests.conftest import Cli
-from unet_exp import commandline, saved, schema
-from unet_exp.errors import CheckpointError
+import run
+from tests.conftest import ROOT, Cli
+from unet_exp import commandline, load_run, runs, saved, schema
+from unet_exp.build import find_class
+from unet_exp.checks import ALLOWED_TARGETS
+from unet_exp.config import check
+from unet_exp.data.formats import read_array
+from unet_exp.errors import CheckpointError, ConfigError, DataError, UserError
 from unet_exp.training.checkpoint import add_checksum
 
 Run = tuple[Path, str]
+PAGE = " ".join((ROOT / "SECURITY.md").read_text(encoding="utf-8").split())
 COMMANDS = ["resume=run epochs=5", "from_run=run hydra.run.dir=new", "task=reproduce run=run"]
 
 
@@ -38,6 +52,15 @@ def with_checksum(archive: bytes) -> bytes:
     buffer = io.BytesIO(archive)
     add_checksum(buffer)
     return buffer.getvalue()
+
+
+def train_saved(run_dir: Path, new: Path) -> None:
+    """As from_run= does, in this process: the config of a run read back, checked, and trained."""
+    new.mkdir()
+    try:
+        run.train(check(saved.load_saved(run_dir, saved.AGAIN)), new)
+    finally:
+        runs.unlock(new)
 
 
 def set_in(path: Path, key: str, value: object) -> None:
@@ -69,25 +92,66 @@ def test_no_checkpoint_runs_code(disguise: str, cli: Cli, run_dir: Path, tmp_pat
 
 
 @pytest.mark.parametrize("words", COMMANDS)
+def test_no_command_calls_a_target_outside_the_allowed_places(
+    words: str, cli: Cli, run_dir: Path, tmp_path: Path
+) -> None:
+    pwned = tmp_path / "pwned"
+    target = {"_target_": "torch.optim.os.system", "command": f"touch {pwned}"}
+    set_in(run_dir / ".hydra" / "config.yaml", "optimizer", target)
+    done = cli(*words.split(), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "optimizer._target_ torch.optim.os.system" in done.stdout
+    assert "allowed" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert not pwned.exists()
+
+
 @pytest.mark.parametrize(
     "target",
     ["os.system", "builtins.open", "shutil.copyfile", "unet_exp.x.os.system", "torch.optim.os.system",
      "unet_exp.models.unet.math.prod", "builtins.eval"],
 )  # fmt: skip
-def test_no_target_outside_the_allowed_places(
-    target: str, words: str, cli: Cli, run_dir: Path, tmp_path: Path
-) -> None:
+def test_no_target_outside_the_allowed_places(target: str, run_dir: Path, tmp_path: Path) -> None:
     group = "model" if target.startswith("unet_exp.models") else "optimizer"
-    content = yaml.safe_load((run_dir / ".hydra" / "config.yaml").read_text())
-    content[group] = {"_target_": target, "command": f"touch {tmp_path / 'pwned'}"}
-    (run_dir / ".hydra" / "config.yaml").write_text(yaml.safe_dump(content))
-    done = cli(*words.split(), cwd=tmp_path)
-    assert done.returncode == 1
-    assert f"{group}._target_" in done.stdout
-    assert target in done.stdout
-    assert "allowed" in done.stdout or "is not a class" in done.stdout or "can't be imported" in done.stdout
-    assert "Traceback" not in done.stdout
+    content = {"_target_": target, "command": f"touch {tmp_path / 'pwned'}"}
+    set_in(run_dir / ".hydra" / "config.yaml", group, content)
+    with pytest.raises(UserError) as caught:
+        train_saved(run_dir, tmp_path / "new")
+    assert f"{group}._target_" in str(caught.value)
+    assert target in str(caught.value)
+    assert re.search(r"allowed|is not a class|can't be imported", str(caught.value))
     assert not (tmp_path / "pwned").exists()
+
+
+# What SECURITY.md lists, each with a class that is there and may be named.
+NAMED = {
+    "unet_exp.models": ("model", "unet_exp.models.unet.UNet"),
+    "unet_exp.losses": ("loss", "unet_exp.losses.DiceLoss"),
+    "unet_exp.data.transforms": ("transform", "unet_exp.data.transforms.RandomFlip"),
+    "unet_exp.data.warp": ("transform", "unet_exp.data.warp.RandomWarp"),
+    "unet_exp.data.intensities": ("transform", "unet_exp.data.intensities.RandomGamma"),
+    "torch.nn": ("model", "torch.nn.Conv2d"),
+    "torch.optim": ("optimizer", "torch.optim.Adam"),
+    "torch.optim.lr_scheduler": ("scheduler", "torch.optim.lr_scheduler.ConstantLR"),
+    "monai.networks.nets": ("model", "monai.networks.nets.BasicUNet"),
+    "segmentation_models_pytorch": ("model", None),
+    "torchmetrics": ("metrics", None),
+}
+
+
+def test_the_places_of_targets_are_those_of_the_page() -> None:
+    """Each that the page names is allowed, and each that is allowed is named; none in a wrong group."""
+    paragraph = PAGE.partition("`_target_` may only name classes of")[2].partition(", in the group")[0]
+    assert set(re.findall(r"`([\w.]+)`", paragraph)) == set(NAMED)
+    allowed = {prefix.rstrip(".") for prefixes in ALLOWED_TARGETS.values() for prefix in prefixes}
+    assert allowed == set(NAMED)
+    for place, (group, target) in NAMED.items():
+        if target is None or (place == "monai.networks.nets" and find_spec("monai") is None):
+            continue
+        assert find_class(target, group).__name__ == target.rpartition(".")[2]
+        if group != "optimizer":
+            with pytest.raises(ConfigError, match="is not allowed"):
+                find_class(target, "optimizer")
 
 
 def test_how_to_allow_a_package_is_said_and_no_saved_config_can(
@@ -154,27 +218,76 @@ def test_yaml_that_makes_objects_is_refused(name: str, cli: Cli, run_dir: Path, 
 @pytest.mark.parametrize(
     "content", ["[]", "{", '{"start_dir": 3}', '{"start_dir": "/", "restarts": [1]}', "null"]
 )
-def test_a_strange_environment_is_refused(content: str, cli: Cli, run_dir: Path, tmp_path: Path) -> None:
+def test_a_strange_environment_is_refused(content: str, run_dir: Path) -> None:
     (run_dir / "environment.json").write_text(content)
     set_in(run_dir / ".hydra" / "config.yaml", "data.root", "data")
-    done = cli("resume=run", "epochs=5", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "environment.json" in done.stdout
-    assert "Traceback" not in done.stdout
+    GlobalHydra.instance().clear()
+    with pytest.raises(CheckpointError, match=r"environment\.json"):
+        commandline.prepare([f"resume={run_dir}", "epochs=5"])
 
 
-def test_a_checkpoint_with_parts_of_something_else_is_refused(
-    cli: Cli, run_dir: Path, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("part", ["optimizer", "rng", "model"])
+@pytest.mark.parametrize("value", ["${oc.env:HOME}", "os.system"])
+def test_what_runs_as_a_whole_reads_is_data_too(value: str, run_dir: Path) -> None:
+    """evaluate, predict and export read config_resolved.yaml."""
+    key = "data.images" if "$" in value else "model._target_"
+    set_in(run_dir / "config_resolved.yaml", key, value)
+    with pytest.raises(UserError, match=r"may not call anything|os\.system is not allowed"):
+        load_run(run_dir)
+
+
+def test_what_was_given_to_a_start_is_taken_as_it_stands(run_dir: Path) -> None:
+    path = run_dir / "environment.json"
+    environment = json.loads(path.read_text())
+    environment["given"] = {"data.images": "${oc.env:HOME}"}
+    path.write_text(json.dumps(environment))
+    assert saved.load_saved(run_dir, saved.CARRIED).data.images == "${oc.env:HOME}"
+
+
+@pytest.mark.parametrize("ending", [".npy", ".npz"])
+def test_arrays_are_read_without_pickles(ending: str, tmp_path: Path) -> None:
+    array = np.empty(1, object)
+    array[0] = Payload(tmp_path / "pwned")
+    path = tmp_path / f"array{ending}"
+    if ending == ".npy":
+        np.save(path, array, allow_pickle=True)
+    else:
+        np.savez(path, array)
+    with pytest.raises(DataError, match="can't be read"):
+        read_array(path)
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_pictures_that_unpack_to_more_than_the_page_says_are_refused(tmp_path: Path) -> None:
+    limit = int(re.findall(r"more than (\d+) megapixels", PAGE)[0])
+    Image.new("1", (10, 10)).save(tmp_path / "small.png")
+    content = bytearray((tmp_path / "small.png").read_bytes())
+    content[16:24] = (1000 * limit).to_bytes(4, "big") + (1001).to_bytes(4, "big")
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    (tmp_path / "bomb.png").write_bytes(content)
+    with pytest.raises(DataError, match=f"more than {limit}"):
+        read_array(tmp_path / "bomb.png")
+    assert re.search(r'"torch>=2\.10"', (ROOT / "pyproject.toml").read_text())
+
+
+def test_weights_alone_are_safetensors(run_dir: Path) -> None:
+    weights = safetensors.torch.load_file(run_dir / "checkpoints/best.safetensors")
+    whole = torch.load(run_dir / "checkpoints/best.pt", weights_only=True)["model"]
+    assert weights.keys() == whole.keys()
+    assert all(torch.equal(weights[name], whole[name]) for name in whole)
+
+
+def test_a_checkpoint_with_parts_of_something_else_is_refused(part: str, run_dir: Path) -> None:
     path = run_dir / "checkpoints" / "last.pt"
     whole = torch.load(path, weights_only=True)
-    for part, value in (("optimizer", {}), ("rng", {}), ("model", None)):
-        torch.save({**whole, part: value}, path)
-        path.write_bytes(with_checksum(path.read_bytes()))
-        done = cli("resume=run", "epochs=5", cwd=tmp_path)
-        assert done.returncode == 1
-        assert "does not fit this run" in done.stdout
-        assert "Traceback" not in done.stdout
+    torch.save({**whole, part: None if part == "model" else {}}, path)
+    path.write_bytes(with_checksum(path.read_bytes()))
+    config = check(saved.load_saved(run_dir, saved.CARRIED))
+    try:
+        with pytest.raises(CheckpointError, match="does not fit this run"):
+            run.train(replace(config, epochs=5), run_dir, run_dir)
+    finally:
+        runs.unlock(run_dir)
 
 
 def test_keys_of_another_version_are_named(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
