@@ -228,7 +228,8 @@ def test_what_the_pages_about_the_code_name_is_there(page: str) -> None:
     """Files, functions, classes and keys in backticks; and `NAME` of `FILE` in that file."""
     files, text = code(), (ROOT / page).read_text(encoding="utf-8")
     words = {word for content in files.values() for word in re.findall(r"\w+", content)}
-    words |= {word for name in files for word in re.findall(r"\w+", name)} | EXAMPLES
+    names = [*files, *(path.name for path in ROOT.iterdir())]
+    words |= {word for name in names for word in re.findall(r"\w+", name)} | EXAMPLES
     spans = {" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)}
     assert len(spans) > 15
     for span in spans:

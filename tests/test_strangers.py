@@ -23,7 +23,7 @@ from unet_exp import commandline, load_run, runs, saved, schema
 from unet_exp.build import find_class
 from unet_exp.checks import ALLOWED_TARGETS
 from unet_exp.config import check
-from unet_exp.data.formats import read_array
+from unet_exp.data.formats import MOST_PIXELS, read_array
 from unet_exp.errors import CheckpointError, ConfigError, DataError, UserError
 from unet_exp.training.checkpoint import add_checksum
 
@@ -96,12 +96,12 @@ def test_no_command_calls_a_target_outside_the_allowed_places(
     words: str, cli: Cli, run_dir: Path, tmp_path: Path
 ) -> None:
     pwned = tmp_path / "pwned"
-    target = {"_target_": "torch.optim.os.system", "command": f"touch {pwned}"}
+    target = {"_target_": "torch.optim.adam.Tensor", "command": f"touch {pwned}"}
     set_in(run_dir / ".hydra" / "config.yaml", "optimizer", target)
     done = cli(*words.split(), cwd=tmp_path)
     assert done.returncode == 1
-    assert "optimizer._target_ torch.optim.os.system" in done.stdout
-    assert "allowed" in done.stdout
+    assert "optimizer._target_ torch.optim.adam.Tensor" in done.stdout
+    assert "is not a class of" in done.stdout
     assert "Traceback" not in done.stdout
     assert not pwned.exists()
 
@@ -109,7 +109,7 @@ def test_no_command_calls_a_target_outside_the_allowed_places(
 @pytest.mark.parametrize(
     "target",
     ["os.system", "builtins.open", "shutil.copyfile", "unet_exp.x.os.system", "torch.optim.os.system",
-     "unet_exp.models.unet.math.prod", "builtins.eval"],
+     "unet_exp.models.unet.math.prod", "torch.optim.adam.Tensor", "builtins.eval"],
 )  # fmt: skip
 def test_no_target_outside_the_allowed_places(target: str, run_dir: Path, tmp_path: Path) -> None:
     group = "model" if target.startswith("unet_exp.models") else "optimizer"
@@ -149,7 +149,7 @@ def test_the_places_of_targets_are_those_of_the_page() -> None:
         if target is None or (place == "monai.networks.nets" and find_spec("monai") is None):
             continue
         assert find_class(target, group).__name__ == target.rpartition(".")[2]
-        if group != "optimizer":
+        if group not in ("optimizer", "scheduler"):  # torch.optim has both
             with pytest.raises(ConfigError, match="is not allowed"):
                 find_class(target, "optimizer")
 
@@ -226,13 +226,12 @@ def test_a_strange_environment_is_refused(content: str, run_dir: Path) -> None:
         commandline.prepare([f"resume={run_dir}", "epochs=5"])
 
 
-@pytest.mark.parametrize("part", ["optimizer", "rng", "model"])
 @pytest.mark.parametrize("value", ["${oc.env:HOME}", "os.system"])
 def test_what_runs_as_a_whole_reads_is_data_too(value: str, run_dir: Path) -> None:
     """evaluate, predict and export read config_resolved.yaml."""
     key = "data.images" if "$" in value else "model._target_"
     set_in(run_dir / "config_resolved.yaml", key, value)
-    with pytest.raises(UserError, match=r"may not call anything|os\.system is not allowed"):
+    with pytest.raises(UserError, match=r"may not call anything|os\.system' is not allowed"):
         load_run(run_dir)
 
 
@@ -260,12 +259,13 @@ def test_arrays_are_read_without_pickles(ending: str, tmp_path: Path) -> None:
 
 def test_pictures_that_unpack_to_more_than_the_page_says_are_refused(tmp_path: Path) -> None:
     limit = int(re.findall(r"more than (\d+) megapixels", PAGE)[0])
+    assert round(MOST_PIXELS / 1e6) == limit
     Image.new("1", (10, 10)).save(tmp_path / "small.png")
     content = bytearray((tmp_path / "small.png").read_bytes())
     content[16:24] = (1000 * limit).to_bytes(4, "big") + (1001).to_bytes(4, "big")
     content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
     (tmp_path / "bomb.png").write_bytes(content)
-    with pytest.raises(DataError, match=f"more than {limit}"):
+    with pytest.raises(DataError, match=r"megapixels|decompression bomb"):
         read_array(tmp_path / "bomb.png")
     assert re.search(r'"torch>=2\.10"', (ROOT / "pyproject.toml").read_text())
 
@@ -277,6 +277,7 @@ def test_weights_alone_are_safetensors(run_dir: Path) -> None:
     assert all(torch.equal(weights[name], whole[name]) for name in whole)
 
 
+@pytest.mark.parametrize("part", ["optimizer", "rng", "model"])
 def test_a_checkpoint_with_parts_of_something_else_is_refused(part: str, run_dir: Path) -> None:
     path = run_dir / "checkpoints" / "last.pt"
     whole = torch.load(path, weights_only=True)
