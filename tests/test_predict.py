@@ -1,5 +1,6 @@
 """task=predict and load_run: what people hand to them, how results are named, and what fails."""
 
+import io
 import json
 import os
 import resource
@@ -13,6 +14,7 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import unet_exp
 from tests.conftest import train
@@ -246,6 +248,31 @@ def test_no_numbers_stop_an_evaluation_with_their_place(grey_run: Path, tmp_path
     options.data.root = str(tmp_path)
     with pytest.raises(DataError, match=r"4\.tif holds values .*: 1 nan .* row 4, column 7"):
         evaluate(options)
+
+
+def test_pictures_of_12_bits_in_16_use_the_whole_range(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for i in range(4):
+        save(tmp_path / "data" / "images" / f"{i}.tif", picture(3 * blobs(i), i).astype(np.uint16) * 16)
+        save(tmp_path / "data" / "labels" / f"{i}.png", blobs(i))
+    folder = ["data=image_folder", f"data.root={tmp_path / 'data'}", "trainer.plots=false"]
+    run_dir = train(tmp_path / "run", *folder, "trainer.images_every=1")
+    assert sum("transform.mean=train" in message for message in caplog.messages) == 1
+    events = EventAccumulator(str(run_dir / "tensorboard" / "val"))
+    events.Reload()
+    shown = [np.asarray(Image.open(io.BytesIO(events.Images("input")[0].encoded_image_string)))]
+    predict(options(run_dir, tmp_path / "data" / "images", tmp_path / "out", overlays=True))
+    shown.append(np.asarray(Image.open(tmp_path / "out" / "overlays" / "0.png")))
+    for found in shown:
+        assert found.min() < 2
+        assert found.max() > 253
+    caplog.clear()  # what such a run was trained on is known in its own unit
+    predictor = load_run(run_dir, "cpu")
+    predictor.predict(tmp_path / "data" / "images" / "0.tif")
+    assert caplog.messages == []
+    predictor.predict(picture(3 * blobs(0), 0))
+    assert len(caplog.messages) == 1
 
 
 # ---- task=predict ---------------------------------------------------------------------------------------

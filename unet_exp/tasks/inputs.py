@@ -89,11 +89,13 @@ def labels_of_run(run_dir: Path, data: DataConfig) -> set[Path]:
     """The label files that the run itself was trained and validated with, as far as they still lie there."""
     if not (run_dir / runs.SPLIT).exists():
         return set()
-    with open(run_dir / runs.SPLIT, newline="", encoding="utf-8") as file:
+    with open(run_dir / runs.SPLIT, newline="", encoding="utf-8", errors="replace") as file:
         rows = list(csv.DictReader(file))
     root = Path(data.root or "")
-    images = {(root / row["image"]).resolve() for row in rows}
-    return {(root / row["label"]).resolve() for row in rows if row["label"]} - images
+    images, labels = (
+        {(root / row[kind]).resolve() for row in rows if row.get(kind)} for kind in ("image", "label")
+    )
+    return labels - images
 
 
 def plan(paths: list[Path]) -> tuple[list[Job], list[UserError]]:

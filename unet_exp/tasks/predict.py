@@ -280,4 +280,8 @@ def reserve(path: Path) -> None:
     """Take the disk's space for a file now: writing to a mapped one that finds none left ends a process."""
     if hasattr(os, "posix_fallocate"):
         with open(path, "r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, max(1, os.fstat(file.fileno()).st_size))
+            try:
+                os.posix_fallocate(file.fileno(), 0, max(1, os.fstat(file.fileno()).st_size))
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # a file system that can't
+                    raise
