@@ -17,11 +17,14 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from PIL import Image
+from torch import nn
 
 import run
 from unet_exp import runs
 from unet_exp.config import check, register
+from unet_exp.inference.predictor import Predictor
 from unet_exp.schema import Config
+from unet_exp.training.precision import Precision
 
 ROOT = Path(__file__).resolve().parents[1]
 ISBI = ROOT.parent / "shared" / "data" / "isbi2012"
@@ -133,6 +136,22 @@ def train_here(run_dir: Path, *overrides: str) -> Path:
     finally:
         runs.unlock(run_dir)
     return run_dir
+
+
+def predictor_of(model: nn.Module, channels: int = 1, classes: int = 2) -> Predictor:
+    """Of one network, without a run; its numbers are made none that a fresh one happens to have."""
+    generator = torch.Generator().manual_seed(0)
+    for name, value in model.state_dict().items():
+        if value.ndim == 1:
+            value += 0.2 * torch.rand(value.shape, generator=generator)
+        assert value.ndim or name.endswith("num_batches_tracked")
+    return Predictor(
+        networks=[model.eval()], precision=Precision(torch.device("cpu"), "fp32", False),
+        classes=[f"class {index}" for index in range(classes)],
+        palette=[(index, 0, 0) for index in range(classes)],
+        channels=channels, statistics=[(0.5, 0.25)], logits_per_pixel=1, thresholds=(0.5, 0.5),
+        tile=512, overlap=0.25, batch=1, tta=False,
+    )  # fmt: skip
 
 
 def run_dirs(start: Path) -> list[Path]:

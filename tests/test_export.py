@@ -14,33 +14,16 @@ import torch
 from torch import Tensor, nn
 
 import unet_exp
-from tests.conftest import ROOT, TINY, composed, train
+from tests.conftest import ROOT, TINY, composed, predictor_of, train
 from unet_exp.build import build_model
 from unet_exp.errors import ModelError, UserError
 from unet_exp.inference import export as exporting
 from unet_exp.inference.export import export_onnx
-from unet_exp.inference.predictor import AnySize, Predictor
+from unet_exp.inference.predictor import AnySize
 from unet_exp.losses import class_probabilities
 from unet_exp.models.unet import UNet
 from unet_exp.tasks.export import export
-from unet_exp.training.precision import Precision
 from unet_exp.verbs import ExportConfig
-
-
-def predictor_of(model: nn.Module, channels: int = 1, classes: int = 2) -> Predictor:
-    """Of a network whose numbers are none that a fresh one happens to have."""
-    generator = torch.Generator().manual_seed(0)
-    for name, value in model.state_dict().items():
-        if value.ndim == 1:
-            value += 0.2 * torch.rand(value.shape, generator=generator)
-        assert value.ndim or name.endswith("num_batches_tracked")
-    return Predictor(
-        networks=[model.eval()], precision=Precision(torch.device("cpu"), "fp32", False),
-        classes=[f"class {index}" for index in range(classes)],
-        palette=[(index, 0, 0) for index in range(classes)],
-        channels=channels, statistics=[(0.5, 0.25)], logits_per_pixel=1, thresholds=(0.5, 0.5),
-        tile=512, overlap=0.25, batch=1, tta=False,
-    )  # fmt: skip
 
 
 def read(path: Path) -> tuple[onnxruntime.InferenceSession, Any]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.conftest import predictor_of
 from unet_exp.errors import ConfigError, ModelError, UserError
 from unet_exp.inference.tiling import (
     Network,
@@ -382,6 +383,31 @@ def test_wrong_tiles_are_refused(numbers: Any, kind: type[UserError]) -> None:
 def test_wrong_numbers_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         predict_array([pixels(0)], noise(9, 7, 1), **options(**wrong))
+
+
+def test_networks_with_and_without_padding_are_averaged() -> None:
+    """Each sees the tiles that it needs; the result is the mean of what each gives alone."""
+    models = [
+        unet(padding="valid"),
+        unet(),
+        unet(padding="valid", depth=1),
+        unet(upsample="bilinear", padding="valid"),
+    ]
+    alone = [predictor_of(model, channels=2, classes=3).with_options(tile=64) for model in models]
+    together = alone[0].with_options(networks=models, statistics=[(0.5, 0.25)] * 4)
+    assert [len(part.networks) for part in together.parts()] == [2, 1, 1]
+    image = np.random.default_rng(0).integers(0, 256, (97, 70, 2), dtype=np.uint8)
+    done: list[int] = []
+    found = np.full((3, 97, 70), np.nan, np.float32)
+
+    def write(top: int, rows: np.ndarray) -> None:
+        found[:, top : top + rows.shape[1]] = rows
+
+    together.predict_rows(image, write, done.append)
+    each = [predictor.probabilities(image) for predictor in alone]
+    np.testing.assert_allclose(found, np.mean(each, axis=0), atol=1e-6)
+    assert sum(done) == together.count_tiles((97, 70)) > 4
+    assert abs(each[0] - each[1]).max() > 1e-3
 
 
 def test_no_network_is_refused() -> None:

@@ -1,7 +1,9 @@
 """A trained run as one object that takes images: no config, no files, no Hydra."""
 
 import dataclasses
+import functools
 import logging
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -146,15 +148,34 @@ class Predictor:
                 )
             write(top, rows)
 
-        networks = [
-            self.network(model, *(own if own is not None and mean == "image" else (mean, std)))
-            for model, (mean, std) in zip(self.networks, self.statistics, strict=True)
-        ]
         size = (image.shape[0], image.shape[1])
-        options = self.tiling_options(size)
-        tiling.predict_tiles(
-            networks, read, size, write_numbers, batch=self.batch, tta=self.tta, progress=progress, **options
-        )
+
+        def run(part: "Predictor", write: Write) -> None:
+            networks = [
+                self.network(model, *(own if own is not None and mean == "image" else (mean, std)))
+                for model, (mean, std) in zip(part.networks, part.statistics, strict=True)
+            ]
+            options = part.tiling_options(size)
+            tiling.predict_tiles(
+                networks, read, size, write, batch=self.batch, tta=self.tta, progress=progress, **options
+            )
+
+        *others, last = self.parts()
+        if not others:
+            run(last, write_numbers)
+            return watch.remark(name, image.dtype)
+        with tempfile.TemporaryFile() as file:
+            sums = np.memmap(file, np.float32, "w+", shape=(len(self.classes), *size))
+
+            def add(top: int, rows: np.ndarray, share: float) -> None:
+                sums[:, top : top + rows.shape[1]] += rows * np.float32(share)
+
+            def finish(top: int, rows: np.ndarray, share: float) -> None:
+                write_numbers(top, rows * np.float32(share) + sums[:, top : top + rows.shape[1]])
+
+            for part in (*others, last):
+                share = len(part.networks) / len(self.networks)
+                run(part, functools.partial(finish if part is last else add, share=share))
         return watch.remark(name, image.dtype)
 
     def network(self, model: nn.Module, mean: Any, std: Any) -> tiling.Network:
@@ -172,8 +193,26 @@ class Predictor:
 
         return forward
 
+    def parts(self) -> list["Predictor"]:
+        """One for each margin that networks have: those of another margin need other tiles."""
+        of_margin: dict[int, list[int]] = {}
+        for index, model in enumerate(self.networks):
+            margin = tiling.unet_margin(model.depth, model.padding) if isinstance(model, UNet) else 0
+            of_margin.setdefault(margin, []).append(index)
+        return [
+            self.with_options(
+                networks=[self.networks[index] for index in indices],
+                statistics=[self.statistics[index] for index in indices],
+            )
+            for indices in of_margin.values()
+        ]
+
+    def count_tiles(self, size: tuple[int, int]) -> int:
+        """How many tiles predict_rows will report for an image of this height and width."""
+        return sum(tiling.count_tiles(size, **part.tiling_options(size)) for part in self.parts())
+
     def tiling_options(self, size: tuple[int, int]) -> dict[str, Any]:
-        """tile, overlap, margin, multiple and halo for an image of this height and width."""
+        """tile, overlap, margin, multiple and halo for an image of this height and width; of a part."""
         model = max(self.networks, key=lambda network: getattr(network, "halvings", OTHER_DEPTH))
         if not isinstance(model, UNet):
             multiple = 2**OTHER_DEPTH
@@ -183,7 +222,11 @@ class Predictor:
         tile = self.tile
         if output_size(tile, depth, padding) is None:
             tile = nearest_sizes(tile, depth, padding)[0]
-        radius = tiling.receptive_radius(model.depth, model.upsample, padding, model.stride)
+        radius = max(
+            tiling.receptive_radius(each.depth, each.upsample, padding, each.stride)
+            for each in self.networks
+            if isinstance(each, UNet)
+        )
         halo = min(radius, tile // 4)
         return {"tile": tile, "overlap": self.overlap, "margin": tiling.unet_margin(depth, padding),
                 "multiple": 2**depth, "halo": halo}  # fmt: skip

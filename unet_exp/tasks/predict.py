@@ -23,7 +23,6 @@ from unet_exp.data.channels import open_image
 from unet_exp.data.fingerprint import SAMPLED, hash_file
 from unet_exp.data.items import shortened
 from unet_exp.errors import ConfigError, DataError, UserError
-from unet_exp.inference import tiling
 from unet_exp.inference.pictures import overlay_rows, save_picture, visible_rows
 from unet_exp.inference.predictor import Predictor
 from unet_exp.tasks.inputs import Job, find_images, plan
@@ -227,7 +226,7 @@ def predict_one(
                 maps[..., here, :] = np.rint(chosen * 65535) if kind == "uint16" else chosen
                 maps.flush()
 
-        tiles = tiling.count_tiles(size, **predictor.tiling_options(size))
+        tiles = predictor.count_tiles(size)
         state = {"done": 0}
 
         def progress(number: int) -> None:
