@@ -288,14 +288,15 @@ def test_a_run_directory_by_its_keys_and_any_output_subdir(cli: Cli, tmp_path: P
     write_folder(tmp_path / "data")
     (tmp_path / "conf/data").mkdir(parents=True)
     (tmp_path / "conf/data/mine.yaml").write_text("defaults: [image_folder]\nroot: ${oc.env:MY_DATA}\n")
-    done = cli("--config-dir", "conf", "data=mine", *SMALL, "hydra.run.dir=runs/lr${lr}_${model.depth}",
-               "hydra.output_subdir=null", "hydra.job.chdir=true", cwd=tmp_path, MY_DATA="data")  # fmt: skip
+    words = ["data=mine", *SMALL, "hydra.run.dir=runs/${hydra:runtime.choices.model}_${lr}"]
+    odd = ["hydra.output_subdir=null", "hydra.job.chdir=true"]
+    done = cli("--config-dir", "conf", *words, *odd, cwd=tmp_path, MY_DATA="data")
     assert done.returncode == 0, done.stdout
     assert "hydra.job.chdir is not followed" in done.stdout
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["lr0.001_1"]
-    more = cli("resume=runs/lr0.001_1", "epochs=2", cwd=tmp_path)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["unet_small_0.001"]
+    more = cli("resume=runs/unet_small_0.001", "epochs=2", cwd=tmp_path)
     assert more.returncode == 0, more.stdout
-    assert epochs(tmp_path / "runs/lr0.001_1") == 2
+    assert epochs(tmp_path / "runs/unet_small_0.001") == 2
     wrong = cli(*SMALL, "hydra.run.dir=runs/${no.such.key}", cwd=tmp_path)
     assert (wrong.returncode, "Traceback" in wrong.stdout) == (1, False)
     assert "hydra.run.dir: Interpolation key 'no.such.key' not found" in wrong.stdout

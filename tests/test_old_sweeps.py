@@ -11,6 +11,7 @@ import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -18,6 +19,7 @@ from tests.conftest import ROOT, Cli, write_folder
 from tests.test_sweeps import state
 from unet_exp import runs, saved, schema
 from unet_exp.config import register
+from unet_exp.errors import UserError
 from unet_exp.schema import MAY_CHANGE, knob
 from unet_exp.sweeps import known, plan
 from unet_exp.sweeps.plan import Planned
@@ -45,6 +47,7 @@ class Composer:
 
     def __init__(self, words: list[str]) -> None:
         register()
+        setup_globals()
         GlobalHydra.instance().clear()
         self.words = words
         self.loader = ConfigLoaderImpl(create_config_search_path(str(ROOT / "conf")))
@@ -223,3 +226,11 @@ def test_every_default_is_filled_in() -> None:
     config = OmegaConf.to_container(OmegaConf.structured(check(plan.without_hydra(planned.config))))
     assert full == config
     assert MAY_CHANGE in {field.metadata.get("on_resume") for field in fields(schema.TrainerConfig)}
+
+
+def test_a_sweep_may_be_named_by_its_keys(project: Path) -> None:
+    composer = Composer([*WORDS, "hydra.sweep.dir='${hydra:runtime.choices.model}_${model.depth}'"])
+    assert [path.parent for path in composer.sweep("lr", RATES)] == [Path("unet_small_1")] * 3
+    composer = Composer([*WORDS, "hydra.sweep.dir='${no.such.key}'"])
+    with pytest.raises(UserError, match=r"sweep_dir: Interpolation key 'no\.such\.key' not found"):
+        composer.sweep("lr", RATES)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -50,6 +51,7 @@ class CheckAtStart(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         runs.composed()
+        HydraConfig.instance().set_config(config)  # for ${hydra:...} in hydra.run.dir
         # Hydra turns exceptions of a callback into warnings, so a refusal has to leave by exit.
         try:
             run_dir = Path(str(config.hydra.run.dir))

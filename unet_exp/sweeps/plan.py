@@ -5,11 +5,13 @@ import itertools
 import json
 import re
 from collections.abc import Collection, Iterable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -149,6 +151,7 @@ def find_sweep(master: DictConfig, axes: list[str], planned: Iterable[Planned]) 
     The values of the axes are not in the hash, so that adding one meets the same directory. If none has the
     hash: one of these axes in which a job is one of `planned`. It was made when there were fewer knobs.
     """
+    HydraConfig.instance().set_config(deepcopy(master))  # for ${hydra:...} in it
     try:
         chosen = str(master.hydra.sweep.dir)
     except OmegaConfBaseException as error:
