@@ -1,5 +1,6 @@
 """Image files of every kind: what is read is what the file holds, as a viewer shows it, or it is refused."""
 
+import importlib.util
 import struct
 import zlib
 from io import BytesIO
@@ -11,7 +12,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
-from tests.conftest import Cli, composed, write_folder
+from tests.conftest import ROOT, Cli, composed, write_folder
 from unet_exp.data.channels import open_image
 from unet_exp.data.datasets import load_samples
 from unet_exp.data.formats import MOST_PIXELS, count_pages, open_array, orientation, read_array
@@ -242,6 +243,40 @@ def test_jpeg_and_fax_in_tiff_are_what_libtiff_gives(layout: str, tmp_path: Path
             with Image.open(path) as seen:
                 want = np.asarray(seen.convert("RGB" if len(seen.getbands()) > 1 else "L"))
             assert np.array_equal(read_array(path).squeeze(), want)
+
+
+def stored(dtype: str, channels: int, bits: int = 16) -> Array:
+    """What the files of fixtures/images hold; tifffile wrote them with imagecodecs."""
+    y, x, c = np.mgrid[:20, :24, :channels]
+    mixed = y * 9 + x * 4 + c * 31
+    if np.dtype(dtype).kind == "f":
+        return np.asarray(mixed / 8).astype(dtype)
+    return np.asarray(mixed % 2 ** min(bits, 8 * np.dtype(dtype).itemsize)).astype(dtype)
+
+
+FIXTURES: dict[str, Array] = {
+    "lzw_4_bands_uint16_difference_tiles": stored("uint16", 4),
+    "lzw_4_planes_uint8": stored("uint8", 4),
+    "lzw_float32_difference": stored("float32", 1),
+    "lzw_2_channels_float64_difference": stored("float64", 2),
+    "none_12_bits": stored("uint16", 3, 12),
+    "none_4_bits": stored("uint8", 1, 4) * np.uint8(17),
+    "zstd_5_bands_uint16_difference": stored("uint16", 5),
+    "jpeg2000_rgb": stored("uint8", 3),
+    "webp_rgb": stored("uint8", 3),
+    "lerc_float32": stored("float32", 1),
+    "jpegxl_grey": stored("uint8", 1),
+}
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_files_of_another_writer(name: str) -> None:
+    path = ROOT / "tests" / "fixtures" / "images" / f"{name}.tif"
+    if name.startswith(("jpeg", "webp", "lerc")) and importlib.util.find_spec("imagecodecs") is None:
+        with pytest.raises(DataError, match=r"\.\[codecs\]"):
+            read_array(path)
+        return
+    assert np.array_equal(read_array(path), FIXTURES[name])
 
 
 def test_what_can_not_be_read_exactly_is_refused_by_its_name(tmp_path: Path) -> None:

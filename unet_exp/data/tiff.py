@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import tifffile
@@ -110,24 +111,33 @@ class TiffWindows:
         with open(page.path, "rb") as file:
             for plane in range(self.shape[2] if page.planes else 1):
                 channels = slice(plane, plane + 1) if page.planes else slice(None)
-                for row in range(top // height, -(-bottom // height)):
+                needed = range(top // height, -(-bottom // height))
+                at_once = max(len(needed), 1) if page.together else 1
+                for row in needed[::at_once]:
                     for column in range(left // width, -(-right // width)):
                         index = (plane * down + row) * across + column
                         if not page.counts[index]:  # a segment that was never written is background
                             continue
                         y, x = row * height, column * width
-                        lines = height if page.tiled else min(height, self.shape[0] - y)
-                        file.seek(page.offsets[index])
-                        data = file.read(page.counts[index])
-                        if len(data) < page.counts[index]:
-                            raise ValueError("it ends before its pixels do")
-                        piece = self.decode(data, index, lines)
+                        lines = height * at_once if page.tiled else min(height * at_once, self.shape[0] - y)
+                        strips = [
+                            read_segment(file, page, number) for number in range(index, index + at_once)
+                        ]
+                        piece = self.decode(strips, index, lines)
                         rows = slice(max(top, y), min(bottom, y + piece.shape[0]))
                         columns = slice(max(left, x), min(right, x + piece.shape[1]))
                         out[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left,
                             channels] = piece[rows.start - y : rows.stop - y,
                                               columns.start - x : columns.stop - x]  # fmt: skip
         return out
+
+
+def read_segment(file: BinaryIO, page: Layout, index: int) -> bytes:
+    file.seek(page.offsets[index])
+    data = file.read(page.counts[index])
+    if len(data) < page.counts[index]:
+        raise ValueError("it ends before its pixels do")
+    return data
 
 
 def open_page(path: Path, number: int) -> tuple["np.ndarray | TiffWindows", Layout]:

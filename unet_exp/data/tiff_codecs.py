@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ COLOURS = {
 }  # fmt: skip
 WHITE_IS_ZERO, GREY, RGB, PALETTE, INKS, YCBCR, LAB = 0, 1, 2, 3, 5, 6, (8, 9, 10)
 EXTRA = 'pip install -c constraints.txt -e ".[codecs]"'
-Decoder = Callable[[bytes, int, int], np.ndarray]
+Decoder = Callable[[list[bytes], int, int], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,11 @@ class Layout:
         planes = ", one plane after another" * self.planes
         colours = COLOURS.get(self.photometric, "other colours")
         return f"{codec} ({colours}, {channels} of {self.bits} bits{planes})"
+
+    @property
+    def together(self) -> bool:
+        """Whether strips that follow each other may be decoded at once, which is faster."""
+        return not self.tiled and self.compression in (1, *DEFLATE, *BYTES) and all(self.counts)
 
     @property
     def stored_dtype(self) -> np.dtype[Any]:
@@ -110,7 +116,7 @@ def layout(path: Path, page: tifffile.TiffPage) -> Layout:
 
 
 def decoder(page: Layout) -> Decoder:
-    """What makes values rows x width x channels of a segment (its bytes, number, rows).
+    """What makes values rows x width x channels of segments (their bytes, the first number, rows).
 
     Raises ValueError for a compression and layout that can't be read exactly with what is installed.
     """
@@ -119,15 +125,15 @@ def decoder(page: Layout) -> Decoder:
         raise ValueError(f"its colours are CIELab ({page.name}), which is not read; save it as RGB")
     if page.compression in (1, *DEFLATE, *BYTES):
         if page.predictor in (1, 2, 3):
-            return lambda data, index, rows: values(page, plain_bytes(page, data, rows), rows)
+            return lambda strips, index, rows: values(page, plain_bytes(page, strips, rows), rows)
         raise ValueError(f"its predictor {page.predictor} is not read ({page.name}); save it without")
     if page.compression in FAX and page.bits == 1 and samples == 1:
-        return lambda data, index, rows: from_libtiff(page, data, rows, GREY)
+        return lambda strips, index, rows: from_libtiff(page, strips[0], rows, GREY)
     if page.compression in JPEG and page.bits == 8 and page.dtype == np.uint8:
         if samples == 1:
-            return lambda data, index, rows: from_libtiff(page, data, rows, GREY)
+            return lambda strips, index, rows: from_libtiff(page, strips[0], rows, GREY)
         if (samples, page.photometric) in ((2, GREY), (3, RGB), (3, YCBCR), (4, RGB), (4, INKS)):
-            return lambda data, index, rows: from_libtiff(page, data, rows, page.photometric)
+            return lambda strips, index, rows: from_libtiff(page, strips[0], rows, page.photometric)
     if page.compression == 6:
         raise ValueError(f"it is compressed as {page.name}, which is not read; save it again")
     try:
@@ -139,26 +145,28 @@ def decoder(page: Layout) -> Decoder:
         ) from None
     if page.photometric == YCBCR and page.compression not in JPEG:
         raise ValueError(f"its colours are YCbCr ({page.name}); save it as RGB")
-    return lambda data, index, rows: from_imagecodecs(page, data, index)
+    return lambda strips, index, rows: from_imagecodecs(page, strips[0], index)
 
 
-def plain_bytes(page: Layout, data: bytes, rows: int) -> bytes:
-    """A segment without its compression."""
-    size = rows * row_bytes(page)
-    if page.compression == 1:
-        found = data
-    elif page.compression in DEFLATE:
-        found = zlib.decompressobj().decompress(reverse_bits(data) if page.reversed_bits else data)
-    else:
-        # The bytes of the segment as one grey picture: libtiff knows the compression, nothing of the pixels.
-        width = row_bytes(page)
+def plain_bytes(page: Layout, strips: list[bytes], rows: int) -> bytes:
+    """A tile, or strips that follow each other, without their compression. rows: of all together."""
+    width, size = row_bytes(page), rows * row_bytes(page)
+    if page.reversed_bits:
+        strips = [reverse_bits(data) for data in strips]
+    if page.compression in BYTES:
+        # The bytes as a grey picture: libtiff knows the compression, and nothing of the pixels.
         tags = {256: width, 257: rows, 258: 8, 259: page.compression, 262: GREY, 277: 1}
-        data = reverse_bits(data) if page.reversed_bits else data
-        found = libtiff(tags, rows, data).tobytes()
+        found = libtiff(tags, page.segment[0], strips).tobytes()
+    else:
+        whole = page.segment[0] * width  # some writers fill the last strip
+        if page.compression in DEFLATE:
+            strips = [zlib.decompressobj().decompress(data) for data in strips]
+        if any(len(data) < whole for data in strips[:-1]):
+            raise ValueError("a strip holds less than its pixels")
+        found = b"".join([*(data[:whole] for data in strips[:-1]), strips[-1]])
     if len(found) < size:
         raise ValueError("a strip or tile holds less than its pixels")
-    uncompressed = page.compression == 1 and page.reversed_bits
-    return reverse_bits(found[:size]) if uncompressed else found[:size]
+    return found[:size]
 
 
 def reverse_bits(data: bytes) -> bytes:
@@ -204,14 +212,17 @@ def from_libtiff(page: Layout, data: bytes, rows: int, photometric: int) -> np.n
     }  # fmt: skip
     if samples in (2, 4) and photometric != INKS:
         tags[338] = 2  # alpha that is not multiplied in: values as they are
-    array = libtiff(tags, rows, data)
+    array = libtiff(tags, rows, [data])
     return array.reshape(*array.shape[:2], samples)
 
 
-def libtiff(tags: dict[int, Any], rows: int, data: bytes) -> np.ndarray:
-    """One strip as a file of its own, through Pillow. tags: whole numbers, tuples of them, or bytes."""
-    kinds = {273: 0, **tags, 278: rows, 279: len(data)}
-    position = 8 + 2 + 12 * len(kinds) + 4
+def libtiff(tags: dict[int, Any], rows: int, strips: list[bytes]) -> np.ndarray:
+    """Strips of so many rows as a file, through Pillow. tags: numbers, tuples of them, or bytes."""
+    data, lengths = b"".join(strips), [len(strip) for strip in strips]
+    starts = list(accumulate(lengths[:-1], initial=8))
+    start = 8 + len(data) + len(data) % 2
+    kinds = {**tags, 273: tuple(starts), 278: rows, 279: tuple(lengths)}
+    at = start + 2 + 12 * len(kinds) + 4
     entries, more = b"", b""
     for code, value in sorted(kinds.items()):
         if isinstance(value, bytes):
@@ -221,19 +232,16 @@ def libtiff(tags: dict[int, Any], rows: int, data: bytes) -> np.ndarray:
             short = code in (258, 259, 262, 266, 277, 338, 530)
             kind, count = (3, len(numbers)) if short else (4, len(numbers))
             packed = struct.pack(f"<{count}{'H' if short else 'I'}", *numbers)
-        if code == 273:
-            packed = struct.pack("<I", 0)  # filled in below, when the length of all is known
         if len(packed) > 4:
-            entries += struct.pack("<HHII", code, kind, count, position + len(more))
+            entries += struct.pack("<HHII", code, kind, count, at + len(more))
             more += packed + b"\0" * (len(packed) % 2)
         else:
             entries += struct.pack("<HHI4s", code, kind, count, packed)
-    at = entries.index(struct.pack("<HHI", 273, 4, 1)) + 8
-    entries = entries[:at] + struct.pack("<I", position + len(more)) + entries[at + 4 :]
-    head = struct.pack("<2sHIH", b"II", 42, 8, len(kinds)) + entries + struct.pack("<I", 0)
+    directory = struct.pack("<H", len(kinds)) + entries + struct.pack("<I", 0)
+    head = struct.pack("<2sHI", b"II", 42, start) + data + b"\0" * (len(data) % 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with Image.open(BytesIO(head + more + data), formats=["TIFF"]) as image:
+        with Image.open(BytesIO(head + directory + more), formats=["TIFF"]) as image:
             return np.asarray(image)
 
 
