@@ -18,6 +18,7 @@ from unet_exp.data.datasets import load_samples
 from unet_exp.data.formats import MOST_PIXELS, count_pages, open_array, orientation, read_array
 from unet_exp.data.splits import find_splits
 from unet_exp.errors import DataError
+from unet_exp.tasks.check_data import check_data
 from unet_exp.tasks.load import load_run
 
 HEIGHT, WIDTH = 50, 41
@@ -145,7 +146,7 @@ LAYOUTS: dict[str, tuple[Array, dict[str, Any]]] = {
     ),
     "seven bands": (pattern("uint16", 7), {"predictor": 2}),
     "planes": (pattern(channels=3), {"photometric": 2, "planes": True, "predictor": 2}),
-    "five planes": (pattern("uint16", 5), {"planes": True, "tile": 16}),
+    "five planes": (pattern("uint16", 5), {"planes": True, "tile": 32}),
     "planes of floats": (pattern("float32", 4), {"planes": True, "predictor": 3}),
     "RGB of floats": (pattern("float32", 3), {"photometric": 2, "predictor": 3, "byteorder": ">"}),
     "2 bits": (pattern(bits=2), {"bits": 2}),
@@ -549,6 +550,17 @@ def test_grey_and_colour_images_are_one_kind(rule: str, tmp_path: Path) -> None:
     mixed = composed("data=image_folder", f"data.root={root}")
     with pytest.raises(DataError, match=r"data\.channels=rgb"):
         load_samples(find_splits(mixed.data)["train"], "train", "ram", 0)
+
+
+def test_check_data_proposes_one_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixed_folder(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    check_data(composed("data=image_folder", "data.root=data"))
+    assert "data.channels=rgb" in next(
+        line for line in capsys.readouterr().out.splitlines() if "run.py" in line
+    )
 
 
 def test_brightness_of_16_bits_and_floats(tmp_path: Path) -> None:

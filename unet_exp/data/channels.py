@@ -45,6 +45,11 @@ def as_channels(source: Source, rule: str, name: str, alpha: bool = False) -> So
     return View(source, shown=lambda array: np.repeat(array[..., :1], 3, axis=2))
 
 
+def convertible(channels: int, path: Path, page: int | None) -> bool:
+    """Whether data.channels takes an image of so many channels."""
+    return channels in (1, 3) or (channels in (2, 4) and has_alpha(path, page))
+
+
 def has_alpha(path: Path, page: int | None) -> bool:
     """Whether the last of two or four channels is an alpha: of a TIFF where it says so, of npy never."""
     if path.suffix.lower() in NUMPY:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from unet_exp.data.channels import convertible
 from unet_exp.data.datasets import open_pair
 from unet_exp.data.formats import open_array, read_array, read_window, row_blocks
 from unet_exp.data.inspect import Facts, look_at, turned_images
@@ -173,8 +174,11 @@ def judge(config: Config, splits: Splits, labels: LabelMap, survey: Survey) -> N
 
 
 def is_mixed(survey: Survey) -> bool:
-    """Whether some images are grey and the others in colour, which data.channels makes alike."""
-    return {facts.shape[2] for _, _, facts in survey.everything} == {1, 3}
+    """Whether some images are grey, others in colour or with alpha, which data.channels makes alike."""
+    return len({facts.shape[2] for _, _, facts in survey.everything}) > 1 and all(
+        isinstance(item, Item) and convertible(facts.shape[2], item.image, item.page)
+        for _, item, facts in survey.everything
+    )
 
 
 def find_duplicates(survey: Survey, allow: bool) -> None:
