@@ -376,6 +376,22 @@ def test_classes_in_one_piece_each_are_no_objects() -> None:
         assert guess(counts, [shapes(one) for one in labels]) == "classes"
 
 
+def test_objects_by_colours_of_their_own_are_no_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    colours = np.random.default_rng(0).integers(1, 255, (6, 20, 3), dtype=np.uint8)
+    colours[:, 0] = 0
+    for index in range(6):
+        image, label = numbered(index, 5 + index, np.uint8)
+        save(tmp_path / f"data/images/{index}.png", image)
+        save(tmp_path / f"data/labels/{index}.png", colours[index][label])
+    said = survey(capsys, "data=image_folder", "data.root=data", code=1)
+    assert "looks like object numbers" in " ".join(said.split())
+    assert "label_map" not in said
+    assert said.rstrip().endswith("1 problem")
+
+
 def test_smoothed_edges_are_told_from_rare_classes() -> None:
     _, mask = scene(1, 2, 64)
     small = Image.fromarray(mask * 255)

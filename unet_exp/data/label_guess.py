@@ -72,6 +72,10 @@ def guess(values: Sequence[Counts], looks: Sequence[Shapes | None]) -> str:
         differ = len(kinds) >= max(2, len(numbered) / 3) or len(max(numbered, key=len)) > 64
         if differ and len(max(numbered, key=len)) >= FEW:
             return "objects"
+    files = Counter(value for one in values for value in one)
+    alone = sum(count == 1 for value, count in files.items() if "-" in value[1:])  # colours of one label only
+    if len(values) >= FEW and max(map(len, values)) > FEW and alone >= SHARE * len(files):
+        return "objects"
     if seen and sum(look.smooth for look in seen) >= SHARE * len(seen):
         return "smooth"
     union = {value for one in values for value in one}

@@ -56,7 +56,8 @@ def check_data(config: Config, output: str = "check_data", typed: Sequence[str] 
     line = "" if survey.no_training_set else line_to_use(config, typed, survey)
     say(summary(config, splits, survey))
     pictures = draw_where_possible(config, labels, survey, Path(output))
-    say(["", *survey.findings, *map(remark, survey.remarks.items()), *pictures])
+    more = [*survey.findings, *map(remark, survey.remarks.items()), *pictures]
+    say([""] * bool(more) + more)
     end(survey.problems, line, survey.findings)
 
 
@@ -135,12 +136,11 @@ def wrapped(text: str) -> list[str]:
 
 
 def remark(about: tuple[str, list[str]]) -> str:
-    """What is odd, with the count and the names of some samples."""
+    """What is odd, with the names of some samples and the number of the others."""
     text, names = about
     if not names:
         return f"look at: {text}"
-    count = f"{len(names)} samples: " if len(names) > 1 else ""
-    return f"look at: {count}{few(names)}: {text}"
+    return f"look at: {few(names)}: {text}"
 
 
 def end(problems: Sequence[str], line: str = "", findings: Sequence[str] = ()) -> None:
@@ -219,7 +219,7 @@ def draw(config: Config, labels: LabelMap, survey: Survey, folder: Path) -> list
     shown = [plain[0, i] for i in range(min(len(plain), SHOWN))]
     names = [item.name for item in samples.items]
     paths = [folder / "samples.png"]
-    report.draw_sheet(paths[0], shown, names, colours, (0.0, 1.0), ["image", "label"])
+    report.draw_sheet(paths[0], shown, names, colours, (0.0, 1.0), ["image", "label"], labels.classes)
     try:
         steps = prepare.with_statistics(config, samples)
         crop, transform = build.build_transform(
@@ -236,5 +236,5 @@ def draw(config: Config, labels: LabelMap, survey: Survey, folder: Path) -> list
         return paths
     denorm = build.denormalization(dataclasses.replace(config, transform=steps))
     paths.append(folder / "augmented.png")
-    report.draw_augmented(paths[1], seen, names, colours, denorm)
+    report.draw_augmented(paths[1], seen, names, colours, denorm, labels.classes)
     return paths

@@ -38,7 +38,10 @@ def as_meant(data: DataConfig, labels: LabelMap, survey: Survey) -> tuple[DataCo
     look = look_of(unknown)
     if look == "objects":
         survey.problems.append(object_numbers(data, unknown))
+        survey.has_objects = True
         found = converted(data, unknown)
+        if survey.coloured:
+            return data, labels
         every: dict[float, int] = {int(value): int(value != "0") for value in survey.values}
         few = len(data.classes) == 2 and len(every) <= MOST_VALUES
         return found[0] if found else data, LabelMap(data.classes, every, False, False) if few else labels
@@ -67,6 +70,8 @@ def problems_of_files(labels: LabelMap, survey: Survey) -> list[str]:
     """Each kind of problem once, with its count, an example and what to do."""
     wrong = values_failed(survey)
     texts = [str(error) for error, _ in alike([one for one in survey.failed if one not in wrong], labels)]
+    if survey.has_objects:
+        return texts
     failed = {id(item) for item, _ in wrong}
     unknown = [label for label in survey.labels if id(label.item) in failed]
     smooth = [label for label in unknown if label.shapes and label.shapes.smooth]
@@ -91,7 +96,7 @@ def wrong_values(some: Sequence[Label], labels: LabelMap, survey: Survey) -> Dat
 def object_numbers(data: DataConfig, unknown: Sequence[Label]) -> str:
     """Labels in which each object has a value of its own, and how to train on them."""
     fullest = max(unknown, key=lambda label: len(label.values))
-    count = len(set(fullest.values) - {"0"})
+    count = len(set(fullest.values) - {"0", "0-0-0"})
     where = f"{len(unknown)} labels, such as" if len(unknown) > 1 else "label"
     line = conversion(data, unknown)
     do = "masks of objects and background; objects that touch run into one:"
@@ -100,7 +105,7 @@ def object_numbers(data: DataConfig, unknown: Sequence[Label]) -> str:
             f"{where} {fullest.item.label} with {count} values: looks like object numbers "
             "(each object its own value)",
             "classes; this version does not tell objects of one class apart",
-            f"{do}\n{line}" if line else "save the files with 255 where the value is above 0",
+            f"{do}\n{line}" if line else "save the files with 255 where there is an object and 0 elsewhere",
         )
     )
 
@@ -108,11 +113,8 @@ def object_numbers(data: DataConfig, unknown: Sequence[Label]) -> str:
 def converted(data: DataConfig, unknown: Sequence[Label]) -> tuple[DataConfig, dict[Path, Path]] | None:
     """The set with masks beside its labels, and the folders of both; None where no line can make them."""
     suffixes = {label.item.label.suffix for label in unknown}
-    if (
-        data.kind != "image_folder"
-        or len(suffixes) > 1
-        or not {s.lower() for s in suffixes} <= {*CONVERSIONS}
-    ):
+    plain = data.kind == "image_folder" and not any(label.coloured for label in unknown)
+    if not plain or len(suffixes) > 1 or not {suffix.lower() for suffix in suffixes} <= {*CONVERSIONS}:
         return None
     here = Path(data.labels) == Path(".")
     folders = {label.item.label.parent: label.item.label.parent for label in unknown}

@@ -52,6 +52,7 @@ class Survey:
     findings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     no_training_set: bool = False
+    has_objects: bool = False  # the labels number their objects, which is said already
 
     @property
     def everything(self) -> list[tuple[str, Any, Facts]]:
