@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
 from PIL import Image
 
 from tests.conftest import composed
@@ -12,6 +14,7 @@ from unet_exp.data.splits import Splits, decide_mode, find_splits
 from unet_exp.errors import DataError, UserError
 from unet_exp.paths import quote_path
 from unet_exp.schema import DataConfig, SplitConfig
+from unet_exp.sweeps.plan import expand, merged, parse
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -187,3 +190,15 @@ def test_templates_that_can_not_be_meant(tmp_path: Path) -> None:
 def test_braces_arrive_as_typed(tmp_path: Path, key: str, multirun: bool) -> None:
     typed = f"{key}=" + "{split}/a {split}"
     assert quote_path(typed, multirun) == f"{key}='" + "{split}/a {split}'"
+
+
+def test_braces_in_the_file_of_a_sweep_arrive_as_written() -> None:
+    params = {"data.images": "images/{split},{split}/raw", "lr": "1e-3,1e-4"}
+    points = [{"data.labels": "labels/{split}", "data.root": "a b"}]
+    loader = ConfigLoaderImpl(create_config_search_path(None))
+    (overrides,) = merged([], params, points)
+    jobs = [{o.key_or_group: o.value() for o in parse(job, loader)} for job in expand(overrides, loader)]
+    assert [(job["data.images"], job["lr"]) for job in jobs] == [
+        ("images/{split}", 1e-3), ("images/{split}", 1e-4), ("{split}/raw", 1e-3), ("{split}/raw", 1e-4),
+    ]  # fmt: skip
+    assert {(job["data.labels"], job["data.root"]) for job in jobs} == {("labels/{split}", "a b")}

@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from unet_exp import runs
 from unet_exp.checks import find_problems, literal
 from unet_exp.errors import ConfigError
+from unet_exp.paths import quote_path
 from unet_exp.saved import PLACES, read_config, save_composed
 from unet_exp.sweeps.jobs import POINT, RECORD, Job
 from unet_exp.sweeps.known import Known, find_directory, of_earlier_start, read_known, settings_of
@@ -40,14 +41,19 @@ class Planned:
 def merged(arguments: Overrides, params: dict[str, Any], points: list[dict[str, Any]]) -> list[Overrides]:
     """The overrides to expand, a list for each point. The command line replaces axes of the sweep's file."""
     given = {key_of(argument) for argument in arguments}
-    axes = [f"{key}={as_text(value)}" for key, value in params.items() if key not in given]
+    axes = [typed(key, value) for key, value in params.items() if key not in given]
     kept = [{key: value for key, value in point.items() if key not in given} for point in points]
-    listed = [[f"{key}={as_text(value)}" for key, value in point.items()] for point in kept] or [[]]
+    listed = [[typed(key, value) for key, value in point.items()] for point in kept] or [[]]
     return [[*arguments, *axes, *point] for point in listed]
 
 
 def key_of(override: str) -> str:
     return override.partition("=")[0].lstrip("+~")
+
+
+def typed(key: str, value: Any) -> str:
+    """A setting of a sweep's file as the command line has it, with paths such as images/{split} quoted."""
+    return quote_path(f"{key}={as_text(value)}", multirun=True)
 
 
 def as_text(value: Any) -> str:
