@@ -73,10 +73,10 @@ class DataConfig:
         "null: the class indices themselves, for two classes also 0 and 255",
     )
     channels: str = knob(
-        "auto",
+        "stored",
         "grey and colour images together: grey (colours by their brightness) or rgb (grey three times), both "
-        "without alpha; auto: as stored, all of them alike",
-        choices=["auto", "grey", "rgb"],
+        "without alpha; stored: as they are, all of them alike",
+        choices=["stored", "grey", "rgb"],
     )
     images: str = knob(
         "images",

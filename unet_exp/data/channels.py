@@ -16,7 +16,7 @@ BRIGHTNESS = (19595, 38470, 7471)
 def open_image(path: Path, page: int | None, rule: str) -> Source:
     """An image as formats.open_array gives it, with the channels that data.channels=RULE asks for.
 
-    auto: as it is. grey: colours by their brightness. rgb: grey three times. Both leave out an alpha.
+    stored: as it is. grey: colours by their brightness. rgb: grey three times. Both leave out an alpha.
     Raises DataError for other channels, such as bands.
     """
     source = open_array(path, page)
@@ -34,7 +34,7 @@ def as_channels(source: Source, rule: str, name: str, alpha: bool = False) -> So
         raise DataError(
             f"{name} has {channels} channels, which data.channels={rule} can't take as {rule}",
             allowed="grey or RGB, with or without an alpha that the file calls so",
-            do="save it as grey or RGB; data.channels=auto takes images of any but equal channels",
+            do="save it as grey or RGB; data.channels=stored takes images of any channels, all alike",
         )
     if channels == wanted:
         return source

@@ -42,7 +42,7 @@ class Item:
     part: str | None = None
     group: str | None = None
     window: tuple[int, int, int, int] | None = None
-    channels: str = "auto"
+    channels: str = "stored"
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def find_splits(data: DataConfig, left_out: list[Path] | None = None) -> Splits:
         parts: Splits = dict(folder_parts(data, left_out))
     else:
         parts = split_items(all_items(data, left_out), data)
-    if data.channels != "auto":
+    if data.channels != "stored":
         parts = {
             part: [with_channels(item, data.channels) for item in items] for part, items in parts.items()
         }
@@ -42,7 +42,9 @@ def with_channels(item: Any, rule: str) -> Any:
     if isinstance(item, Item):
         return replace(item, channels=rule)
     if rule != "grey":
-        raise DataError(f"data.channels={rule} is for files; drawn images are grey", do="data.channels=auto")
+        raise DataError(
+            f"data.channels={rule} is for files; drawn images are grey", do="data.channels=stored"
+        )
     return item
 
 

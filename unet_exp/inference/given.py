@@ -17,7 +17,7 @@ AS_STORED = ("1", "L", "LA", "RGB", "RGBA", "I", "I;16", "I;16L", "I;16B", "F") 
 AS_RGB = ("P", "CMYK", "YCbCr")
 
 
-def opened(given: Any, rule: str = "auto") -> tuple[Source, str]:
+def opened(given: Any, rule: str = "stored") -> tuple[Source, str]:
     """An image as an opened source H x W x C, and what messages call it.
 
     given: as Predictor.predict has it. rule: data.channels.
@@ -47,7 +47,7 @@ def opened(given: Any, rule: str = "auto") -> tuple[Source, str]:
     return (as_channels(array, rule, name, alpha) if alpha else array), name
 
 
-def open_file(path: Path, rule: str = "auto") -> tuple[Source, str]:
+def open_file(path: Path, rule: str = "stored") -> tuple[Source, str]:
     """A file that holds one image."""
     pages = count_pages(path)
     if pages > 1:

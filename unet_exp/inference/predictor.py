@@ -76,7 +76,7 @@ class Predictor:
     tta: bool
     threshold: float | None = None
     seen: list[Values] = dataclasses.field(default_factory=list)
-    data_channels: str = "auto"
+    data_channels: str = "stored"
 
     @property
     def cut(self) -> float:

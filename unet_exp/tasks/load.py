@@ -145,7 +145,7 @@ def predictor_of(
         networks=[network if isinstance(network, UNet) else AnySize(network) for network in networks],
         precision=precision_of(config), classes=config.data.classes,
         palette=palette(label_map(config.data)),
-        data_channels=next((one.data.channels for one in configs if one.data.channels != "auto"), "auto"),
+        data_channels=next((one.data.channels for one in configs if one.data.channels != "stored"), "stored"),
         channels=int(config.model["in_channels"]), statistics=[build.normalization(one) for one in configs],
         logits_per_pixel=allowed_heads(config)[0], thresholds=thresholds,
         tile=PredictConfig.tile, overlap=PredictConfig.overlap, batch=PredictConfig.batch_size,
