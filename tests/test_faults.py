@@ -131,7 +131,7 @@ def test_a_signal_to_a_whole_group_ends_no_loading_process(command: list[str], t
         for each in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM):
             os.killpg(process.pid, each)
         printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 129, printed
+    assert process.returncode in (129, 143), printed  # whichever the main thread meets first
     assert "everything is saved" in printed
     assert "Traceback" not in printed
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "interrupted"

@@ -104,7 +104,8 @@ def test_any_number_may_be_named_in_the_map(value: float, dtype: str, tmp_path: 
 @pytest.mark.parametrize("dtype", ["int8", "int16", "uint32", "int64", "uint64"])
 def test_integers_of_any_width(dtype: str, tmp_path: Path) -> None:
     most = np.iinfo(dtype).max
-    label = np.where(MASK > 0, most, np.iinfo(dtype).min).astype(dtype)
+    label = np.full(MASK.shape, np.iinfo(dtype).min, dtype)
+    label[MASK > 0] = most
     values = {str(np.iinfo(dtype).min): "a", str(most): "b"}
     found = class_indices(read(tmp_path / "a.npy", label), "a", mapped(of=values))
     assert np.array_equal(found[..., 0], MASK)

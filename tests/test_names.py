@@ -282,7 +282,6 @@ def test_rows_of_empty_cells_are_passed_over(listed: Path, row: str) -> None:
         ("'images/00.png'", "images/00.png", "quotes around"),
         ("Images/00.PNG", "images/00.png", "capitals differ"),
         ("images/00.jpg", "images/00.png", "the ending differs"),
-        ("/home/kim/set/images/00.png", "images/00.png", "paths are taken from"),
         (r"C:\Users\kim\set\images\00.png", "images/00.png", "paths are taken from"),
         ("data/images/00.png", "images/00.png", "paths are taken from"),
         (f"images/{unicodedata.normalize('NFD', 'Zürich')}.png", "images/Zürich.png", "the Unicode form"),
@@ -295,6 +294,16 @@ def test_rows_whose_file_is_not_found_say_why(listed: Path, cell: str, near: str
     assert str(listed / cell) in text
     assert near in text.replace(str(listed / cell), "")
     assert reason in text
+
+
+def test_whole_paths_of_another_machine(listed: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Their ends are looked for below data.root, in one line; what is not there is named as it was listed."""
+    with caplog.at_level("INFO"):
+        (listed / "list.csv").write_text("image,label\n/home/kim/set/images/00.png,labels/00.png\n")
+        (item,) = [item for items in find_splits(data(listed, kind="csv")).values() for item in items]
+    assert item.image == listed / "images/00.png"
+    assert "1 whole paths are gone" in caplog.text
+    assert "/home/kim/07.png is not there" in of_list(listed, "/home/kim/07.png,labels/00.png")
 
 
 def test_lists_with_columns_too_many_or_too_few(listed: Path) -> None:

@@ -41,11 +41,14 @@ def csv_items(folder: Path, data: DataConfig, left_out: list[Path] | None = None
     items: list[Item] = []
     problems: list[tuple[int, str, Row]] = []
     skipped: list[Path] = []
+    moved = 0
     for number, row in rows:
         part = part_named(row["split"]) if "split" in columns else None
-        name = Path(row["image"]).with_suffix("").as_posix()
+        listed = Path(row["image"])
+        name = listed.with_suffix("").as_posix() if listed.name else ""
         for key in ("image", "label"):
-            row[key] = where_now(row[key], folder)
+            now = where_now(row[key], folder)
+            moved, row[key] = moved + (now != row[key]), now
         image, label = row["image"], row["label"]
         may_lack = data.unlabelled == "skip" or row.get("split") == LEFT_OUT
         if image.strip() and not label.strip() and may_lack:
@@ -71,6 +74,8 @@ def csv_items(folder: Path, data: DataConfig, left_out: list[Path] | None = None
             "\n".join([f"{path} can't be used", *lines, *more]),
             do="name a label, or leave rows without one out: data.unlabelled=skip" if empty else "",
         )
+    if moved:
+        log.info("%s: %d whole paths are gone; their files are read below %s", path, moved, folder)
     say_what_is_doubled(path, rows)
     refuse_other_encodings((item.name for item in items), str(path))
     if left_out is not None:

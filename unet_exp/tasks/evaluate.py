@@ -248,7 +248,7 @@ def as_table(result: dict[str, Any], found: Found, classes: list[str]) -> str:
     lines = [f"{result['split']}: {result['images']} images, {weights}"]
     if len(classes) == 2:
         used = "threshold 0.50, as in training" + " and predict" * (not other)
-        lines.append(f"{'':<{width}} {used:<50}" + f"{f'{at}, as predict':>17}" * other)
+        lines.append((f"{'':<{width}} {used:<50}" + f"{f'{at}, as predict':>17}" * other).rstrip())
     head = f"{'class':<{width}} {'dice':>8} {'iou':>8} {'precision':>10} {'recall':>8} {'pixels':>12}"
     lines.append(head + f" {'dice':>8} {'iou':>8}" * other)
     means: dict[str, Any] = {"class": "mean"} | {name: result[name] for name in NAMES}
