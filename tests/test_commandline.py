@@ -51,6 +51,14 @@ def test_hydras_own_variables_in_a_run_dir_stay_alive() -> None:
     assert quote_path("hydra.run.dir=x/${now:%H}", multirun=False) == "hydra.run.dir='x/${now:%H}'"
 
 
+def test_a_typed_path_may_read_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    override = "data.root=${oc.env:MY_DATA}/x"
+    assert quote_path(override, multirun=False) == "data.root='${oc.env:MY_DATA}/x'"
+    (tmp_path / "${oc.env:MY_DATA}/x").mkdir(parents=True)
+    assert quote_path(override, multirun=False) == r"data.root='\${oc.env:MY_DATA}/x'"
+
+
 def test_run_directories_may_be_named_by_keys() -> None:
     for key in ("hydra.run.dir", "hydra.sweep.dir"):
         assert quote_path(f"{key}=x/lr${{lr}}", multirun=False) == f"{key}='x/lr${{lr}}'"

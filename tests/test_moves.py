@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 import run
 from tests.conftest import ROOT, Cli, write_folder
 from unet_exp import commandline, provenance, runs, saved
+from unet_exp.checks import find_problems
 from unet_exp.config import changeable, check, check_resume, register, save_resolved
 from unet_exp.errors import UserError
 from unet_exp.schema import Config
@@ -281,6 +282,16 @@ def test_calls_are_saved_as_the_values_they_had(tmp_path: Path, monkeypatch: pyt
     assert (back.data.csv, back.data.images, back.data.size) == ("a${lr}b/x", 0.001, 8)
     assert (list(back.data.classes), back.data.label_map[0]) == (["cell", "labels"], "8")
     assert (list(back.optimizer.betas), back.optimizer.weight_decay) == ([0.5, 0.9], 8)
+
+
+def test_a_number_of_the_environment_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LR", "0.002")
+    own = saved.without_hydra(compose_with("lr=${oc.env:LR}", "batch_size=${oc.env:BATCH,3}"))
+    assert find_problems(own) == []
+    assert (own.lr, own.optimizer.lr, own.batch_size) == (0.002, 0.002, 3)
+    monkeypatch.delenv("LR")
+    (problem,) = find_problems(own)
+    assert problem == "lr: the environment variable LR is not set"
 
 
 def test_a_run_directory_by_its_keys_and_any_output_subdir(cli: Cli, tmp_path: Path) -> None:

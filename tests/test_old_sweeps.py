@@ -229,7 +229,7 @@ def test_every_default_is_filled_in() -> None:
         values["metrics"],
     )
     full = known.complete(values)
-    config = OmegaConf.to_container(OmegaConf.structured(check(plan.without_hydra(planned.config))))
+    config = OmegaConf.to_container(OmegaConf.structured(check(saved.without_hydra(planned.config))))
     assert full == config
     assert MAY_CHANGE in {field.metadata.get("on_resume") for field in fields(schema.TrainerConfig)}
 

@@ -46,7 +46,10 @@ def find_problems(cfg: DictConfig, first_start: bool = True) -> list[str]:
         # Without the types of nodes: what Hydra composed from UNetConfig is a mapping like any other here.
         plain = OmegaConf.create(literal(OmegaConf.to_container(cfg, resolve=True)))
     except OmegaConfBaseException as error:
-        return [str(error).splitlines()[0]]
+        said = str(error).splitlines()[0]
+        unset = re.search(r"Environment variable '(.*)' not found", said)
+        text = f"the environment variable {unset[1]} is not set" if unset else said
+        return [": ".join(filter(None, (getattr(error, "full_key", None), text)))]
     assert isinstance(plain, DictConfig)
     problems = list(node_problems(plain, Config, ""))
     for group in GROUPS:

@@ -19,7 +19,7 @@ from unet_exp.checks import GROUPS, find_problems, literal, node_problems, typed
 from unet_exp.compare import flat
 from unet_exp.data.names import decoded, is_utf8
 from unet_exp.errors import ConfigError, UserError
-from unet_exp.saved import MAY_CHANGE
+from unet_exp.saved import MAY_CHANGE, without_hydra
 from unet_exp.schema import Config
 from unet_exp.targets import TARGETS, UNetConfig
 from unet_exp.verbs import VERBS
@@ -59,7 +59,7 @@ class CheckAtStart(Callback):
             sys.exit(f"error: hydra.run.dir: {str(error).splitlines()[0]}")
         runs.remember_start(run_dir)
         goes_on = runs.is_resuming() and runs.has_checkpoints(run_dir)
-        problems = find_problems(job_config(config), first_start=not goes_on)
+        problems = find_problems(without_hydra(config), first_start=not goes_on)
         problems += [problem for problem in (output_problem(run_dir),) if problem]
         if problems:
             runs.remove_unstarted(run_dir)
@@ -82,12 +82,6 @@ def take(directory: Path) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-
-
-def job_config(config: DictConfig) -> DictConfig:
-    """The config without Hydra's own node."""
-    keys = [str(key) for key in config if key != "hydra"]
-    return OmegaConf.masked_copy(config, keys)
 
 
 def config_error(problems: list[str]) -> ConfigError:

@@ -1,5 +1,6 @@
 """Paths on the command line, made safe for Hydra's grammar. Standard library only."""
 
+import os
 import re
 from pathlib import Path
 
@@ -18,25 +19,28 @@ def is_quoted(value: str) -> bool:
 def quote_path(override: str, multirun: bool) -> str:
     """An override whose value is a path, made safe for Hydra's grammar; others as they are.
 
-    With -m a comma separates paths, unless the whole is a path that exists.
+    With -m a comma separates paths, unless the whole is a path that exists. `${oc.env:...}` reads the
+    environment, unless there is a path of that very name.
     """
     key, equals, value = override.partition("=")
     if key.lstrip("+") not in PATH_KEYS or not equals or value in ("", "null") or is_quoted(value):
         return override
-    several = multirun and "," in value and not Path(value).expanduser().exists()
+    several = multirun and "," in value and not os.path.exists(os.path.expanduser(value))
     paths = value.split(",") if several else [value]
     names_runs = key in ("hydra.run.dir", "hydra.sweep.dir")
     paths = [str(Path(path).expanduser()) if path.startswith("~") else path for path in paths]
-    return f"{key}=" + ",".join(quoted(path, names_runs) for path in paths)
+    return f"{key}=" + ",".join(quoted(path, names_runs, not os.path.exists(path)) for path in paths)
 
 
-def quoted(value: str, references: bool = False) -> str:
+def quoted(value: str, references: bool = False, environment: bool = False) -> str:
     """A value in Hydra's single quotes: quotes, the backslashes before them and interpolations escaped.
 
     `${now:...}` and Hydra's own variables stay alive. references: all others too, as in runs/lr${lr}.
+    environment: `${oc.env:...}` too.
     """
     if not references:
-        value = re.sub(r"\$\{(?!now:|hydra[:.])", r"\\${", value)
+        alive = r"now:|hydra[:.]" + r"|oc\.env:" * environment
+        value = re.sub(rf"\$\{{(?!{alive})", r"\\${", value)
     value = re.sub(r"(\\*)'", lambda found: found[1] * 2 + r"\'", value)
     tail = len(value) - len(value.rstrip("\\"))
     return "'" + value + "\\" * tail + "'"

@@ -1,5 +1,6 @@
 """The config of a run, read back as data: nothing in it can choose what Hydra does or call anything."""
 
+import copy
 import dataclasses
 import os
 import re
@@ -8,7 +9,7 @@ from typing import Any
 
 from hydra import compose
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from unet_exp import runs, yaml_files
 from unet_exp.checks import literal
@@ -172,6 +173,14 @@ def calls_something(text: str) -> bool:
     """Whether a string holds an interpolation that is more than ${a.b}, such as ${oc.env:HOME}."""
     unescaped = re.sub(r"\\\\|\\\$\{", "", text)
     return "${" in re.sub(r"\$\{\.*[A-Za-z_][\w.]*\}", "", unescaped)
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    """A copy without Hydra's own node, the type of each key kept, by which ${oc.env:LR} is a number."""
+    own = copy.deepcopy(config)
+    with open_dict(own):
+        own.pop("hydra", None)
+    return own
 
 
 def without_calls(config: DictConfig) -> DictConfig:

@@ -21,7 +21,7 @@ from unet_exp import runs
 from unet_exp.checks import find_problems, literal
 from unet_exp.errors import ConfigError
 from unet_exp.paths import quote_path
-from unet_exp.saved import PLACES, read_config, save_composed
+from unet_exp.saved import PLACES, read_config, save_composed, without_hydra
 from unet_exp.sweeps.jobs import POINT, RECORD, Job
 from unet_exp.sweeps.known import Known, find_directory, of_earlier_start, read_known, settings_of
 
@@ -115,10 +115,6 @@ def put(planned: Planned, known: Known) -> Planned:
 
 def values_of(planned: Planned) -> dict[str, Any]:
     return dict(OmegaConf.to_container(without_hydra(planned.config), resolve=True))  # type: ignore[arg-type]
-
-
-def without_hydra(config: DictConfig) -> DictConfig:
-    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
 def digest(own: DictConfig) -> str:
