@@ -352,7 +352,7 @@ def test_object_numbers_are_recognised_and_converted(
     said = survey(capsys, *data, code=1)
     assert "with 16 values: looks like object numbers" in " ".join(said.split())
     assert said.rstrip().endswith("1 problem")
-    assert "use, when that is put right:" in said
+    assert "use, once that is corrected:" in said
     (line,) = [line for line in said.splitlines() if line.startswith("python -c ")]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(

@@ -303,7 +303,7 @@ def test_a_run_directory_by_its_keys_and_any_output_subdir(cli: Cli, tmp_path: P
     odd = ["hydra.output_subdir=null", "hydra.job.chdir=true"]
     done = cli("--config-dir", "conf", *words, *odd, cwd=tmp_path, MY_DATA="data")
     assert done.returncode == 0, done.stdout
-    assert "hydra.job.chdir is not followed" in done.stdout
+    assert "hydra.job.chdir is ignored" in done.stdout
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["unet_small_0.001"]
     more = cli("resume=runs/unet_small_0.001", "epochs=2", cwd=tmp_path)
     assert more.returncode == 0, more.stdout

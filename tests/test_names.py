@@ -276,12 +276,12 @@ def test_rows_of_empty_cells_are_passed_over(listed: Path, row: str) -> None:
 @pytest.mark.parametrize(
     ("cell", "near", "reason"),
     [
-        (r"images\00.png", "images/00.png", "the list has \\ for /"),
+        (r"images\00.png", "images/00.png", "the list has \\ instead of /"),
         ("images/00.png ", "images/00.png", "a space before or behind"),
         (" images/00.png", "images/00.png", "a space before or behind"),
         ("'images/00.png'", "images/00.png", "quotes around"),
         ("Images/00.PNG", "images/00.png", "capitals differ"),
-        ("images/00.jpg", "images/00.png", "the ending differs"),
+        ("images/00.jpg", "images/00.png", "extensions differ"),
         (r"C:\Users\kim\set\images\00.png", "images/00.png", "paths are taken from"),
         ("data/images/00.png", "images/00.png", "paths are taken from"),
         (f"images/{unicodedata.normalize('NFD', 'Zürich')}.png", "images/Zürich.png", "the Unicode form"),
@@ -333,7 +333,7 @@ def test_lists_as_programs_save_them(
     with caplog.at_level(logging.INFO):
         splits = find_splits(data(listed, kind="csv"))
     assert [len(items) for items in splits.values()] == [2, 1, 0]
-    assert "1 row is there twice, such as line 4 (line 2)" in caplog.text
+    assert "1 row repeats an earlier one, such as line 4 (line 2)" in caplog.text
 
 
 # ---- in pictures, on the terminal, in files ---------------------------------------------------------------

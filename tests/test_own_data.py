@@ -442,7 +442,7 @@ def test_the_same_image_in_train_and_val_is_an_error(
         prepared(tmp_path, "data.split.val=1")
     _, found = prepared(tmp_path, "data.split.val=1", "data.duplicates=allow")
     assert len(found["train"].items) == 3
-    assert "1 images are in train and in val, so the val scores flatter: d in val is b" in caplog.text
+    assert "1 images are in train and in val, so val scores are inflated: d in val is b" in caplog.text
 
 
 @pytest.mark.parametrize("colour", [0, 255, (0, 0, 0, 255), (200, 10, 10)])
@@ -456,7 +456,7 @@ def test_blank_tiles_are_no_duplicates(colour: Any, tmp_path: Path, caplog: pyte
         _, found = prepared(tmp_path, "data.split.val=2")
     assert len(found["val"].items) == 2
     said = [record.getMessage() for record in caplog.records if "blank" in record.getMessage()]
-    assert said == ["2 of the val images are of one value (blank) and in train too"]
+    assert said == ["2 val images are blank (all pixels equal) and in train too"]
     speck = np.broadcast_to(np.uint8(colour), shape).copy()
     speck[0, 0] = 7
     for i in (1, 4):

@@ -155,7 +155,7 @@ def test_an_extended_schedule_is_reproduced_up_to_there(cli: Cli, tmp_path: Path
     [
         (["task=reproduse", "run=x"], "did you mean 'reproduce'?"),
         (["task=reproduce"], "run has no value"),
-        (["task=reproduce", "run=nowhere"], "is no run directory"),
+        (["task=reproduce", "run=nowhere"], "is not a run directory"),
         (["task=reproduce", "run=x", "until_epoch=0"], "until_epoch is 0; allowed: at least 1"),
         (["task=reproduce", "resume=x"], "goes with run=RUN_DIR"),
         (["-m", "task=reproduce", "run=x"], "not with -m"),

@@ -139,11 +139,11 @@ def test_hparams_have_the_best_validation(finished_run: Run) -> None:
 
 def test_the_console_says_what_dice_is(finished_run: Run) -> None:
     run_dir, printed = finished_run
-    assert "dice: mean of membrane and interior; best.pt is of the highest dice" in printed
+    assert "dice: mean of membrane and interior; best.pt is saved at the highest dice" in printed
     status = json.loads((run_dir / "status.json").read_text())
     best = next(r for r in rows(run_dir) if r["split"] == "val" and r["epoch"] == str(status["best_epoch"]))
     each = ", ".join(f"{name} {float(best[f'dice_{name}']):.4f}" for name in ("membrane", "interior"))
-    assert f"dice of each class there: {each}" in printed
+    assert f"dice of each class at the best epoch: {each}" in printed
 
 
 def test_pictures_are_denormalised(finished_run: Run) -> None:

@@ -63,7 +63,7 @@ def test_other_errors_stay_what_they_are(error: Exception) -> None:
 def test_numpys_and_torchs_own_words_are_known() -> None:
     for allocate in (lambda: np.zeros((10**9, 10**7)), lambda: torch.zeros(10**9, 10**6)):
         with (
-            pytest.raises(TrainingError, match=r": [\d.]+ \w+ more were asked for"),
+            pytest.raises(TrainingError, match=r": [\d.]+ \w+ more were requested"),
             shortages.in_words("train"),
         ):
             allocate()

@@ -452,7 +452,7 @@ def test_inputs_that_are_none(membranes: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     with pytest.raises(UserError, match="holds no image"):
         predict(PredictConfig(run=str(membranes), input=str(tmp_path / "x*.png"), output=out))
-    with pytest.raises(UserError, match="is no run directory"):
+    with pytest.raises(UserError, match="is not a run directory"):
         predict(PredictConfig(run=str(tmp_path), input=str(images_in(tmp_path / "in", (9, 9))), output=out))
     with pytest.raises(UserError, match="folder of the images"):
         predict(PredictConfig(run=str(membranes), input=str(tmp_path / "in"), output=str(tmp_path / "in")))

@@ -64,10 +64,7 @@ def find_problems(cfg: DictConfig, first_start: bool = True) -> list[str]:
 
 
 def literal(values: Any) -> Any:
-    """Values without interpolations, written so that OmegaConf takes each `${` in them for what it is.
-
-    Of nested mappings and lists, or one value.
-    """
+    """Values (nested mappings and lists, or one value) with each `${` escaped, so that OmegaConf keeps it."""
     if isinstance(values, dict):
         return {key: literal(value) for key, value in values.items()}
     if isinstance(values, (list, tuple)):

@@ -93,7 +93,7 @@ def prepare(argv: list[str]) -> CommandLine:
 
 
 def check_launch(alone: str) -> None:
-    """Raises ConfigError where ranks are left over, and for what is `alone` if torchrun started several."""
+    """Raises ConfigError for leftover ranks, and if torchrun started several of what runs `alone`."""
     several = ranks.launched() > 1
     if several or not alone.startswith("task="):  # nothing else of a task depends on ranks
         ranks.refuse_leftovers()
@@ -105,7 +105,7 @@ def check_launch(alone: str) -> None:
 
 
 def refuse_references(path: Path) -> None:
-    """Raises ConfigError for a place of a run whose name Hydra would take for a reference."""
+    """Raises ConfigError for a run directory whose name Hydra would take for a reference."""
     if "${" in str(path.absolute()):
         raise ConfigError(
             f"{path.absolute()} has ${{ in its name, which Hydra takes for a reference",
@@ -146,7 +146,7 @@ def chooses_data(overrides: list[str]) -> bool:
 def compose_once() -> None:
     """Hydra composes everything twice, first only to read hydra.mode, which a flag has decided here.
 
-    What it reads for that is read in words.
+    Faults of the YAML files that it reads for that become one line.
     """
     yaml_files.read_in_words()
     asked = Hydra.get_mode
@@ -160,7 +160,7 @@ def compose_once() -> None:
 
 
 def quote_names(override: str) -> str:
-    """data.classes with each bare name in quotes: Hydra would take true, null and 1e3 for no words."""
+    """data.classes with each bare name in quotes: to Hydra true, null and 1e3 are not words."""
     key, _, value = override.partition("=")
     if key.lstrip("+") != "data.classes":
         return override

@@ -37,7 +37,7 @@ def register() -> None:
     for path in sorted(SWEEPS.glob("*.yaml")):
         try:
             sweep = OmegaConf.load(path)
-        except Exception as error:  # YAML that is none raises many things; the other sweeps still work
+        except Exception as error:  # damaged YAML raises many kinds; the other sweeps still work
             wrong = yaml_files.fault(path, error)
             if f"sweep={path.stem}" in runs.command():
                 sys.exit(f"error: {wrong}")
@@ -137,7 +137,7 @@ def check(cfg: DictConfig, first_start: bool = True) -> Config:
 
 
 def check_values(values: dict[str, Any]) -> Config:
-    """As check, of the plain values of a run that has trained."""
+    """Like check, for the plain values of a run that has trained."""
     config = OmegaConf.create(literal(values))
     assert isinstance(config, DictConfig)
     return check(config, first_start=False)
@@ -174,7 +174,7 @@ def check_resume(saved: DictConfig, config: Config) -> None:
 
 
 def changeable(config: Config) -> dict[str, Any]:
-    """Of a config as it was given: the knobs that a later start of the run may change."""
+    """The knobs of a config, as given, that a later start of the run may change."""
     values = flat(dataclasses.asdict(config))
     return {key: values[key] for key in MAY_CHANGE if key in values}
 

@@ -35,20 +35,22 @@ def say_what_runs(config: Config, parts: "Parts", done: int) -> None:
     )  # fmt: skip
     samples = [len(loader.dataset) for loader in (parts.train, parts.val)]
     log.info("%s: %d training and %d validation images", config.data.kind, *samples)
-    log.info("dice: %s; best.pt is of the %s", meaning_of_dice(config.data.classes), what_is_best(config))
+    log.info(
+        "dice: %s; best.pt is saved at the %s", meaning_of_dice(config.data.classes), what_is_best(config)
+    )
     if done:
         log.info("continuing after update %d", done)
 
 
 def meaning_of_dice(classes: list[str]) -> str:
-    """'mean of background and cell'; of more than four classes only how many."""
+    """'mean of background and cell'; for more than four classes only their number."""
     if len(classes) > 4:
         return f"mean of {len(classes)} classes (those that occur)"
     return f"mean of {', '.join(classes[:-1])} and {classes[-1]}"
 
 
 def what_is_best(config: Config) -> str:
-    """By what best.pt is chosen."""
+    """When best.pt is saved: 'highest dice' or 'last validation'."""
     trainer = config.trainer
     if trainer.best_by == "last":
         return "last validation"
@@ -103,7 +105,7 @@ def say_where(run_dir: Path, config: Config, state: "State") -> None:
 
 
 def say_each_class(run_dir: Path, config: Config, epoch: int) -> None:
-    """The Dice of each class at the best epoch, of four classes at most."""
+    """Log the Dice of each class at the best epoch, for up to four classes."""
     from unet_exp.metrics.confusion import shown
     from unet_exp.training.tables import read_table
 
@@ -111,7 +113,7 @@ def say_each_class(run_dir: Path, config: Config, epoch: int) -> None:
     found = next((row for row in rows if int(row["epoch"]) == epoch), None)
     if found is not None and len(config.data.classes) <= 4:
         each = [f"{name} {shown(float(found[f'dice_{name}']))}" for name in config.data.classes]
-        log.info("dice of each class there: %s", ", ".join(each))
+        log.info("dice of each class at the best epoch: %s", ", ".join(each))
 
 
 def shown_path(path: Path) -> str:
@@ -121,10 +123,10 @@ def shown_path(path: Path) -> str:
 
 
 def stay_here(start_dir: str) -> None:
-    """Back to where the user stands, after hydra.job.chdir=true: all paths are taken from there."""
+    """Return to the start directory after hydra.job.chdir=true: all paths are relative to it."""
     if os.getcwd() != start_dir:
         os.chdir(start_dir)
-        log.warning("hydra.job.chdir is not followed: all paths are taken from %s", start_dir)
+        log.warning("hydra.job.chdir is ignored: all paths are relative to %s", start_dir)
 
 
 def resume_command(run_dir: Path) -> str:
@@ -159,14 +161,14 @@ def log_to(path: Path) -> None:
 
 
 def survive_odd_names() -> None:
-    """What a terminal can't show, such as a name in another encoding, is printed as \\x.. or \\u...."""
+    """Print what a terminal can't show, such as a name in another encoding, as \\x.. or \\u...."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 class Output(io.FileIO):
-    """stdout or stderr, whose reader may go: a pipe that is closed, a terminal that is gone (EIO)."""
+    """stdout or stderr whose reader may go away: a closed pipe, a closed terminal (EIO)."""
 
     def write(self, content: Any) -> int:
         try:

@@ -42,7 +42,7 @@ class TrainingError(UserError):
 
 
 def first_line(error: Exception) -> str:
-    """What an error of another package says first; its kind if it says nothing."""
+    """The first line of another package's error; its type if it has no text."""
     lines = [line.strip() for line in str(error).splitlines()]
     return next(filter(None, lines), type(error).__name__)
 

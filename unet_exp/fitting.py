@@ -48,7 +48,7 @@ def fitting_problems(config: Config, first_start: bool = True) -> Iterator[Probl
     for name in config.metrics:
         if name in metrics or not re.fullmatch(r"[\w-]+", name):
             yield Problem(
-                f"metrics.{name}", "is no good name: letters, digits, _ and -, none that is there already"
+                f"metrics.{name}", "is not allowed as a name: letters, digits, _ and -, not one in use"
             )
     metrics += list(config.metrics)
     monitor, mode = config.trainer.monitor, config.trainer.mode
@@ -202,7 +202,7 @@ def data_problems(config: Config) -> Iterator[Problem]:
 
 
 def again_with(setting: str) -> str:
-    """What to type for another value, beside the run that the command names, if it does."""
+    """What to type for another value: with the task and the run of the command, if it names them."""
     named = [
         word for word in runs.command()[1:] if word.partition("=")[0] in ("task", "resume", "from_run", "run")
     ]
@@ -213,7 +213,7 @@ def regex_problem(regex: str) -> str | None:
     try:
         groups = re.compile(regex).groups
     except re.error as error:
-        return f"is {regex!r}, which is no regular expression: {error}"
+        return f"is {regex!r}, which is not a regular expression: {error}"
     return None if groups == 1 else f"is {regex!r}; allowed: a regular expression with one group ( )"
 
 

@@ -58,9 +58,9 @@ def set_up(config: Config) -> None:
 
 
 def find_items(config: Config, left_out: list[Path] | None = None) -> Splits:
-    """Which samples train and validate, nothing of them read yet. Raises DataError.
+    """Which samples train and validate; no file is read yet. Raises DataError.
 
-    left_out: takes the images that data.unlabelled=skip leaves out, whose number is said.
+    left_out: receives the images that data.unlabelled=skip leaves out; their number is logged.
     """
     unlabelled: list[Path] = []
     splits = find_splits(config.data, unlabelled)
@@ -101,7 +101,7 @@ def describe_start(
     run_dir: Path, config: Config, given: dict[str, Any], state: State, files: dict[str, Any],
     data: dict[str, Samples],
 ) -> dict[str, Any]:  # fmt: skip
-    """What environment.json says of a start. given: what a later start may change, before it was decided."""
+    """The facts of a start for environment.json. given: the knobs a later start may change, as given."""
     flags = determinism.flags(config.device)
     facts = provenance.describe(run_dir, config.device, int(config.threads), **flags)
     facts |= {"epochs": config.epochs, "from_epoch": state.epoch, "from_step": state.step, "given": given}
@@ -150,7 +150,7 @@ def pixels_of(samples: Samples) -> list[int]:
 
 
 def warn_of_range(config: Config, train: Samples) -> None:
-    """One line where Normalization has the mean and std of values in [0, 1], but the images have others."""
+    """Warn in one line if Normalization has the mean and std for [0, 1] but the images have another range."""
     steps = [s for s in config.transform["eval"].values() if s["_target_"].endswith(".Normalization")]
     low, high = unit_range(train.facts)
     if any(step["mean"] == step["std"] == 0.5 for step in steps) and not fills_unit(low, high):

@@ -1,16 +1,16 @@
-"""Settings as they are typed: quoted for Hydra's grammar, then for the shell."""
+"""Settings as the user types them: quoted for Hydra's grammar, then for the shell."""
 
 import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")  # what Hydra's grammar takes for a word without quotes
+PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")  # a word that Hydra's grammar accepts without quotes
 OTHERWISE_READ = ("true", "false", "null", "nan", "inf", "yes", "no", "on", "off")
 
 
 def setting(key: str, value: Any, verbatim: bool = False) -> str:
-    """'key=value' as Hydra reads it. verbatim: a path, which the command line quotes by itself."""
+    """'key=value' in Hydra's grammar. verbatim: for paths, which the command line quotes itself."""
     quoted_already = isinstance(value, str) and len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
     if verbatim and isinstance(value, str) and value not in ("", "null") and not quoted_already:
         return f"{key}={value}"
@@ -18,7 +18,7 @@ def setting(key: str, value: Any, verbatim: bool = False) -> str:
 
 
 def hydra_value(value: Any) -> str:
-    """A word, number, list or mapping in Hydra's grammar; words that it would read otherwise are quoted."""
+    """A word, number, list or mapping in Hydra's grammar; words with another meaning there are quoted."""
     if value is None or isinstance(value, bool):
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Which process of a run on several devices this one is, as torchrun or our own first process says it."""
+"""Which rank of a run on several devices this process is, by torchrun or by our own rank 0."""
 
 import os
 import socket
@@ -13,7 +13,7 @@ ANSWERS_WITHIN = 30.0  # seconds; torchrun's store is there before the processes
 
 
 class Launch(NamedTuple):
-    """rank: of size processes. local: number of its GPU. port: of rank 0's store, None under torchrun."""
+    """rank: 0 to size - 1. local: index of its GPU. port: that of rank 0's store, None under torchrun."""
 
     rank: int
     size: int
@@ -22,7 +22,7 @@ class Launch(NamedTuple):
 
 
 def launch() -> Launch | None:
-    """How this process was started, None where it is one by itself, whatever else the environment holds."""
+    """How this process was started as a rank; None for a single one, whatever the environment holds."""
     if os.environ.get(OWN):
         rank, size, port = map(int, os.environ[OWN].split())
         return Launch(rank, size, rank, port)
@@ -33,13 +33,13 @@ def launch() -> Launch | None:
 
 
 def launched() -> int:
-    """How many processes torchrun or rank 0 started for this run; 1 where nobody did."""
+    """How many processes torchrun or rank 0 started for this run; 1 if there is only this one."""
     found = launch()
     return 1 if found is None else found.size
 
 
 def refuse_leftovers() -> None:
-    """Raises ConfigError for RANK or WORLD_SIZE of several processes that nobody started together."""
+    """Raises ConfigError if RANK or WORLD_SIZE name several processes but no launcher started them."""
     given = {name: os.environ.get(name, "").strip() for name in VARIABLES[:2]}
     shown = ", ".join(f"{name}={value}" for name, value in given.items() if value)
     alone = given["RANK"] in ("", "0") and given["WORLD_SIZE"] in ("", "1")
@@ -67,7 +67,7 @@ def refuse_leftovers() -> None:
 
 
 def is_follower() -> bool:
-    """Whether another process leads. Raises ConfigError as refuse_leftovers()."""
+    """Whether another process is rank 0. Raises ConfigError as refuse_leftovers does."""
     found = launch()
     if found is None or found.rank == 0:
         return False

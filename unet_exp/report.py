@@ -110,7 +110,7 @@ def draw_samples(
 
 
 def say_row(axes: Any, name: str, score: str) -> None:
-    """Name and score beside a row's first picture, or in it where the row is too low for them."""
+    """Write name and score beside a row's first picture, or inside it if the row is too low."""
     if axes.get_position().height * axes.figure.get_figheight() > 1.6:
         axes.set_ylabel(f"{name[-30:]}\n{score}", fontsize=9)
         return
@@ -212,12 +212,12 @@ def draw_augmented(
 
 
 def undone(image: np.ndarray, denorm: tuple[Any, Any]) -> np.ndarray:
-    """H x W x C before Normalization."""
+    """The image H x W x C as it was before Normalization."""
     return np.asarray(np.asarray(image, np.float64) * np.asarray(denorm[1]) + np.asarray(denorm[0]))
 
 
 def in_three(picture: np.ndarray) -> np.ndarray:
-    """H x W x 3 of H x W x 1 or 3."""
+    """H x W x 1 or 3 as H x W x 3."""
     return np.asarray(np.broadcast_to(picture, (*picture.shape[:2], 3)))
 
 
@@ -251,7 +251,7 @@ def save(figure: Figure, path: Path) -> None:
     runs.make_directory(path.parent)
     FigureCanvasAgg(figure)
     for text in figure.findobj(Text):
-        text.set_parse_math(False)  # $ in a name begins no formula
+        text.set_parse_math(False)  # $ in a name does not begin a formula
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # names in a script that the font has not
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # names in a script that the font lacks
         figure.savefig(path, dpi=110, pil_kwargs={"compress_level": 3})

@@ -18,7 +18,7 @@ from unet_exp.schema import RENAMED, Config, keys_that_may_change
 from unet_exp.targets import UNetConfig
 
 PRIMARY = "_saved"  # the name under which Hydra finds it
-# What a machine decides and a run then keeps, also where it is started again.
+# What the machine decides once, and a run then keeps in later starts.
 DECIDED = ("threads", "device", "trainer.precision", "trainer.channels_last")
 PLACES = ("data.root", "model.weights")  # where its files were last found
 MAY_CHANGE = (*keys_that_may_change(Config), *keys_that_may_change(UNetConfig, "model."))
@@ -37,7 +37,7 @@ def load_saved(run_dir: Path, carried: tuple[str, ...]) -> DictConfig:
     if not runs.is_run(run_dir):
         found = "is there" if run_dir.is_dir() else "is not there"
         raise CheckpointError(
-            f"{run_dir} is no run directory: {path} is missing (the folder {found})",
+            f"{run_dir} is not a run directory: {path} is missing (the folder {found})",
             allowed="a directory that a run made, such as outputs/DATE/TIME",
             do="ls outputs/*/ shows them",
         )
@@ -89,7 +89,7 @@ def last_values(run_dir: Path, saved: DictConfig, keys: tuple[str, ...]) -> dict
 
 
 def renamed(values: Any) -> Any:
-    """A saved config with the names that its keys have today."""
+    """A saved config with today's names of its keys."""
     for old, new in RENAMED.items():
         *path, name = old.split(".")
         node = values
@@ -105,7 +105,7 @@ def renamed(values: Any) -> Any:
 
 
 def has(config: DictConfig, key: str) -> bool:
-    """Whether a dotted key is there, be it null."""
+    """Whether a dotted key exists, even as null."""
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(config, parent) if parent else config
     return isinstance(node, DictConfig) and name in node
@@ -139,7 +139,7 @@ def starts(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def unknown_keys(node: Any, schema: type, prefix: str = "") -> list[str]:
-    """One line for each key that the schema has not (any more)."""
+    """One line for each key that the schema does not have (any more)."""
     fields = {field.name: field.type for field in dataclasses.fields(schema)}
     lines = []
     for key, value in node.items():
@@ -155,7 +155,7 @@ def read_config(path: Path) -> DictConfig:
     """YAML whose only interpolations are references to its own keys. Raises CheckpointError otherwise."""
     try:
         config = OmegaConf.create(path.read_text(encoding="utf-8"))
-    except Exception as error:  # YAML that is none raises many things
+    except Exception as error:  # damaged YAML raises many kinds
         raise CheckpointError(f"{path} can't be read: {yaml_files.fault(path, error)}") from error
     if not isinstance(config, DictConfig):
         raise CheckpointError(f"{path} is not a configuration")
@@ -184,7 +184,7 @@ def without_hydra(config: DictConfig) -> DictConfig:
 
 
 def without_calls(config: DictConfig) -> DictConfig:
-    """A config with the values of now in place of calls such as ${oc.env:HOME}; references to keys stay."""
+    """A config with calls such as ${oc.env:HOME} replaced by their values; references to keys stay."""
 
     def settled(raw: Any, node: Any) -> Any:
         pairs = raw.items() if isinstance(raw, dict) else enumerate(raw)
@@ -203,7 +203,7 @@ def without_calls(config: DictConfig) -> DictConfig:
 
 
 def save_composed(config: DictConfig, run_dir: Path) -> DictConfig:
-    """Write .hydra/config.yaml as it will be read again, whatever hydra.output_subdir says; returns that."""
+    """Write .hydra/config.yaml as it will be read again, whatever hydra.output_subdir is; return it."""
     settled = without_calls(config)
     path = run_dir / runs.SAVED_CONFIG
     runs.make_directory(path.parent)

@@ -89,8 +89,8 @@ class DataConfig:
     label_suffix: str = knob("", "image_folder: what a label's name has after the image's, such as _mask")
     pair_regex: str | None = knob(
         None,
-        "image_folder: image and label belong together where the first group of this regex is equal, its "
-        "numbers as numbers (7 is 007)",
+        "image_folder: image and label belong together if the first group of this regex is equal in both "
+        "names, with numbers compared as numbers (7 equals 007)",
     )
     csv: str = knob(
         "list.csv",
@@ -230,8 +230,8 @@ class TrainerConfig:
     choose_threshold: str | None = knob(
         None,
         "two classes: after training choose the threshold by this score of the validation samples, with and "
-        "without tta: dice, dice_<class> or v_rand; threshold.json keeps both, for the masks of predict, the "
-        "scores at its threshold of evaluate and, if by v_rand, the EM scores",
+        "without tta: dice, dice_<class> or v_rand; threshold.json keeps both thresholds, for predict, for "
+        "evaluate and, if by v_rand, for the EM scores",
         on_resume=MAY_CHANGE,
     )
     plots: bool = knob(True, "curves.png and samples.png at the end (0.6 s)", on_resume=MAY_CHANGE)
@@ -282,5 +282,5 @@ def keys_that_may_change(schema: type = Config, prefix: str = "") -> tuple[str, 
     return tuple(names)
 
 
-# Keys that had another name once (old: new), under which saved configs and the jobs of sweeps have them.
+# Renamed keys (old: new): saved configs and jobs of sweeps may have the old names.
 RENAMED: dict[str, str] = {}

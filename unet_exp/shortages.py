@@ -1,4 +1,4 @@
-"""Memory, shared memory, threads or open files that run out: an error that says what helps."""
+"""When memory, shared memory, threads or open files run out: an error that says what helps."""
 
 import errno
 import re
@@ -18,7 +18,7 @@ HELPS = {
     "predict": "smaller tiles: tile=512 batch_size=1 (and probabilities=false)",
     "evaluate": "em=false worst=0, or task=predict, which works in tiles",
 }
-MORE = "more memory: another machine, a higher limit of the container, or fewer programs beside it"
+MORE = "more memory: another machine, a higher limit of the container, or fewer other programs"
 NO_MEMORY = (
     "can't allocate memory", "not enough memory", "Unable to allocate", "Cannot allocate memory",
     "std::bad_alloc", "could not allocate", "MemoryError",
@@ -39,7 +39,7 @@ NO_FILES = ("Too many open files", "received 0 items of ancdata")
 
 
 def explained(error: BaseException, task: str) -> TrainingError | None:
-    """What ran out, where that is why `error` was raised, by torch, numpy, Python or a loading process."""
+    """The error to show if something ran out for torch, numpy, Python or a loading process, else None."""
     text = f"{type(error).__name__}: {error}"
     number = error.errno if isinstance(error, OSError) else None
 
@@ -49,11 +49,11 @@ def explained(error: BaseException, task: str) -> TrainingError | None:
     less = HELPS.get(task, MORE)
     if says(NO_FILES) or number in (errno.EMFILE, errno.ENFILE):
         return TrainingError(
-            "too many files are open at once", do="ulimit -n 65536 before it, or num_workers=0"
+            "too many files are open at once", do="run ulimit -n 65536 before, or give num_workers=0"
         )
     if (isinstance(error, RuntimeError) and says(NO_SHARED_MEMORY)) or is_of_processes(error, errno.ENOSPC):
         return TrainingError(
-            "/dev/shm is full, the memory through which the processes that load samples hand them over",
+            "/dev/shm is full, the shared memory through which the loading processes pass samples",
             do="num_workers=0, or more of it: docker run --shm-size=8g (or --ipc=host)",
         )
     if isinstance(error, RuntimeError) and says(NO_GPU_MEMORY):
@@ -70,7 +70,7 @@ def explained(error: BaseException, task: str) -> TrainingError | None:
     if isinstance(error, MemoryError) or number == errno.ENOMEM or (
         isinstance(error, RuntimeError) and says(NO_MEMORY)
     ):  # fmt: skip
-        return TrainingError(f"the memory is full, or as full as a limit allows{amount(text)}", do=less)
+        return TrainingError(f"the memory is full, or a limit is reached{amount(text)}", do=less)
     if (isinstance(error, RuntimeError) and says(NO_THREADS)) or is_of_processes(error, errno.EAGAIN):
         return TrainingError(
             "no more threads or processes can be started here",
@@ -82,22 +82,22 @@ def explained(error: BaseException, task: str) -> TrainingError | None:
 
 
 def pass_on(error: Exception) -> None:
-    """Raises the error again if something ran out: then it says nothing of the file that was read."""
+    """Raise the error again if something ran out, since the file that was read is then not at fault."""
     if explained(error, "") is not None:
         raise error
 
 
 def amount(text: str) -> str:
-    """ ": 1.3 GB more were asked for", where torch or numpy say so."""
+    """': 1.3 GB more were requested', if torch or numpy give a size."""
     asked = re.search(r"tried to allocate (\d+) bytes", text)
     if asked:
-        return f": {int(asked[1]) / 1e9:.1f} GB more were asked for"
+        return f": {int(asked[1]) / 1e9:.1f} GB more were requested"
     asked = re.search(r"Unable to allocate ([\d.]+ \w+)", text)
-    return f": {asked[1]} more were asked for" if asked else ""
+    return f": {asked[1]} more were requested" if asked else ""
 
 
 def is_of_processes(error: BaseException, number: int) -> bool:
-    """Whether the system refused a new process, or what processes share, with this number."""
+    """Whether the system refused a new process, or memory that processes share, with this errno."""
     if not isinstance(error, OSError) or error.errno != number:
         return False
     files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
@@ -106,7 +106,7 @@ def is_of_processes(error: BaseException, number: int) -> bool:
 
 @contextmanager
 def in_words(task: str) -> Iterator[None]:
-    """Inside, what runs out is a TrainingError. task: what is run: train, or a verb."""
+    """Inside, running out of something raises TrainingError. task: train, or the verb that runs."""
     try:
         yield
     except Exception as error:

@@ -125,6 +125,6 @@ def leave_signals_to_the_parent(worker: int) -> None:
             pass
         os._exit(128 + signal.SIGTERM)
 
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # of what is ignored nobody is told
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # an ignored signal can't be waited for
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=wait_for_the_parent, daemon=True).start()

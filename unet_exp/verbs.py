@@ -18,7 +18,7 @@ class MovedWeightsConfig:
     """model of task=reproduce"""
 
     weights: str | None = knob(
-        None, "where the file is now from which it started; null: where it was", path=True
+        None, "where the file of its first weights is now; null: where it was", path=True
     )
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a YAML file, in one line with its number; and the names in it as they were written."""
+"""Report a fault of a YAML file in one line with its line number, and keep names as they were written."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ NAMES = (("classes",), ("label_map",), ("split", "train"), ("split", "val"), ("s
 
 
 def read_in_words() -> None:
-    """Let a config file that can't be read be one line, and the names in it be those that were written."""
+    """Make Hydra report a config file that can't be read in one line, and keep names as written."""
     Plugins.instance()  # fills the registry
     source = SourcesRegistry.instance().resolve("file")
     read = source.load_config
@@ -33,7 +33,7 @@ def read_in_words() -> None:
                 OmegaConf.update(found.config, key, mapped, merge=False)
         except ConfigLoadError:  # of a file that is not there
             raise
-        except Exception as error:  # YAML that is none raises many things
+        except Exception as error:  # damaged YAML raises many kinds
             sys.exit(f"error: {fault(path, error)}")
         return found
 
@@ -76,7 +76,7 @@ def line_of(mark: yaml.Mark, path: Path) -> str:
 
 
 def advice(problem: str, line: str) -> str:
-    """What helps against a fault that yaml names in its own words."""
+    """What helps against a fault, by the words of the yaml package."""
     if "\t" in line[: len(line) - len(line.lstrip())] or "'\\t'" in problem:
         return "; indent with spaces, YAML takes no tabs"
     if problem.startswith("found duplicate key"):
@@ -93,7 +93,7 @@ def advice(problem: str, line: str) -> str:
 
 
 def shape_fault(path: Path, content: Any) -> str | None:
-    """Why what a file of settings holds is no set of keys, or None."""
+    """Why the content of a settings file is not a mapping of keys, or None."""
     if isinstance(content, list):
         return f"{path} line {first_line(path)}: a list, where lines of KEY: VALUE are expected"
     if not isinstance(content, dict):
@@ -105,7 +105,7 @@ def shape_fault(path: Path, content: Any) -> str | None:
 
 
 def first_line(path: Path) -> int:
-    """The number of the first line that says something."""
+    """The number of the first line that is not blank or a comment."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return next(
         (n for n, line in enumerate(lines, 1) if line.strip() and not line.lstrip().startswith(("#", "---"))),
@@ -114,10 +114,10 @@ def first_line(path: Path) -> int:
 
 
 def names_as_written(path: Path, of_data: bool) -> dict[str, Any]:
-    """Dotted keys of class and sample names in a YAML file, with the names as they stand there.
+    """Dotted keys of class and sample names in a YAML file -> the names as written.
 
-    To YAML 1.1 no, yes, on and off are false and true, 010 is 8 and 1_0 is 10; the names of classes
-    (data.classes, values of data.label_map) and of samples (data.split.train, val, test) are none of that.
+    YAML 1.1 reads no, yes, on and off as false and true, 010 as 8 and 1_0 as 10; names of classes
+    (data.classes, values of data.label_map) and samples (data.split.train, val, test) have to stay words.
     of_data: whether the file is one of data/, whose keys lack the "data.".
     """
     root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
@@ -138,6 +138,6 @@ def names_as_written(path: Path, of_data: bool) -> dict[str, Any]:
 
 
 def child(node: Any, key: str) -> Any:
-    """The value of a key of a YAML mapping, None where there is none."""
+    """The value of a key of a YAML mapping, None if absent."""
     pairs = node.value if isinstance(node, yaml.MappingNode) else []
     return next((value for name, value in pairs if name.value == key), None)

@@ -1,4 +1,4 @@
-"""data.channels: grey and colour images of one set as images of one kind."""
+"""data.channels: give all images of a data set the same channels, grey or RGB."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from unet_exp.data.formats import NUMPY, Source, View, is_tiff, open_array
 from unet_exp.errors import DataError
 
 WANTED = {"grey": 1, "rgb": 3}
-# ITU-R BT.601, as whole numbers of which the sum is 1 << 16: Pillow's conversion to L.
+# ITU-R BT.601 as integers that sum to 1 << 16, as Pillow converts to L.
 BRIGHTNESS = (19595, 38470, 7471)
 
 
@@ -25,16 +25,16 @@ def open_image(path: Path, page: int | None, rule: str) -> Source:
 
 
 def as_channels(source: Source, rule: str, name: str, alpha: bool = False) -> Source:
-    """As open_image, of an opened image. alpha: whether its last channel is one."""
+    """Like open_image, for an image that is already open. alpha: whether its last channel is an alpha."""
     if rule not in WANTED:
         return source
     channels = source.shape[2]
     colours, wanted = channels - alpha, WANTED[rule]
     if colours not in (1, 3):
         raise DataError(
-            f"{name} has {channels} channels, which data.channels={rule} can't take as {rule}",
-            allowed="grey or RGB, with or without an alpha that the file calls so",
-            do="save it as grey or RGB; data.channels=stored takes images of any channels, all alike",
+            f"{name} has {channels} channels, which data.channels={rule} can't convert to {rule}",
+            allowed="grey or RGB, with or without a channel that the file marks as alpha",
+            do="save it as grey or RGB; or data.channels=stored, if all images have as many channels",
         )
     if channels == wanted:
         return source
@@ -46,19 +46,19 @@ def as_channels(source: Source, rule: str, name: str, alpha: bool = False) -> So
 
 
 def convertible(channels: int, path: Path, page: int | None) -> bool:
-    """Whether data.channels takes an image of so many channels."""
+    """Whether data.channels can convert an image with this number of channels."""
     return channels in (1, 3) or (channels in (2, 4) and has_alpha(path, page))
 
 
 def has_alpha(path: Path, page: int | None) -> bool:
-    """Whether the last of two or four channels is an alpha: of a TIFF where it says so, of npy never."""
+    """Whether the last of two or four channels is an alpha: in a TIFF if its tags say so, in npy never."""
     if path.suffix.lower() in NUMPY:
         return False
     return tiff.open_page(path, page or 0)[1].alpha if is_tiff(path) else True
 
 
 def to_grey(image: np.ndarray) -> np.ndarray:
-    """0.299 R + 0.587 G + 0.114 B of an image H x W x 3 (or more), H x W x 1, in its own type.
+    """0.299 R + 0.587 G + 0.114 B of an image H x W x 3 (or more), as H x W x 1 of the same dtype.
 
     uint8 and uint16 are rounded as Pillow rounds uint8.
     """

@@ -137,7 +137,7 @@ def open_pair(item: Item | DrawnItem, labels: LabelMap) -> Pair:
             f"{item.image}{page} is {opened.shape[0]} x {opened.shape[1]}, "
             f"but its label {item.label} is {indices.shape[0]} x {indices.shape[1]}",
             do=f"the orientation (EXIF, TIFF) of the image is {numbers[0]}, the label's {numbers[1]}; "
-            "viewers turn them, so give both the same, or draw the label on the turned picture"
+            "both are turned as viewers turn them: give both the same, or draw the label on the turned image"
             if turned
             else "export both at the same size; labels only without interpolation",
         )
@@ -223,10 +223,9 @@ def size_of(item: Any, facts: Facts) -> tuple[int, int]:
 
 
 def refuse_duplicates(data: dict[str, Samples], allow: bool = False) -> None:
-    """Raises DataError for an image that, decoded, is in train and in val: the score would flatter.
+    """Raises DataError for an image that, decoded, is in train and in val, which inflates the score.
 
-    allow: warn in one line instead. Images of one value (blank tiles) tell nothing of each other and count
-    as none.
+    allow: warn in one line instead. Blank images (all pixels equal) do not count.
     """
     train = {
         facts.image_sha256: item for item, facts in zip(data["train"].items, data["train"].facts, strict=True)
@@ -239,9 +238,9 @@ def refuse_duplicates(data: dict[str, Samples], allow: bool = False) -> None:
     twice = [f"{val} in val is {train} in train" for val, train, constant in both if not constant]
     if len(twice) < len(both):
         blank = len(both) - len(twice)
-        log.info("%d of the val images are of one value (blank) and in train too", blank)
+        log.info("%d val images are blank (all pixels equal) and in train too", blank)
     if twice and allow:
-        log.warning("%d images are in train and in val, so the val scores flatter: %s", len(twice), twice[0])
+        log.warning("%d images are in train and in val, so val scores are inflated: %s", len(twice), twice[0])
     elif twice:
         lines = [f"  {number}. {line}" for number, line in enumerate(twice[:MOST_PROBLEMS], 1)]
         raise DataError(

@@ -27,7 +27,7 @@ ORIENTATION = 0x0112  # the tag of EXIF and TIFF
 
 
 class View:
-    """A source turned and with its values made others, H x W x C: array[rows, columns] reads only its window.
+    """A source with orientation and values converted, H x W x C: array[rows, columns] reads its window only.
 
     shown: stored values h x w x c to those of the view. orientation: of EXIF, 1 to 8.
     """
@@ -60,7 +60,7 @@ Source = np.ndarray | TiffWindows | View  # H x W x C: has shape and dtype, and 
 
 
 def turned(array: np.ndarray, orientation: int) -> np.ndarray:
-    """An array H x W (x C) as it is shown, a view of the same memory. orientation: of EXIF, 1 to 8."""
+    """An array H x W (x C) as it is shown, a view of the same memory. orientation: the EXIF value, 1 to 8."""
     if orientation >= 5:
         array = array.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -144,18 +144,20 @@ def _too_large(pixels: int) -> None:
 
 
 def is_tiff(path: Path) -> bool:
-    """By the content: Pillow would read a TIFF of another ending, but not all that it holds."""
+    """Whether the content is TIFF: Pillow would read one with another extension, but not all it holds."""
     with open(path, "rb") as file:
         return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def _read_with_pillow(path: Path, label: bool) -> np.ndarray:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # bombs are refused below; what EXIF lacks is its own affair
+        warnings.simplefilter("ignore")  # large images are refused below; incomplete EXIF is harmless
         try:
             image = Image.open(path, formats=PILLOW_FORMATS)
         except UnidentifiedImageError as error:
-            raise ValueError(f"it is {true_format(path)}, whatever its ending; save it as png") from error
+            raise ValueError(
+                f"its content is {true_format(path)}, not what its name says; save it as png"
+            ) from error
         with image:
             if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
                 raise ValueError("it is animated; save one picture per file")
@@ -164,7 +166,7 @@ def _read_with_pillow(path: Path, label: bool) -> np.ndarray:
                 head = png.read_header(path)
                 if head.depth == 16 and head.kind != 0:
                     if label:
-                        raise ValueError("a label of several channels has 8 bits each; save it as grey")
+                        raise ValueError("labels with several channels need 8 bits each; save it as grey")
                     return turned(png.read_16_bits(path), orientation_of(image))
             image.load()  # of an MPO, a photograph and its previews: the photograph
             turn = orientation_of(image)
@@ -182,10 +184,7 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def orientation(path: Path, page: int | None = None) -> int:
-    """How the stored rows and columns lie, 1 to 8 as in EXIF; all but 1 are turned when they are read.
-
-    Raises DataError.
-    """
+    """The EXIF or TIFF orientation, 1 to 8; all but 1 are turned upright on reading. Raises DataError."""
     try:
         if path.suffix.lower() in NUMPY:
             return 1
@@ -202,7 +201,7 @@ def orientation(path: Path, page: int | None = None) -> int:
 
 
 def true_format(path: Path) -> str:
-    """'GIF' for a file that Pillow knows by sight, else 'no picture that is known'."""
+    """'GIF' for a format that Pillow recognises, else 'not a known image format'."""
     with open(path, "rb") as file:
         head = file.read(32)
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
@@ -214,7 +213,7 @@ def true_format(path: Path) -> str:
         with Image.open(path, formats=OTHERS) as image:
             return str(image.format)
     except Exception:
-        return "no picture of a known kind"
+        return "not a known image format"
 
 
 def _read_npz(path: Path, label: bool) -> np.ndarray:
@@ -233,7 +232,7 @@ def _read_npz(path: Path, label: bool) -> np.ndarray:
 def _open_tiff(path: Path, page: int | None, label: bool) -> Source:
     there = tiff.pages(path)
     if page is None and len(there) > 1:
-        raise ValueError(f"it has {len(there)} pages; give image and label as many each")
+        raise ValueError(f"it has {len(there)} pages; image and label need the same number of pages")
     source, layout = tiff.open_page(path, page or 0)
     shown, _ = tiff.as_shown(layout, label)
     pixels = layout.shape[0] * layout.shape[1]
@@ -249,7 +248,7 @@ def _open_tiff(path: Path, page: int | None, label: bool) -> Source:
 
 
 def count_pages(path: Path) -> int:
-    """Pictures of a TIFF: without overviews, thumbnails and masks. Raises DataError if it can't be read."""
+    """Number of images in a TIFF, without overviews, thumbnails and masks. Raises DataError if unreadable."""
     try:
         return len(tiff.pages(path)) if is_tiff(path) else 1
     except Exception as error:

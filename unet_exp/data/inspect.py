@@ -1,6 +1,6 @@
-"""What one look at a sample tells: its size, its statistics, its classes. Read by rows, never as a whole.
+"""The facts of a sample (size, statistics, classes), read by rows and never as a whole.
 
-And what follows from its values: whether they need statistics of their own, and how a picture shows them.
+Also what follows from its values: whether they need other statistics, and how a picture displays them.
 """
 
 import hashlib
@@ -82,7 +82,7 @@ def look_at(image: Source, label: Any, item: Item | DrawnItem) -> Facts:
 
 
 def finite_unit(block: np.ndarray, image: Source, name: str) -> np.ndarray:
-    """to_unit of a block of an opened image. Raises DataError for what is no finite float32 number."""
+    """to_unit of a block of an open image. Raises DataError for values that are not finite in float32."""
     with np.errstate(over="ignore"):
         unit = to_unit(block)
     if block.dtype.kind == "f" and not np.isfinite(unit).all():
@@ -91,7 +91,7 @@ def finite_unit(block: np.ndarray, image: Source, name: str) -> np.ndarray:
 
 
 def not_numbers(image: Source, name: str) -> DataError:
-    """How many values of an image are no numbers, and where the first is."""
+    """The error with the number of values that are not finite, and the place of the first."""
     nan, infinite, first = 0, 0, ""
     for window in row_blocks(image.shape):
         with np.errstate(over="ignore"):
@@ -118,7 +118,7 @@ def unit_range(facts: list[Facts]) -> tuple[float, float]:
 
 
 def fills_unit(low: float, high: float) -> bool:
-    """Whether values from low to high use the range [0, 1], for which the mean and std 0.5 are made.
+    """Whether values from low to high fill the range [0, 1], for which mean and std 0.5 are meant.
 
     Floats beyond it do not, nor do 12 bits stored in 16, which end at 0.06.
     """
@@ -137,13 +137,13 @@ def displayed(image: np.ndarray) -> np.ndarray:
 
 
 def display_range(low: float, high: float) -> tuple[float, float]:
-    """Which values are black and white in a picture of values from low to high, in the unit of to_unit."""
+    """The values shown as black and white for values from low to high, in the unit of to_unit."""
     about = 0.01  # what resampling adds
     return (0.0, 1.0) if low >= -about and fills_unit(0, min(high, max(1, high - about))) else (low, high)
 
 
 def turned_images(items: list[Item]) -> str:
-    """One line about images that are stored turned and read as viewers show them; empty where none is."""
+    """One line about images with an orientation tag, which are read as viewers show them; empty if none."""
     found = [(item, orientation(item.image, item.page)) for item in items]
     turned = [(item, number) for item, number in found if number != 1]
     if not turned:
@@ -170,7 +170,7 @@ def mean_and_std(facts: list[Facts]) -> tuple[np.ndarray, np.ndarray]:
 class Values:
     """What the images of a training split hold, in the unit of to_unit.
 
-    low, high: of all. span: the smallest difference of the two within one image that is not blank.
+    low, high: over all images. span: the smallest high - low of an image that is not blank.
     """
 
     low: float
@@ -179,7 +179,7 @@ class Values:
 
 
 def values_of(facts: list[Facts]) -> Values:
-    """Of images that were looked at."""
+    """The range of images from their facts."""
     ranges = [unit_range([one]) for one in facts]
     spans = [high - low for low, high in ranges if high > low]
     return Values(*unit_range(facts), min(spans, default=0.0))
@@ -199,7 +199,7 @@ class Watch:
         self.low, self.high, self.seen, self.outside = np.inf, -np.inf, 0, [0] * len(expected)
 
     def look(self, unit: np.ndarray) -> None:
-        """A window in the unit of to_unit; windows may overlap."""
+        """Count a window in the unit of to_unit; windows may overlap."""
         low, high = float(unit.min()), float(unit.max())
         self.low, self.high, self.seen = min(self.low, low), max(self.high, high), self.seen + unit.size
         for number, values in enumerate(self.expected):
@@ -214,7 +214,7 @@ class Watch:
         for values, outside in zip(self.expected, self.outside, strict=True):
             if outside > self.seen / 2 or (flat and self.high - self.low < values.span / 4):
                 return (
-                    f"{name} holds {self.low:.3g} to {self.high:.3g}, far from the {values.low:.3g} to "
-                    f"{values.high:.3g} of the training images: is it of another unit? Its mask may be wrong"
+                    f"{name} holds {self.low:.3g} to {self.high:.3g}, far from the range {values.low:.3g} to "
+                    f"{values.high:.3g} of the training images; is it in another unit? Its mask may be wrong"
                 )
         return None

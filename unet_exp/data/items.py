@@ -87,7 +87,7 @@ def image_items(folder: Path, data: DataConfig, left_out: list[Path] | None = No
     if same and not suffix:
         raise DataError(
             f"images and labels are both in {folders[0]}: {shortened([path.name for path in images])}",
-            do="data.label_suffix=_mask says how the names of the labels end",
+            do="say how the names of the labels end: data.label_suffix=_mask",
         )
     if suffix and same:
         images = [path for path in images if not path.stem.endswith(suffix)]
@@ -146,7 +146,7 @@ def stack_items(folder: Path, data: DataConfig) -> list[Item]:
 
 
 def files_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Files of these kinds, sorted, with links that lead nowhere; without folders and hidden files.
+    """Files with these extensions, sorted, dangling links included; without folders and hidden files.
 
     Raises DataError for names that are not UTF-8.
     """
@@ -156,7 +156,7 @@ def files_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 
 def names_in(folder: Path) -> list[str]:
-    """The names of all files but hidden ones and those that file managers leave, in no order."""
+    """The names of all files, unsorted, except hidden ones and those that file managers leave."""
     with os.scandir(folder) as entries:
         names = [
             entry.name for entry in entries
@@ -166,14 +166,14 @@ def names_in(folder: Path) -> list[str]:
 
 
 def passed_over(folder: Path) -> list[str]:
-    """The names of the files that are not read, because of their ending."""
+    """The names of the files that are not read because of their extension."""
     return sorted(
         name for name in names_in(folder) if os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES
     )
 
 
 def say_what_is_not_read(folder: Path) -> None:
-    """One line for pictures of other formats among the images: they may be half of the set."""
+    """Log one line on images in formats that are not read: they may be half of the data set."""
     if words := not_read(name for name in passed_over(folder) if ending(name) in OTHER_PICTURES):
         log.info("not read in %s: %s", folder, words)
 
@@ -207,7 +207,7 @@ def paired(
     images: dict[str, Path], labels: dict[str, Path], folders: tuple[Path, ...], data: DataConfig,
     left_out: list[Path] | None,
 ) -> list[Item]:  # fmt: skip
-    """Images with the labels of the same name, or number. folders: of both, for the message.
+    """Images with the labels of the same name, or number. folders: those of both, for the message.
 
     Raises DataError listing those without a partner. With data.unlabelled=skip images without a label go to
     left_out.
@@ -244,7 +244,7 @@ def paired(
         for name, path in lone_images.items()
         if name.lower() in capitals
     ][:3]
-    do = "give both the same name (endings may differ), or move them away"
+    do = "give both the same name (extensions may differ), or move them away"
     if lone_images and not lone_labels and items:
         do += f", or train on the other {len(items)}: data.unlabelled=skip"
     elif data.pair_regex is None and (regex := numbers_that_pair(images, labels)):
@@ -254,7 +254,7 @@ def paired(
 
 
 def numbers_that_pair(images: dict[str, Path], labels: dict[str, Path]) -> str | None:
-    """The regex by whose number each image has one label, if there is such."""
+    """The regex whose number gives each image one label, if there is one."""
     for regex in (FIRST_NUMBER, LAST_NUMBER):
         matches = [[re.search(regex, name) for name in names] for names in (images, labels)]
         numbers = [sorted(int(match[1]) for match in side if match) for side in matches]

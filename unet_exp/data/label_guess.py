@@ -1,4 +1,4 @@
-"""What the values of labels that no label map names look like: classes, object numbers, smoothed edges."""
+"""Guess what label values without a label map are: classes, object numbers or smoothed edges."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,21 +8,21 @@ import numpy as np
 
 from unet_exp.data.labels import Counts, proposal
 
-MOST_PIXELS = 1 << 25  # of a label whose shapes are looked at
-FEW = 4  # so many object numbers at least in the fullest of the labels
-SHARE = 0.8  # of the labels that have to look alike
+MOST_PIXELS = 1 << 25  # the largest label whose shapes are examined
+FEW = 4  # fewest object numbers in the label that has most
+SHARE = 0.8  # share of the labels that must look alike
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """numbered: values but 0 follow each other, each in one piece. smooth: rare values lie at edges."""
+    """numbered: values other than 0 are consecutive, one region each. smooth: rare values lie at edges."""
 
     numbered: bool
     smooth: bool
 
 
 def shapes(label: np.ndarray) -> Shapes | None:
-    """What the regions of an H x W label of whole numbers look like; None where they are not looked at."""
+    """The shapes of the regions of a label H x W; None for labels too large or not integer."""
     if label.size > MOST_PIXELS or label.dtype.kind not in "ui":
         return None
     values, index = np.unique(label, return_inverse=True)
@@ -31,7 +31,7 @@ def shapes(label: np.ndarray) -> Shapes | None:
 
 
 def are_numbered(values: np.ndarray, index: np.ndarray) -> bool:
-    """index: H x W, of each pixel's value in the sorted values."""
+    """Whether each value is one region. index: H x W, each pixel's position in the sorted values."""
     from scipy import ndimage  # takes a fifth of a second
 
     objects = np.flatnonzero(values != 0)
@@ -64,7 +64,7 @@ def are_smooth(values: np.ndarray, index: np.ndarray) -> bool:
 
 
 def guess(values: Sequence[Counts], looks: Sequence[Shapes | None]) -> str:
-    """'classes', 'objects', 'smooth' or '' for labels whose values are not known. values: of each label."""
+    """'classes', 'objects', 'smooth' or '' for labels with unknown values. values: those of each label."""
     seen = [look for look in looks if look is not None]
     numbered = [set(one) - {"0"} for one, look in zip(values, looks, strict=True) if look and look.numbered]
     if numbered and len(numbered) >= SHARE * len(seen):

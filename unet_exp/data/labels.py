@@ -13,13 +13,13 @@ from unet_exp.quoting import setting
 from unet_exp.schema import IGNORE
 
 UNKNOWN = IGNORE - 1  # so there may be 254 classes, 0 to 253
-MOST_FRACTIONS = 8  # more than these are no classes, but probabilities
-MOST_COLOURS = 64  # more than these are no classes, but the shades of a photograph or of smoothed edges
+MOST_FRACTIONS = 8  # more are not classes but probabilities
+MOST_COLOURS = 64  # more are not classes but shades of a photograph or of smoothed edges
 Counts = dict[str, int]  # file value ('128', '255-0-0' for a colour) -> pixels
 
 
 class LabelValuesError(DataError):
-    """Values that are no class. name: of the label; counts: of all its values; coloured: by colours."""
+    """Values that are not a class. name: the label's; counts: pixels per value; coloured: by colours."""
 
     def __init__(self, what: str, allowed: str, do: str, name: str, counts: Counts, coloured: bool) -> None:
         super().__init__(what, allowed, do)
@@ -32,9 +32,9 @@ def is_coloured(label: np.ndarray) -> bool:
 
 
 def one_kind(label: np.ndarray, name: str) -> np.ndarray:
-    """H x W x 1 or 3 of a label H x W x C, without what adds nothing: channels alike, an opaque alpha.
+    """A label H x W x C as H x W x 1 or 3, without redundant channels: equal ones, an opaque alpha.
 
-    Of four channels the last may also follow from the colour, as where the background is transparent.
+    Of four channels the last may also depend on the colour alone, as with a transparent background.
     Raises DataError for channels that differ, such as one per class.
     """
     channels = label.shape[2]
@@ -47,8 +47,8 @@ def one_kind(label: np.ndarray, name: str) -> np.ndarray:
             return colours
     raise DataError(
         f"label {name} has {channels} channels that differ",
-        allowed="one channel, three of a colour, or an alpha that is opaque beside them",
-        do="save one channel that holds the number of the class (of one channel per class: "
+        allowed="one channel, or RGB; an alpha beside them only if it is opaque",
+        do="save one channel that holds the class index (from one channel per class: "
         "numpy.argmax(label, axis=2))",
     )
 
@@ -63,7 +63,7 @@ def differ(label: np.ndarray) -> bool:
 
 
 def _follows(alpha: np.ndarray, colours: np.ndarray) -> bool:
-    """Whether all pixels of one colour have one alpha."""
+    """Whether all pixels of the same colour have the same alpha."""
     pixels = np.concatenate([colours, alpha[..., np.newaxis]], axis=2).reshape(-1, 4)
     whole = np.unique(pixels, axis=0)
     return len(np.unique(whole[:, :3], axis=0)) == len(whole)
@@ -74,7 +74,7 @@ def single_values(label: np.ndarray, colours: bool) -> np.ndarray:
     if not colours:
         return label[..., 0]
     three = label if label.shape[2] >= 3 else np.repeat(label[..., :1], 3, axis=2)
-    with np.errstate(invalid="ignore"):  # floats are no colours, which is said elsewhere
+    with np.errstate(invalid="ignore"):  # floats are not colours, which is reported elsewhere
         wide = three[..., :3].astype(np.uint32)
     return np.asarray(wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2])
 
@@ -121,13 +121,13 @@ def class_indices(label: np.ndarray, name: str, labels: LabelMap = BINARY) -> np
 def values_error(
     names: Sequence[str], counts: Counts, labels: LabelMap, coloured: bool, hint: str = ""
 ) -> LabelValuesError:
-    """What to say of labels that hold values which are no class. counts: over all of these labels.
+    """The error for labels with values that are not a class. counts: over all of these labels.
 
-    hint: what they look like and what to do, where that is known better than from the values alone.
+    hint: what they look like and what to do, if more than the values is known.
     """
     who = f"label {names[0]} has" if len(names) == 1 else f"{len(names)} labels, such as {names[0]}, have"
     words = settings_for(counts, labels.classes)
-    do = f"save it without smoothing or JPEG; or, if the values are meant:\n{shlex.join(words)}"
+    do = f"save it without smoothing or JPEG; or, if the values are intended:\n{shlex.join(words)}"
     if coloured and not labels.colours:
         who = who.replace(" has", " is a colour image:").replace(", have", ", are colour images:")
         what, allowed = shown_counts(counts), "one grey value per class, or colours named in data.label_map"
@@ -141,7 +141,7 @@ def values_error(
         what = f"values that are not in the label map: {shown_counts(strange)}"
         allowed = f"{', '.join(list(known)[:20])}, for the classes {', '.join(labels.classes[:20])}"
         words = [setting("data.label_map", known | dict.fromkeys(strange, IGNORED))] * (len(strange) <= 20)
-        do = f"correct the files; or a class for each value; or leave these pixels out:\n{shlex.join(words)}"
+        do = f"correct the files; or name a class for each; or ignore these pixels:\n{shlex.join(words)}"
     if not words:
         do = "one whole number per class; task=check_data says what these look like"
     return LabelValuesError(f"{who} {what}", allowed, hint or do, names[0], counts, coloured)
@@ -154,7 +154,7 @@ def shown_counts(counts: Counts, most: int = 8) -> str:
 
 
 def settings_for(values: Iterable[str], classes: list[str]) -> list[str]:
-    """data.classes and data.label_map as typed, by which each value is a class; empty where none would do."""
+    """data.classes and data.label_map, as typed, that make each value a class; empty if none would do."""
     found = proposal(values, classes)
     if found is None:
         return []
@@ -163,11 +163,10 @@ def settings_for(values: Iterable[str], classes: list[str]) -> list[str]:
 
 
 def proposal(values: Iterable[str], classes: list[str]) -> tuple[list[str], dict[str, str] | None] | None:
-    """Classes and label map for these file values; None where they are no codes of classes.
+    """Classes and label map for these file values; None if they can't be class codes.
 
-    The map is None where the values are the indices themselves. 255 above indices is taken for ignore, as
-    public sets have it, and so is what is no number. Classes without a name yet are class_VALUE, with many of
-    them cVALUE.
+    The map is None if the values are the indices themselves. 255 above indices is ignored, as in public data
+    sets, and so is nan. Classes without a name become class_VALUE, or cVALUE if there are many.
     """
     parsed = {value: parse_value(value) for value in values}
     grey = [value for value in parsed.values() if isinstance(value, int | float)]

@@ -1,4 +1,4 @@
-"""Where on disk the parts of a set lie: train/ val/ test/, or what {split} in its paths stands for."""
+"""Where the parts of a data set lie on disk: in train/ val/ test/, or where {split} in its paths leads."""
 
 import dataclasses
 import logging
@@ -21,13 +21,13 @@ def root_of(data: DataConfig) -> Path:
     root = Path(data.root or "")
     if not root.is_dir():
         raise DataError(
-            f"data.root={data.root} is no folder", do="give the folder of the data: data.root=DIR"
+            f"data.root={data.root} is not a folder", do="give the folder of the data: data.root=DIR"
         )
     return root
 
 
 def read_items(root: Path, data: DataConfig, left_out: list[Path] | None = None) -> list[Item]:
-    """The samples of one folder, list or stack. left_out: takes what data.unlabelled=skip leaves out."""
+    """The samples of one folder, list or stack. left_out: receives the images that have no label."""
     if data.kind == "tiff_stack":
         return stack_items(root, data)
     return {"csv": csv_items, "image_folder": image_items, "npy_folder": npy_items}[data.kind](
@@ -36,9 +36,9 @@ def read_items(root: Path, data: DataConfig, left_out: list[Path] | None = None)
 
 
 def folder_parts(data: DataConfig, left_out: list[Path] | None = None) -> dict[str, list[Item]]:
-    """The parts that lie apart on disk: where {split} in the paths leads, or train/ val/ test/ in the root.
+    """The parts that have folders of their own: where {split} in the paths leads, or train/ val/ test/.
 
-    Raises DataError for a part that is missing or is there twice. A test part without labels is left out.
+    Raises DataError for a part that is missing or exists twice. A test part without labels is left out.
     """
     root, keys, lists = root_of(data), TEMPLATES[data.kind], is_template(data)
     templates = [getattr(data, key) if lists else f"{SPLIT}/{getattr(data, key)}" for key in keys] or [SPLIT]
@@ -65,7 +65,7 @@ def folder_parts(data: DataConfig, left_out: list[Path] | None = None) -> dict[s
 
 
 def part_items(root: Path, paths: list[Path], data: DataConfig, left_out: list[Path] | None) -> list[Item]:
-    """The samples of one part. paths: of its images and its labels, or the only one."""
+    """The samples of one part. paths: its images and its labels, or the one file that has both."""
     if data.kind == "npy_folder":
         return npy_items(paths[0], data, left_out)
     own = [path.relative_to(root) if path.is_relative_to(root) else path for path in paths]
@@ -76,7 +76,7 @@ def part_items(root: Path, paths: list[Path], data: DataConfig, left_out: list[P
 def missing_part(
     root: Path, part: str, template: str, found: list[dict[str, Path]], keys: tuple[str, ...]
 ) -> DataError:
-    """What to say where no path fits a template for train or val."""
+    """The error for a template that no path matches for train or val."""
     folder = deepest(root, template)
     do = "correct the path"
     if part == "val" and all("train" in paths for paths in found):
@@ -86,9 +86,8 @@ def missing_part(
         ]
         do = f"make it, or take val from the training images: {shlex.join(only)} data.split.mode=blocks"
     return DataError(
-        f"nothing in {root} fits {template} for {part}",
-        allowed=f"{' or '.join(SPELLINGS[part])} in the place of {SPLIT}; found in {folder}: "
-        f"{listing(folder)}",
+        f"nothing in {root} matches {template} for {part}",
+        allowed=f"{' or '.join(SPELLINGS[part])} in place of {SPLIT}; found in {folder}: {listing(folder)}",
         do=do,
     )
 
@@ -99,10 +98,10 @@ def is_template(data: DataConfig) -> bool:
 
 
 def split_paths(root: Path, template: str) -> dict[str, Path]:
-    """The folder or file of each part that is there, {split} standing for one of its SPELLINGS in any case.
+    """The folder or file of each part that exists; {split} stands for any of its SPELLINGS, in any case.
 
-    'images/{split}' finds images/training and images/Valid. What follows the last {split} need not be there.
-    Raises DataError for two that fit one part, such as val/ and valid/.
+    'images/{split}' finds images/training and images/Valid. What follows the last {split} need not exist.
+    Raises DataError if two match one part, such as val/ and valid/.
     """
     found: dict[str, Path] = {}
     for part in PARTS:
@@ -120,7 +119,7 @@ def split_paths(root: Path, template: str) -> dict[str, Path]:
 
 
 def spelled(folder: Path, piece: str, part: str) -> list[Path]:
-    """What in the folder has this name, {split} standing for any spelling of the part."""
+    """The entries of the folder with this name, where {split} stands for any spelling of the part."""
     if SPLIT not in piece:
         return [folder / piece]
     words = "|".join(SPELLINGS[part])
@@ -130,7 +129,7 @@ def spelled(folder: Path, piece: str, part: str) -> list[Path]:
 
 
 def deepest(root: Path, template: str) -> Path:
-    """The last folder of a template that is there before its first {split}."""
+    """The deepest existing folder of a template before its first {split}."""
     for piece in Path(template).parts:
         if SPLIT in piece or not (root / piece).is_dir():
             break
@@ -139,7 +138,7 @@ def deepest(root: Path, template: str) -> Path:
 
 
 def has_parts(root: Path, data: DataConfig) -> bool:
-    """Whether there is a train/; another spelling of it beside a folder of the images means nothing."""
+    """Whether there is a train/; other spellings do not count beside a folder of images."""
     if (root / "train").is_dir():
         return True
     return not (root / data.images).is_dir() and any(path.is_dir() for path in spelled(root, SPLIT, "train"))

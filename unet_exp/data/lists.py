@@ -20,7 +20,7 @@ Row = dict[str, str]
 def csv_items(folder: Path, data: DataConfig, left_out: list[Path] | None = None) -> list[Item]:
     """The rows of a csv list: image,label (paths from data.root), and perhaps split and group.
 
-    left_out: takes the images without a label where data.unlabelled=skip. Raises DataError naming the lines
+    left_out: receives the images without a label if data.unlabelled=skip. Raises DataError naming the lines
     that can't be used.
     """
     path = folder / data.csv
@@ -84,9 +84,9 @@ def csv_items(folder: Path, data: DataConfig, left_out: list[Path] | None = None
 
 
 def read_rows(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
-    """The columns, and the number of its line with each row; rows of empty cells are passed over.
+    """The columns, and each row with its line number; rows of empty cells are skipped.
 
-    A cell more than there are columns is in the column "". Raises DataError for what is no csv.
+    Surplus cells of a row are under the key "". Raises DataError for a file that is not csv.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -115,7 +115,7 @@ def has_splits(path: Path) -> bool:
 
 
 def where_now(cell: str, folder: Path) -> str:
-    """Of a whole path whose file is gone: its end, if that is a file below the folder, as after a move."""
+    """For an absolute path that is gone: its tail, if that is a file below the folder (after a move)."""
     path = Path(cell)
     if not path.is_absolute() or os.path.isfile(path):
         return cell
@@ -124,17 +124,17 @@ def where_now(cell: str, folder: Path) -> str:
 
 
 def say_what_is_doubled(path: Path, rows: list[tuple[int, Row]]) -> None:
-    """One line where a pair is listed more than once, which trains on it as often."""
+    """Log one line if a pair is listed more than once, since it is then trained on as often."""
     first: dict[tuple[str, str], int] = {}
     again = [(number, before) for number, row in rows
              if (before := first.setdefault((row["image"], row["label"]), number)) != number]  # fmt: skip
     if again:
-        what = "1 row is" if len(again) == 1 else f"{len(again)} rows are"
-        log.info("%s: %s there twice, such as line %d (line %d)", path, what, *again[0])
+        what = "1 row repeats" if len(again) == 1 else f"{len(again)} rows repeat"
+        log.info("%s: %s an earlier one, such as line %d (line %d)", path, what, *again[0])
 
 
 def why_not_there(row: Row, folder: Path) -> str:
-    """'DIR/a.png is not there; A.png is: capitals differ', of the files of a row that are missing."""
+    """Why the files of a row are missing, as 'DIR/a.png is not there; A.png is there: capitals differ'."""
     gone = [row[key] for key in ("image", "label") if not os.path.isfile(folder / row[key])]
     near = [text for cell in gone if (text := nearest(cell, folder))]
     shown = [str(folder / (cell if len(cell) < 200 else f"{cell[:60]}...")) for cell in gone]
@@ -142,11 +142,11 @@ def why_not_there(row: Row, folder: Path) -> str:
 
 
 def nearest(cell: str, folder: Path) -> str:
-    """What is there of nearly this name, and what is other in the list; empty where nothing is."""
+    """The existing file with nearly this name, and how the list differs; empty if there is none."""
     if os.path.isdir(folder / cell):
         return f"{cell} is a folder"
     if "://" in cell:
-        return "an address: download the file"
+        return "it is a URL: download the file"
     cleaned = cell.strip().strip("'\"").strip()
     parts = [part for part in cleaned.replace("\\", "/").split("/") if part not in ("", ".")]
     for start in range(len(parts)):
@@ -156,20 +156,20 @@ def nearest(cell: str, folder: Path) -> str:
         there = found.relative_to(folder).as_posix()
         wanted = "/".join(parts[start:])
         reasons = {
-            "the list has a space before or behind it": cell.strip() != cell,
+            "the list has a space before or after it": cell.strip() != cell,
             "the list has quotes around it": cell.strip().strip("'\"") != cell.strip(),
-            "the list has \\ for /": "\\" in cleaned,
+            "the list has \\ instead of /": "\\" in cleaned,
             f"paths are taken from {folder}": start > 0 or cleaned.startswith("/"),
             "the Unicode form differs": composed(there) == composed(wanted) and there != wanted,
             "capitals differ": there.lower() == wanted.lower() and there != wanted,
-            "the ending differs": os.path.splitext(there)[1].lower() != os.path.splitext(wanted)[1].lower(),
+            "extensions differ": os.path.splitext(there)[1].lower() != os.path.splitext(wanted)[1].lower(),
         }
         return f"{there} is there: {', '.join(reason for reason, holds in reasons.items() if holds)}"
     return ""
 
 
 def like(folder: Path, parts: list[str]) -> Path | None:
-    """The file of these names below the folder, in any capitals and Unicode form; else of another ending."""
+    """The file of these names below the folder, in any case and Unicode form; else with another extension."""
     for part in parts[:-1]:
         folder = next((one for one in entries(folder) if alike(one.name) == alike(part)), folder / part)
     files = [one for one in entries(folder) if one.is_file()]

@@ -1,4 +1,4 @@
-"""Names of files: their order, which are equal, which say train, val or test. Standard library only."""
+"""File names: their order, when two are equal, which mean train, val or test. Standard library only."""
 
 import contextlib
 import re
@@ -14,7 +14,7 @@ SPELLINGS = {
     "train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing"),
 }  # fmt: skip
 Key = Callable[[str], object]
-# Formats that are not read, and what to save them as; the last are outlines or tables, not pictures.
+# Formats that are not read, and what to save them as; the last hold outlines or tables, not images.
 OTHER_PICTURES = {
     **dict.fromkeys((".gif", ".webp", ".jp2", ".j2k", ".heic", ".avif", ".ppm", ".pgm", ".tga"), "png"),
     **dict.fromkeys((".dcm", ".dicom", ".nii", ".nii.gz", ".nrrd", ".mha"), "tif or npy, slice by slice"),
@@ -25,12 +25,12 @@ IGNORED_FILES = ("thumbs.db", "desktop.ini")
 
 
 def part_named(word: str) -> str | None:
-    """The part that a word means, in capitals or not: 'Validation' is val. None for any other word."""
+    """The part that a word means, in any case: 'Validation' is val. None for any other word."""
     return next((part for part, words in SPELLINGS.items() if word.strip().lower() in words), None)
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """A sort key by which slice 2 comes before slice 10. Only decimal digits count: m² has no number."""
+    """A sort key that puts slice 2 before slice 10. Only decimal digits count: m² has no number."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
@@ -45,9 +45,9 @@ def numbered(name: str) -> tuple[tuple[int, str], ...]:
 
 
 def partners(images: dict[str, Path], labels: dict[str, Path], keys: Iterable[Key]) -> dict[str, str]:
-    """The label's name for each image's name that has one: the same name, else the first key that is equal.
+    """Image name -> label name: the same name, else the first key under which both are equal.
 
-    Raises DataError for files of one side that a key does not tell apart, where one of them is wanted.
+    Raises DataError if several files of one side have the same key and one of them is needed.
     """
     found = {name: name for name in images if name in labels}
     for key in keys:
@@ -61,8 +61,8 @@ def partners(images: dict[str, Path], labels: dict[str, Path], keys: Iterable[Ke
                 if len(several) > 1 and other:
                     both = " and ".join(sorted(str(paths[one]) for one in several))
                     raise DataError(
-                        f"{both} are named alike, but for leading zeros or the Unicode form of a letter",
-                        do="give each image and its label one name of their own",
+                        f"{both} differ only in leading zeros or in the Unicode form of a letter",
+                        do="give each pair of image and label a name of its own",
                     )
             if theirs and theirs[0] in alone:
                 found[name] = theirs[0]
@@ -83,12 +83,12 @@ def ending(name: str) -> str:
 
 
 def not_read(names: Iterable[str]) -> str:
-    """'6 .gif, such as 00.gif (save them as png), 1 .csv' of files that were passed over; empty for none."""
+    """What was skipped, as '6 .gif, such as 00.gif (save them as png), 1 .csv'; empty for no names."""
     names = list(names)
-    endings = Counter(ending(name) or "without an ending" for name in names)
+    endings = Counter(ending(name) or "without an extension" for name in names)
     words = []
     for kind, count in endings.most_common(5):
-        example = next(name for name in names if (ending(name) or "without an ending") == kind)
+        example = next(name for name in names if (ending(name) or "without an extension") == kind)
         known = (OTHER_PICTURES | OUTLINES).get(kind)
         words.append(f"{count} {kind}" + f", such as {example} (save them as {known})" * (known is not None))
     return ", ".join(words)
@@ -103,7 +103,7 @@ def is_utf8(name: str) -> bool:
 
 
 def refuse_other_encodings(names: Iterable[str], where: str) -> None:
-    """Raises DataError for names whose bytes are no UTF-8, as from an old Korean or Windows zip file."""
+    """Raises DataError for names whose bytes are not UTF-8, as from an old Korean or Windows zip file."""
     wrong = [name for name in names if not is_utf8(name)]
     if wrong:
         raise DataError(
@@ -114,7 +114,7 @@ def refuse_other_encodings(names: Iterable[str], where: str) -> None:
 
 
 def decoded(name: str) -> str:
-    """A name that is not UTF-8 with its bytes as \\x.., and as cp949 or latin-1 has it."""
+    """A name that is not UTF-8, with its bytes as \\x.., and decoded as cp949 or latin-1."""
     raw = name.encode(errors="surrogateescape")
     for encoding in ("cp949", "latin-1"):
         with contextlib.suppress(UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""PNG of 16 bits in several channels, which Pillow reduces to 8: https://www.w3.org/TR/png-3/."""
+"""Read PNG with several channels of 16 bits, which Pillow reduces to 8: https://www.w3.org/TR/png-3/."""
 
 import struct
 import zlib
@@ -25,9 +25,9 @@ class Header:
 
 
 def chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Name and length of each chunk; the file stands at its content. Raises ValueError."""
+    """Name and length of each chunk, with the file positioned at its content. Raises ValueError."""
     if file.read(8) != SIGNATURE:
-        raise ValueError("it is no PNG")
+        raise ValueError("it is not a PNG")
     while True:
         head = file.read(8)
         if len(head) < 8:
@@ -48,7 +48,7 @@ def read_header(path: Path) -> Header:
 
 
 def has_notes(path: Path) -> bool:
-    """Whether it holds a chunk that may say how it is turned."""
+    """Whether it holds a chunk that may give its orientation."""
     with open(path, "rb") as file:
         return any(name in (b"eXIf", b"iTXt", b"tEXt", b"zTXt") for name, _ in chunks(file))
 

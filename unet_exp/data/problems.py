@@ -1,4 +1,4 @@
-"""Problems of many files: what is alike is said once, with its count and one example."""
+"""Problems of many files: each kind is reported once, with its count and one example."""
 
 import re
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ Failed = tuple[Any, DataError]  # an item and what is wrong with it
 
 
 def alike(failed: Sequence[Failed], labels: LabelMap) -> list[tuple[DataError, int]]:
-    """One error for each kind of problem, with the number of files that have it; the first come first."""
+    """One error for each kind of problem, with the number of files that have it, in order of appearance."""
     kinds: dict[str, list[Failed]] = {}
     for item, error in failed:
         kinds.setdefault(kind_of(item, error), []).append((item, error))
@@ -22,7 +22,7 @@ def alike(failed: Sequence[Failed], labels: LabelMap) -> list[tuple[DataError, i
 
 
 def kind_of(item: Any, error: DataError) -> str:
-    """The message without the names of the item and without numbers."""
+    """The message without file names and numbers, which is equal for problems of one kind."""
     if isinstance(error, LabelValuesError):
         return "colours" if error.coloured else "values"
     text = error.what
@@ -33,7 +33,7 @@ def kind_of(item: Any, error: DataError) -> str:
 
 
 def together(failed: Sequence[Failed], labels: LabelMap) -> DataError:
-    """What several errors of a kind say."""
+    """One error for several of a kind."""
     first = failed[0][1]
     if len(failed) == 1:
         return first
@@ -46,7 +46,7 @@ def together(failed: Sequence[Failed], labels: LabelMap) -> DataError:
 
 
 def few(names: list[str]) -> str:
-    """As many of the names as about half a line holds, at least one, and how many there are beside."""
+    """As many names as fit into about half a line, at least one, and the number of the others."""
     shown = names[:1]
     while len(shown) < min(4, len(names)) and len(", ".join(shown)) + len(names[len(shown)]) < 40:
         shown.append(names[len(shown)])
@@ -63,7 +63,7 @@ def added(counts: Any) -> Counts:
 
 
 def all_problems(failed: Sequence[Failed], total: int, labels: LabelMap) -> DataError:
-    """One error of all files of a split that can't be used."""
+    """One error for all files of a split that can't be used."""
     kinds = [(advised(error, count, total), count) for error, count in alike(failed, labels)]
     if len(kinds) == 1:
         error, count = kinds[0]
@@ -78,7 +78,7 @@ def all_problems(failed: Sequence[Failed], total: int, labels: LabelMap) -> Data
 
 
 def advised(error: DataError, count: int, total: int) -> DataError:
-    """The error; where other labels hold other values, without settings made of these labels alone."""
+    """The error, without proposed settings if other labels may hold other values."""
     if isinstance(error, LabelValuesError) and count < total and "ignore" not in error.do:
         return DataError(
             error.what, error.allowed, "correct them, or ask what all labels hold: task=check_data"

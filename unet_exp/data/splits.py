@@ -49,15 +49,12 @@ def with_channels(item: Any, rule: str) -> Any:
 
 
 def all_items(data: DataConfig, left_out: list[Path] | None = None) -> list[Any]:
-    """All samples of a set that is not parted by folders."""
+    """All samples of a data set without folders for its parts."""
     return list(drawn_items(data)) if data.kind == "membranes" else read_items(root_of(data), data, left_out)
 
 
 def decide_mode(data: DataConfig) -> str:
-    """What data.split.mode=auto means: folders or the column split where there are such, else blocks.
-
-    Paths with {split} are folders.
-    """
+    """What data.split.mode=auto means: folders (or {split} in the paths) or the column split, else blocks."""
     if data.split.mode != "auto":
         return data.split.mode
     if is_template(data):
@@ -209,7 +206,7 @@ def listed_split(items: list[Any], split: SplitConfig) -> Splits:
 
 
 def listed(pattern: str, forms: dict[str, str]) -> set[str]:
-    """The names that a pattern means: that very name, else by * and ?, else with [ ] as in a shell."""
+    """The names that match a pattern: exactly, else by * and ?, else with [ ] as in a shell."""
     exact = {name for name, form in forms.items() if form == pattern}
     literal = pattern.replace("[", "[[]")
     return exact or next(

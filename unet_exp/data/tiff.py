@@ -1,4 +1,4 @@
-"""TIFF: the pictures of a file, and one of them as an array that is read by window."""
+"""TIFF: the images of a file, and one of them as an array that is read by window."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ REDUCED, MASK = 1, 4  # bits of NewSubfileType
 
 @dataclass(frozen=True)
 class Pages:
-    """Of each picture: its directory, and where its pixels begin where a directory lists one only."""
+    """For each image its directory, and the offset of its pixels if one directory stands for several."""
 
     directories: list[int]
     offsets: list[int] | None = None
@@ -37,7 +37,7 @@ class Pages:
 
 
 def pages(path: Path) -> Pages:
-    """The pictures of a TIFF: without smaller copies of them (overviews, thumbnails) and transparency masks.
+    """The images of a TIFF, without smaller copies (overviews, thumbnails) and transparency masks.
 
     A directory that stands for a whole stack (ImageJ above 4 GB) counts as its slices.
     """
@@ -60,7 +60,7 @@ def _pages(path: Path, _changed: int, _size: int) -> Pages:
 
 
 def _kind(page: tifffile.TiffPage) -> int:
-    """NewSubfileType, also of a file that has the older SubfileType (2: reduced)."""
+    """NewSubfileType, also for a file with the older SubfileType (2: reduced)."""
     old = page.tags.valueof(255)
     return REDUCED if old == 2 else int(page.tags.valueof(254) or 0)
 
@@ -76,7 +76,7 @@ def _pyramid(shapes: list[tuple[int, ...]]) -> bool:
 
 
 def _stack(file: tifffile.TiffFile, page: tifffile.TiffPage) -> Pages:
-    """Slices that lie one after another behind the only directory. Raises ValueError where they do not."""
+    """Slices stored one after another behind a single directory. Raises ValueError if they are not."""
     try:
         series = file.series[0]
         count = int(np.prod(series.shape, dtype=np.int64)) // max(page.size, 1)
@@ -87,10 +87,10 @@ def _stack(file: tifffile.TiffFile, page: tifffile.TiffPage) -> Pages:
     if count <= 1:
         return Pages([0])
     if not page.is_contiguous or page.compression != 1:
-        raise ValueError(f"it says that it holds {count} pictures, but lists one; save it as a stack again")
+        raise ValueError(f"its metadata name {count} images, but it lists one; save the stack again")
     start, step = page.dataoffsets[0], page.nbytes
     if start + count * step > file.filehandle.size:
-        raise ValueError(f"it says that it holds {count} pictures, but is too short for them")
+        raise ValueError(f"its metadata name {count} images, but it is too short for them")
     return Pages([0] * count, [start + number * step for number in range(count)])
 
 
@@ -141,7 +141,7 @@ def read_segment(file: BinaryIO, page: Layout, index: int) -> bytes:
 
 
 def open_page(path: Path, number: int) -> tuple["np.ndarray | TiffWindows", Layout]:
-    """Picture `number` of a TIFF as stored, H x W x C, mapped where that is possible, and its layout."""
+    """Image `number` of a TIFF as stored, H x W x C, memory-mapped if possible, and its layout."""
     there = pages(path)
     with tifffile.TiffFile(path) as file:
         page = file.pages[there.directories[number]].aspage()
@@ -157,10 +157,10 @@ def open_page(path: Path, number: int) -> tuple["np.ndarray | TiffWindows", Layo
 
 
 def as_shown(page: Layout, label: bool) -> tuple[Callable[[np.ndarray], np.ndarray] | None, int]:
-    """What makes grey or RGB as a viewer shows it of stored values h x w x C, and its channels.
+    """A function from stored values h x w x C to the grey or RGB that a viewer shows, and its channels.
 
-    None where they are the same. label: the indices of a palette, and few bits, stay what they are.
-    Raises ValueError where white is not known.
+    None if both are the same. label: palette indices and values of few bits stay as they are.
+    Raises ValueError if the value of white is unknown.
     """
     samples, most = page.shape[2], 2**page.bits - 1
     spread = 1 < page.bits < 8 and not label
@@ -168,12 +168,12 @@ def as_shown(page: Layout, label: bool) -> tuple[Callable[[np.ndarray], np.ndarr
         if label:
             return None, samples
         if page.palette is None or samples != 1:
-            raise ValueError("it says that it has a palette, but holds none")
+            raise ValueError("its tags name a palette, but it holds none")
         colours = page.palette
         return lambda array: colours[array[..., 0]], 3
     if page.photometric == WHITE_IS_ZERO and not page.plain_bits:
         if page.dtype.kind not in "bu":
-            raise ValueError(f"it says that white is zero, which {page.dtype} values do not have")
+            raise ValueError(f"its tags say that white is zero, which has no meaning for {page.dtype} values")
         if page.dtype == bool:
             return np.logical_not, samples
         if spread:
@@ -189,12 +189,12 @@ def as_shown(page: Layout, label: bool) -> tuple[Callable[[np.ndarray], np.ndarr
 
 
 def spread_bits(array: np.ndarray, most: int) -> np.ndarray:
-    """Values of 0 to most, less than 8 bits, over 0 to 255."""
+    """Scale values 0 to most, of less than 8 bits, to 0 to 255."""
     return np.asarray((array.astype(np.uint16) * 255 + most // 2) // most, np.uint8)
 
 
 def cmyk_to_rgb(array: np.ndarray) -> np.ndarray:
-    """(1 - ink) (1 - black) of each ink, as Pillow has it."""
+    """(1 - ink) (1 - black) for each ink, as Pillow converts."""
     if array.dtype == np.uint8:
         return np.asarray(Image.fromarray(np.ascontiguousarray(array), "CMYK").convert("RGB"))
     if array.dtype != np.uint16:

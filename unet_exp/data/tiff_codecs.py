@@ -38,7 +38,7 @@ Decoder = Callable[[list[bytes], int, int], np.ndarray]
 
 @dataclass(frozen=True)
 class Layout:
-    """What the tags of a page say. segment: height and width of a tile or strip; stored: tags for libtiff."""
+    """What a page's tags say. segment: height and width of a tile or strip; stored: tags for libtiff."""
 
     path: Path
     directory: int
@@ -73,7 +73,7 @@ class Layout:
 
     @property
     def together(self) -> bool:
-        """Whether strips that follow each other may be decoded at once, which is faster."""
+        """Whether consecutive strips can be decoded at once, which is faster."""
         return not self.tiled and self.compression in (1, *DEFLATE, *BYTES) and all(self.counts)
 
     @property
@@ -82,12 +82,12 @@ class Layout:
 
 
 def layout(path: Path, page: tifffile.TiffPage) -> Layout:
-    """Raises ValueError for what no reader here takes apart."""
+    """The layout of a page. Raises ValueError for one that is not supported."""
     if page.imagedepth != 1:
         raise ValueError("it holds a volume in one page; save it as a stack of pages")
     if page.dtype is None or isinstance(page.bitspersample, tuple):
         raise ValueError(
-            f"its channels have {page.bitspersample} bits of format {page.sampleformat}, which is not read"
+            f"its channels have {page.bitspersample} bits of format {page.sampleformat}: not supported"
         )
     formats = page.tags.valueof(339)
     if isinstance(formats, tuple) and len(set(formats)) > 1:
@@ -116,17 +116,17 @@ def layout(path: Path, page: tifffile.TiffPage) -> Layout:
 
 
 def decoder(page: Layout) -> Decoder:
-    """What makes values rows x width x channels of segments (their bytes, the first number, rows).
+    """A function from segments (bytes, index of the first, rows) to values rows x width x channels.
 
     Raises ValueError for a compression and layout that can't be read exactly with what is installed.
     """
     samples = 1 if page.planes else page.shape[2]
     if page.photometric in LAB:
-        raise ValueError(f"its colours are CIELab ({page.name}), which is not read; save it as RGB")
+        raise ValueError(f"its colours are CIELab ({page.name}), which is not supported; save it as RGB")
     if page.compression in (1, *DEFLATE, *BYTES):
         if page.predictor in (1, 2, 3):
             return lambda strips, index, rows: values(page, plain_bytes(page, strips, rows), rows)
-        raise ValueError(f"its predictor {page.predictor} is not read ({page.name}); save it without")
+        raise ValueError(f"its predictor {page.predictor} is not supported ({page.name}); save it without")
     if page.compression in FAX and page.bits == 1 and samples == 1:
         return lambda strips, index, rows: from_libtiff(page, strips[0], rows, GREY)
     if page.compression in JPEG and page.bits == 8 and page.dtype == np.uint8:
@@ -135,7 +135,7 @@ def decoder(page: Layout) -> Decoder:
         if (samples, page.photometric) in ((2, GREY), (3, RGB), (3, YCBCR), (4, RGB), (4, INKS)):
             return lambda strips, index, rows: from_libtiff(page, strips[0], rows, page.photometric)
     if page.compression == 6:
-        raise ValueError(f"it is compressed as {page.name}, which is not read; save it again")
+        raise ValueError(f"it is compressed as {page.name}, which is not supported; save it with LZW")
     try:
         import imagecodecs  # noqa: F401
     except ImportError:
@@ -149,12 +149,12 @@ def decoder(page: Layout) -> Decoder:
 
 
 def plain_bytes(page: Layout, strips: list[bytes], rows: int) -> bytes:
-    """A tile, or strips that follow each other, without their compression. rows: of all together."""
+    """A tile, or consecutive strips, decompressed. rows: their total number."""
     width, size = row_bytes(page), rows * row_bytes(page)
     if page.reversed_bits:
         strips = [reverse_bits(data) for data in strips]
     if page.compression in BYTES:
-        # The bytes as a grey picture: libtiff knows the compression, and nothing of the pixels.
+        # Given as a grey image of bytes: libtiff decompresses and leaves the pixels alone.
         tags = {256: width, 257: rows, 258: 8, 259: page.compression, 262: GREY, 277: 1}
         found = libtiff(tags, page.segment[0], strips).tobytes()
     else:
@@ -179,11 +179,11 @@ def row_bytes(page: Layout) -> int:
 
 
 def values(page: Layout, data: bytes, rows: int) -> np.ndarray:
-    """Bytes to values rows x width x channels: bits, byte order and the differences of a predictor."""
+    """Bytes to values rows x width x channels: unpacks bits, byte order and a predictor's differences."""
     samples, width, bits = 1 if page.planes else page.shape[2], page.segment[1], page.bits
     if bits not in (8, 16, 32, 64, 128):
         if page.predictor != 1 or page.dtype.kind not in "bu":
-            raise ValueError(f"a predictor or format that {bits} bits do not have")
+            raise ValueError(f"it has a predictor or sample format that {bits} bits can't have")
         lines = np.frombuffer(data, np.uint8).reshape(rows, -1)
         ones = np.unpackbits(lines, axis=1)[:, : width * samples * bits].reshape(rows, width, samples, bits)
         whole = np.zeros(ones.shape[:3], np.uint8 if bits < 8 else page.dtype)
@@ -204,7 +204,7 @@ def values(page: Layout, data: bytes, rows: int) -> np.ndarray:
 
 
 def from_libtiff(page: Layout, data: bytes, rows: int, photometric: int) -> np.ndarray:
-    """A fax or JPEG segment; YCbCr becomes RGB."""
+    """Decode a fax or JPEG segment; YCbCr becomes RGB."""
     width, samples = page.segment[1], 1 if page.planes else page.shape[2]
     tags = {
         **page.stored, 256: width, 257: rows, 258: (page.bits,) * samples, 259: page.compression,
@@ -217,7 +217,7 @@ def from_libtiff(page: Layout, data: bytes, rows: int, photometric: int) -> np.n
 
 
 def libtiff(tags: dict[int, Any], rows: int, strips: list[bytes]) -> np.ndarray:
-    """Strips of so many rows as a file, through Pillow. tags: numbers, tuples of them, or bytes."""
+    """Write the strips as a small TIFF and read it by Pillow. tags: numbers, tuples of them, or bytes."""
     data, lengths = b"".join(strips), [len(strip) for strip in strips]
     starts = list(accumulate(lengths[:-1], initial=8))
     start = 8 + len(data) + len(data) % 2

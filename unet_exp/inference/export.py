@@ -27,7 +27,7 @@ def export_onnx(predictor: Predictor, path: Path) -> None:
 
     Compares the graph with the network where onnxruntime is installed, and logs what it found.
     Raises ConfigError where the packages of the extra `onnx` are missing or path is no .onnx, ModelError for
-    a network that can't be exported or a graph that answers otherwise than it; then nothing is written.
+    a network that can't be exported or a graph that disagrees with it; then nothing is written.
     """
     try:
         import onnx  # noqa: F401
@@ -37,7 +37,7 @@ def export_onnx(predictor: Predictor, path: Path) -> None:
             f"task=export needs the package {error.name}", do="pip install -c constraints.txt -e '.[onnx]'"
         ) from error
     if path.suffix != ".onnx" or path.is_dir():
-        raise ConfigError(f"output={path} is no .onnx file", do=f"output={path.with_suffix('.onnx')}")
+        raise ConfigError(f"output={path} is not an .onnx file", do=f"output={path.with_suffix('.onnx')}")
     model = predictor.networks[0].to("cpu", torch.float32).eval()
     model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     channels, classes = predictor.channels, len(predictor.classes)
@@ -46,7 +46,7 @@ def export_onnx(predictor: Predictor, path: Path) -> None:
     try:
         import onnxruntime  # noqa: F401
     except ImportError:
-        log.warning("not compared with PyTorch, for which onnxruntime is missing: pip install onnxruntime")
+        log.warning("not compared with PyTorch, because onnxruntime is missing: pip install onnxruntime")
     else:
         report(compare(graph, answers))
     runs.make_directory(path.parent)
@@ -57,9 +57,9 @@ def export_onnx(predictor: Predictor, path: Path) -> None:
 def answers_of(
     model: nn.Module, channels: int, classes: int, sizes: list[tuple[int, int]]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Random images of these heights and widths and the network's probabilities of each as a whole, in fp32.
+    """Random images of these heights and widths, and the network's fp32 probabilities for each whole image.
 
-    Raises ModelError where it can't take one or gives another shape than it should.
+    Raises ModelError if it can't take one or returns another shape.
     """
     smaller = 2 * unet_margin(*depth_and_padding(model))
     answers = []
@@ -84,9 +84,9 @@ def check_shape(what: str, probabilities: np.ndarray, wanted: tuple[int, ...]) -
 
 
 def compare(graph: bytes, answers: list[tuple[np.ndarray, np.ndarray]]) -> dict[tuple[int, int], float]:
-    """Height and width to the largest difference of probabilities: the graph's in onnxruntime, the network's.
+    """(height, width) -> largest difference between the probabilities of onnxruntime and of the network.
 
-    answers: of answers_of. Raises ModelError where the shapes differ.
+    answers: from answers_of. Raises ModelError if the shapes differ.
     """
     import onnxruntime
 
@@ -102,11 +102,11 @@ def compare(graph: bytes, answers: list[tuple[np.ndarray, np.ndarray]]) -> dict[
 
 
 def report(differences: dict[tuple[int, int], float]) -> None:
-    """One line. Raises ModelError where it is more than rounding."""
+    """Log the differences in one line. Raises ModelError if they are too large for rounding."""
     largest = max(differences.values())
     if not largest <= WRONG:
         raise ModelError(
-            f"the exported graph answers otherwise than PyTorch: probabilities differ by {largest:.2g}",
+            f"the exported graph disagrees with PyTorch: probabilities differ by {largest:.2g}",
             allowed=f"{ROUNDING:g}",
         )
     sizes = ", ".join(f"{height} x {width}" for height, width in differences)
@@ -115,7 +115,7 @@ def report(differences: dict[tuple[int, int], float]) -> None:
 
 
 def sizes_to_try(model: nn.Module) -> list[tuple[int, int]]:
-    """Three, small, but with more than two pixels at the lowest level; two are no multiples where any fit."""
+    """Three small sizes with over two pixels at the lowest level; with same padding two are no multiples."""
     depth, padding = depth_and_padding(model)
     step = 2**depth
     if padding == "valid":
@@ -132,7 +132,7 @@ def facts(predictor: Predictor, model: nn.Module) -> dict[str, Any]:
     if padding == "valid":
         sizes = {
             "smallest": least, "step": step,
-            "others": "refused by the graph: a Reshape to the next larger side that fits fails",
+            "others": "the graph fails at a Reshape, whose message names the next larger side that fits",
         }  # fmt: skip
     else:
         inside = f"a multiple of {step}" + (
@@ -140,8 +140,8 @@ def facts(predictor: Predictor, model: nn.Module) -> dict[str, Any]:
         )
         sizes = {
             "smallest": 1, "step": 1,
-            "others": "none: any height and width is taken",
-            "inside": f"the graph repeats the last row and column up to {inside}, and cuts the result back",
+            "others": "none: any height and width fits",
+            "inside": f"the graph repeats the last row and column up to {inside}, and crops the result",
         }  # fmt: skip
     scale = "uint8 / 255, uint16 / 65535, floats as they are; then (value - mean) / std of each channel"
     if "image" in (mean, std):

@@ -1,4 +1,4 @@
-"""What people hand to a Predictor: paths, arrays, tensors, PIL images, lists. As H x W x C, or refused."""
+"""Convert what a Predictor is given (path, array, tensor, PIL image, list) to H x W x C, or refuse it."""
 
 import os
 from pathlib import Path
@@ -18,10 +18,10 @@ AS_RGB = ("P", "CMYK", "YCbCr")
 
 
 def opened(given: Any, rule: str = "stored") -> tuple[Source, str]:
-    """An image as an opened source H x W x C, and what messages call it.
+    """The image as an open source H x W x C, and its name for messages.
 
-    given: as Predictor.predict has it. rule: data.channels.
-    Raises DataError for what is no image of a kind that is read.
+    given: as for Predictor.predict. rule: data.channels.
+    Raises DataError for anything that can't be read as one image.
     """
     if isinstance(given, (str, os.PathLike)):
         return open_file(Path(os.fsdecode(given)).expanduser(), rule)
@@ -40,7 +40,7 @@ def opened(given: Any, rule: str = "stored") -> tuple[Source, str]:
         raise DataError(
             f"{name} holds {dtype} values, whose white is unknown",
             allowed="uint8 (white is 255), uint16 (white is 65535), floats (taken as they are), bool",
-            do=whole if dtype.kind in "iu" else "give it as one of these",
+            do=whole if dtype.kind in "iu" else "convert it to one of these",
         )
     array = array[..., np.newaxis] if array.ndim == 2 else array
     alpha = isinstance(given, Image.Image) and given.mode in ("LA", "RGBA")
@@ -48,7 +48,7 @@ def opened(given: Any, rule: str = "stored") -> tuple[Source, str]:
 
 
 def open_file(path: Path, rule: str = "stored") -> tuple[Source, str]:
-    """A file that holds one image."""
+    """Like opened, for a file that holds one image."""
     pages = count_pages(path)
     if pages > 1:
         raise DataError(
@@ -60,7 +60,7 @@ def open_file(path: Path, rule: str = "stored") -> tuple[Source, str]:
 
 
 def as_array(given: Any) -> tuple[str, np.ndarray]:
-    """What messages call it, and the array as it is."""
+    """Its name for messages, and its values as an array."""
     if isinstance(given, Image.Image):
         return "the PIL image", from_pillow(given)
     if isinstance(given, torch.Tensor):
@@ -76,16 +76,16 @@ def as_array(given: Any) -> tuple[str, np.ndarray]:
         array = np.asarray(given)
     except Exception as error:  # rows of different lengths, and what other libraries raise
         raise DataError(
-            f"the image, {type(given).__name__}, makes no array: {str(error).splitlines()[0]}",
+            f"the image, {type(given).__name__}, can't be made an array: {str(error).splitlines()[0]}",
             allowed="height x width, or height x width x channels",
         ) from error
     if array.ndim == 0:
-        raise DataError(f"{type(given).__name__} is no image", allowed="a path, an array or a PIL image")
+        raise DataError(f"{type(given).__name__} is not an image", allowed="a path, an array or a PIL image")
     return "the image", array
 
 
 def from_pillow(image: Image.Image) -> np.ndarray:
-    """As the same image is read from a file: turned as EXIF says, palettes and inks as RGB."""
+    """Convert as a file is read: EXIF orientation applied, palette and CMYK as RGB."""
     if image.mode not in (*AS_STORED, *AS_RGB):
         raise DataError(
             f"the PIL image is of mode {image.mode}", allowed=", ".join((*AS_STORED, *AS_RGB)),
@@ -99,7 +99,7 @@ def from_pillow(image: Image.Image) -> np.ndarray:
 
 
 def misfit(name: str, shape: tuple[int, ...], channels: int) -> DataError:
-    """Says of an array H x W x C what its channels are and how to come to those of the run."""
+    """The error for an array H x W x C with other channels than the run, and how to correct it."""
     if shape[0] == channels:
         do = "the channels are in front: numpy.moveaxis(image, 0, -1), of a tensor image.permute(1, 2, 0)"
     elif shape[2] > 16:

@@ -1,4 +1,4 @@
-"""A network traced by torch.export for images of any height and width, and written as ONNX."""
+"""Trace a network by torch.export for images of any height and width, and write it as ONNX."""
 
 import io
 import logging
@@ -19,10 +19,10 @@ from unet_exp.models.unet import UNet
 
 
 class Graph(nn.Module):
-    """What is written: normalised images N x C x H x W to probabilities N x K x H x W, both float32.
+    """The exported module: normalised images N x C x H x W to probabilities N x K x H x W, both float32.
 
-    With valid padding K x (H - 2 margin) x (W - 2 margin). A graph holds no Python that looks at a size, so
-    fitting the image is written in arithmetic of sizes, once more than in the networks themselves.
+    With valid padding K x (H - 2 margin) x (W - 2 margin). A graph can't branch on a size in Python, so the
+    image is fitted by arithmetic on sizes, in addition to the networks' own code.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -40,12 +40,12 @@ class Graph(nn.Module):
         return probabilities if self.padding == "valid" else probabilities[..., :height, :width]
 
     def proceed(self, image: Tensor) -> Tensor:
-        """Continued at its right and bottom border by its last pixels, as UNet.fit_size and AnySize do."""
+        """The image padded at its right and bottom with its last pixels, as by UNet.fit_size and AnySize."""
         height, width = image.shape[-2:]
-        # Numbers below 0 are divided otherwise in ONNX.
+        # ONNX rounds the division of negative numbers differently.
         rows, columns = ((side + self.step - 1) // self.step for side in (height, width))
         if isinstance(self.model, UNet):
-            # Two multiples where both would be one.
+            # At least two multiples along one side.
             columns = torch.sym_max(columns, 3 - rows)  # type: ignore[no-untyped-call]
         for dim, (steps, side) in enumerate(((rows, height), (columns, width)), 2):
             places = torch.arange(any_number(steps, 1) * self.step).clamp(max=side - 1)
@@ -53,7 +53,7 @@ class Graph(nn.Module):
         return image
 
     def refuse(self, image: Tensor) -> Tensor:
-        """The image; with a side that does not fit the graph ends at a reshape to the next side that does."""
+        """The image; for a side that does not fit, the graph fails at a reshape to the next that does."""
         fitting = []
         for side in image.shape[-2:]:
             steps = any_number((side - self.least + self.step - 1) // self.step, 0)
@@ -62,9 +62,9 @@ class Graph(nn.Module):
 
 
 def any_number(value: int, least: int) -> Any:
-    """The same, at least `least`; torch takes it for any such number, not for one made from the image's size.
+    """The number itself, which torch then treats as any number from `least` on.
 
-    So what would hold for the example alone ends the export, and never becomes a part of the graph.
+    A condition that holds for the example only then fails the export instead of entering the graph.
     """
     number: Any = torch.full((), value).clamp(min=least).item()
     torch._check(number >= least)  # type: ignore[no-untyped-call]
@@ -82,7 +82,7 @@ def output_sides(model: nn.Module) -> list[str]:
 
 
 def smallest_size(model: nn.Module) -> int:
-    """The least height or width that the graph takes."""
+    """The smallest height or width that the graph accepts."""
     depth, padding = depth_and_padding(model)
     return 1 if padding == "same" else nearest_sizes(0, depth, padding)[-1]
 
@@ -111,25 +111,25 @@ def onnx_graph(model: nn.Module, channels: int, classes: int) -> bytes:
         for node in program.model.graph.all_nodes():
             node.metadata_props.clear()  # lines of code and paths of this machine
         return bytes(program.model_proto.SerializeToString())
-    except Exception as error:  # torch.export and other people's networks raise what they like
+    except Exception as error:  # torch.export and foreign networks raise any kind
         name = type(model.model if isinstance(model, AnySize) else model).__name__
         raise ModelError(
             f"{name} can't be exported: {first_line(error)}",
             do="install the versions of constraints.txt"
             if isinstance(model, UNet)
-            else "let its forward decide nothing by the size or the values of the image",
+            else "its forward must not branch on the size or the values of the image",
         ) from error
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the lines and warnings of the exporters' own machinery."""
+    """Inside, the exporters print neither log lines nor warnings."""
     loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
-        # A failure prints all that was traced.
+        # On failure torch prints the whole trace.
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield

@@ -30,10 +30,10 @@ Write = Callable[[int, np.ndarray], None]
 
 
 class AnySize(nn.Module):
-    """A network of another package, of which no more is known than that it takes multiples of 32 pixels.
+    """A network of another package, assumed to take multiples of 32 pixels, for images of any size.
 
-    N x C x H x W of any H and W to logits of that size: the image is continued at its right and bottom border
-    by its last pixels, as UNet does, and the logits are cut back. So predictions and exports agree.
+    N x C x H x W to logits of the same size: the image is padded at its right and bottom with its last
+    pixels, as by UNet, and the logits are cropped, so that predictions and exports agree.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -48,7 +48,7 @@ class AnySize(nn.Module):
         return self.fitted_logits(image)[0][..., :height, :width]
 
     def fitted_logits(self, image: Tensor) -> list[Tensor]:
-        """As UNet's, of an image whose size is a multiple."""
+        """Like UNet's, for an image whose size is a multiple."""
         return [self.model(image)]
 
 
@@ -142,9 +142,9 @@ class Predictor:
         def write_numbers(top: int, rows: np.ndarray) -> None:
             if not np.isfinite(rows).all():
                 raise DataError(
-                    f"the network gives no numbers for {name}, whose values are {watch.low:.3g} to "
+                    f"the network returns nan or infinity for {name}, whose values are {watch.low:.3g} to "
                     f"{watch.high:.3g}",
-                    do="give it in the unit of the training images",
+                    do="convert it to the unit of the training images",
                 )
             write(top, rows)
 

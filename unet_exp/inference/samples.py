@@ -46,7 +46,7 @@ def extreme_samples(
 def classes_at(logits: Tensor, threshold: float) -> Tensor:
     """Class indices N x 1 x H x W (int64) of logits N x C x H x W, as task=predict gives them.
 
-    threshold: of two classes the second is where its probability is above; of more the largest wins.
+    threshold: for two classes, class 1 is where its probability is above it; with more the largest wins.
     """
     if threshold == 0.5 or logits.shape[1] > 2:
         return predict_classes(logits)

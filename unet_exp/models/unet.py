@@ -84,8 +84,8 @@ class UNet(nn.Module):
         return found if self.coarse_heads and self.training else found[0]
 
     def fitted_logits(self, image: Tensor) -> list[Tensor]:
-        """The logits of an image of a size that fit_size leaves as it is; behind them those of the coarser
-        levels, in training with deep supervision."""
+        """The logits of an image whose size fit_size would not change; in training with deep supervision
+        followed by those of the coarser levels."""
         x = self.first(F.pixel_unshuffle(image, self.stride))
         skips = []
         for down in self.down:
@@ -205,7 +205,7 @@ class InstanceNorm(nn.InstanceNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
-            # torch's own without its look at the size, which can't be exported and fit_size spares.
+            # torch's own without its check of the size, which can't be exported; fit_size has done it.
             affine = self.weight, self.bias
             return torch.instance_norm(
                 x, *affine, None, None, True, 0.0, self.eps, torch.backends.cudnn.enabled

@@ -1,4 +1,4 @@
-"""Which directory a job has: the one whose frozen config is the job's, whatever its name.
+"""Which directory belongs to a job: the one whose frozen config equals the job's, whatever its name.
 
 Both are compared with today's defaults filled in, so a knob that came since a sweep was made changes nothing.
 """
@@ -28,7 +28,7 @@ YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, a te
 
 @dataclass(frozen=True)
 class Settings:
-    """What a job runs. text: all but threads and the places of its files, with every default filled in."""
+    """What a job runs. text: every key with its default filled in, except threads and file locations."""
 
     text: str
     threads: Any
@@ -37,7 +37,7 @@ class Settings:
 
 @dataclass
 class Known:
-    """The jobs of a sweep's directory by the text of their settings; which of them this start has met."""
+    """The jobs in a sweep's directory by the text of their settings, and those this start has used."""
 
     directory: Path
     jobs: dict[str, list[tuple[Settings, Path]]]
@@ -45,7 +45,7 @@ class Known:
 
 
 def read_known(sweep_dir: Path) -> Known:
-    """Each frozen config of a sweep is read once; one that is damaged belongs to no job."""
+    """Read each frozen config of a sweep once; a damaged one belongs to no job."""
     known = Known(sweep_dir, {})
     for path in sorted(sweep_dir.glob(f"*/{runs.SAVED_CONFIG}")):
         try:
@@ -57,7 +57,7 @@ def read_known(sweep_dir: Path) -> Known:
 
 
 def find_directory(known: Known, label: str, values: dict[str, Any]) -> Path:
-    """The directory of a job: its own of an earlier start, else a new one. values: its config, resolved."""
+    """The directory of a job: the one of an earlier start, else a new one. values: its resolved config."""
     settings = settings_of(values)
     found = of_earlier_start(known, settings)
     if found is not None:
@@ -70,7 +70,7 @@ def find_directory(known: Known, label: str, values: dict[str, Any]) -> Path:
 
 
 def of_earlier_start(known: Known, settings: Settings) -> Path | None:
-    """The directory of the job with these settings, if it is there and no other job of this start has it."""
+    """The existing directory of the job with these settings, unless another job of this start has it."""
     for fits in (is_same, is_left_open, is_moved):
         for old, directory in known.jobs.get(settings.text, []):
             if known.met.get(directory, settings) == settings and fits(settings, old, directory):
@@ -83,14 +83,14 @@ def is_same(new: Settings, old: Settings, directory: Path) -> bool:
 
 
 def is_left_open(new: Settings, old: Settings, directory: Path) -> bool:
-    """Whether they differ only in that an earlier start has shared out the cores: see plan.freeze."""
+    """Whether they differ only in threads, as an earlier start shared the cores: see plan.freeze."""
     if new.threads != "auto" or new.places != old.places:
         return False
     return "threads" not in (record(directory).get("overrides") or {})
 
 
 def is_moved(new: Settings, old: Settings, directory: Path) -> bool:
-    """Whether it is the job on the same files, which are elsewhere now."""
+    """Whether it is the job on the same files in another place."""
     if new.threads != old.threads and not is_left_open(
         dataclasses.replace(new, places=old.places), old, directory
     ):
@@ -114,7 +114,7 @@ def start_directory(directory: Path) -> str:
 
 
 def has_files(places: tuple[Any, ...], directory: Path) -> bool:
-    """Whether the files that a job has read are there by name and size; it looks at their content itself."""
+    """Whether the files that a job read exist with the same size; the job itself compares their content."""
     try:
         files = runs.read_json(directory / runs.FINGERPRINT)["files"]
     except (UserError, KeyError, TypeError):
@@ -147,7 +147,7 @@ def settings_of(values: dict[str, Any]) -> Settings:
 
 
 def complete(values: dict[str, Any]) -> dict[str, Any]:
-    """A config with the schema's default for every key that it lacks; steps that are null left out."""
+    """A config with the schema's default for every missing key, without transform steps that are null."""
     full = with_defaults(values, Config)
     for group in GROUPS:
         full[group] = with_target(full[group])
@@ -178,7 +178,7 @@ def with_defaults(values: dict[str, Any], schema: type) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """For JSON: 1.0 is 1, and keys are words."""
+    """The value for JSON: 1.0 becomes 1, and keys become strings."""
     if isinstance(value, dict):
         return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -189,7 +189,7 @@ def plain(value: Any) -> Any:
 
 
 def resolved(values: dict[str, Any]) -> dict[str, Any]:
-    """A frozen config with its references followed: `${a.b}` here, which is quick, all else by OmegaConf."""
+    """A frozen config with its references resolved: `${a.b}` here, which is fast, others by OmegaConf."""
 
     def follow(node: Any, depth: int = 0) -> Any:
         if isinstance(node, dict):

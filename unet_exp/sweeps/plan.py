@@ -52,7 +52,7 @@ def key_of(override: str) -> str:
 
 
 def typed(key: str, value: Any) -> str:
-    """A setting of a sweep's file as the command line has it, with paths such as images/{split} quoted."""
+    """A setting of a sweep's file as on the command line, with paths such as images/{split} quoted."""
     return quote_path(f"{key}={as_text(value)}", multirun=True)
 
 
@@ -108,7 +108,7 @@ def compose(
 
 
 def put(planned: Planned, known: Known) -> Planned:
-    """The job with its directory: that of an earlier start, or a new one."""
+    """The job with its directory: the one of an earlier start, or a new one."""
     directory = find_directory(known, planned.job.name, values_of(planned))
     return replace(planned, job=replace(planned.job, directory=directory))
 
@@ -118,7 +118,7 @@ def values_of(planned: Planned) -> dict[str, Any]:
 
 
 def digest(own: DictConfig) -> str:
-    """Eight hexadecimal digits of a whole config, to tell names apart."""
+    """Eight hexadecimal digits of a whole config, to make names differ."""
     plain = OmegaConf.to_container(own, resolve=True)
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
@@ -198,7 +198,7 @@ def freeze(planned: Planned, threads: int | None) -> None:
 
 
 def update_places(path: Path, own: DictConfig) -> None:
-    """Tell a job that has begun where its files are now, should they have moved."""
+    """Write into a begun job where its files are now, if they have moved."""
     frozen = read_config(path)
     for key in PLACES:
         value = OmegaConf.select(own, key)

@@ -38,7 +38,7 @@ def draw(rows: list[Row], path: Path) -> None:
     else:
         figure = draw_maps(rows, axes)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # names in a script that the font has not
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # names in a script that the font lacks
         FigureCanvasAgg(figure).print_png(path)  # type: ignore[no-untyped-call]
 
 
@@ -105,7 +105,7 @@ def in_words(values: dict[str, str]) -> str:
 
 
 def no_formula(text: str) -> str:
-    """A text in which matplotlib takes no $ for the beginning of a formula."""
+    """A text with each $ escaped, which matplotlib would take for the beginning of a formula."""
     return text.replace("$", r"\$")
 
 

@@ -99,7 +99,7 @@ def distribution(override: Override) -> Any:
         whole = isinstance(value.start, int) and isinstance(value.end, int)
         low, high = value.start, value.end
         if low is None or high is None or low > high or (log and low <= 0):
-            raise ConfigError(f"{override.input_line} is no range", allowed="low < high; log: low > 0")
+            raise ConfigError(f"{override.input_line} is not a range", allowed="low < high; log: low > 0")
         return IntDistribution(int(low), int(high), log) if whole else FloatDistribution(low, high, log)
     if isinstance(value, RangeSweep):
         steps = [float(each) for each in value.range()]

@@ -1,4 +1,4 @@
-"""What a survey of a data set leads to: the one command line to use, and why it says more than was typed."""
+"""From the survey of a data set to the one command to use, and why it has more than was typed."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def line_to_use(config: Config, typed: Sequence[str], survey: Survey) -> str:
 
 
 def of_data(config: Config) -> dict[str, str]:
-    """Key -> setting of all that says how the set lies and what its labels mean."""
+    """Key -> setting, for the layout of the data set and the meaning of its labels."""
     data, words = config.data, {}
     words["data"] = f"data={data.kind if data.kind in OPTIONS else 'image_folder'}"
     words["data.root"] = quoting.setting("data.root", data.root, verbatim=True)
@@ -54,13 +54,13 @@ def of_data(config: Config) -> dict[str, str]:
 
 
 def value_word(key: Any) -> str:
-    """A file value or colour as Hydra takes it for a key."""
+    """A file value or colour as a key in Hydra's grammar."""
     value = parse_value(key)
     return "-".join(map(str, value)) if isinstance(value, tuple) else str(key)
 
 
 def needs(config: Config, chosen: set[str], survey: Survey) -> dict[str, str]:
-    """Key -> setting of what the images and labels ask for; what training would refuse is said as well.
+    """Key -> setting that the images and labels need; adds a finding for what training would refuse.
 
     chosen: the groups that the user has set, which no other option replaces.
     """
@@ -83,7 +83,7 @@ def needs(config: Config, chosen: set[str], survey: Survey) -> dict[str, str]:
         words["transform.train.crop.size"] = f"transform.train.crop.size={fitting}"
     elif crop is None and (len(sizes) > 1 or smallest > 768):
         if len(sizes) > 1 and batch_size > 1:
-            survey.findings.append(f"images of {len(sizes)} sizes train by crops, or one by one")
+            survey.findings.append(f"images of {len(sizes)} sizes need crops, or batch_size=1")
         if fitting and "transform" not in chosen:
             words["transform"] = "transform=crop"
             words["transform.train.crop.size"] = f"transform.train.crop.size={fitting}"

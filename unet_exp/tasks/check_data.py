@@ -62,7 +62,7 @@ def check_data(config: Config, output: str = "check_data", typed: Sequence[str] 
 
 
 def find(config: Config, survey: Survey) -> tuple[Config, Splits]:
-    """The samples as the configuration says; else as they lie. Exits where nothing fits."""
+    """The samples as configured; else in the layout that is found. Exits if no layout fits."""
     root = Path(config.data.root or "")
     part = detect.part_of_a_set(root) if config.data.kind != "membranes" else None
     if part is not None:
@@ -89,7 +89,7 @@ def find(config: Config, survey: Survey) -> tuple[Config, Splits]:
 
 
 def one_part(part: str, whole: Path, config: Config, survey: Survey) -> None:
-    """Say that data.root is a part of a set; one to test or validate on is no set to train on."""
+    """Report that data.root is a part of a data set; a test or validation part is not trained on."""
     here = Path(config.data.root or "").resolve()
     sets = {folder: detect.find_layouts(dataclasses.replace(config.data, root=str(folder)))
             for folder in (whole, whole.parent)}  # fmt: skip
@@ -109,12 +109,12 @@ def one_part(part: str, whole: Path, config: Config, survey: Survey) -> None:
 
 
 def nothing_fits(config: Config, reason: DataError, found: Sequence[DataConfig]) -> str:
-    """What lies there instead, and what to type."""
+    """What is there instead, and what to type."""
     data = config.data
     if found:
         sets = [of_data(dataclasses.replace(config, data=one)) for one in found[:4]]
         lines = [command(["task=check_data", *words.values()], program()) for words in sets]
-        return "\n".join([f"{data.root} can be read in {len(found)} ways; say which:", *lines])
+        return "\n".join([f"{data.root} can be read in {len(found)} ways; choose one:", *lines])
     there = f"  images in folders: {detect.folders_found(Path(data.root or ''))}"
     more = "  a list of any files: data=csv, with the columns image,label in list.csv (docs/data.md)"
     return "\n".join([str(reason), there, more])
@@ -127,7 +127,7 @@ def say(lines: Iterable[str]) -> None:
 
 
 def wrapped(text: str) -> list[str]:
-    """Lines of at most 79 letters, unless a path is longer; what is to be pasted stays one line."""
+    """Lines of at most 79 characters, unless a path is longer; a command to paste stays one line."""
     indent = " " * len((re.match(r"\s*((\w+ )?\w+: +|\d+\. )?", text) or [""])[0])
     if len(text) <= WIDTH or text.lstrip(" '").startswith(("python ", "data.")):
         return [text]
@@ -136,7 +136,7 @@ def wrapped(text: str) -> list[str]:
 
 
 def remark(about: tuple[str, list[str]]) -> str:
-    """What is odd, with the names of some samples and the number of the others."""
+    """A remark with the names of some samples and the number of the others."""
     text, names = about
     if not names:
         return f"look at: {text}"
@@ -144,14 +144,14 @@ def remark(about: tuple[str, list[str]]) -> str:
 
 
 def end(problems: Sequence[str], line: str = "", findings: Sequence[str] = ()) -> None:
-    """The problems, the line to use and, last, the verdict; exit code 1 where there are problems."""
+    """Print the problems, the command to use and, last, the verdict; exit with 1 if there are problems."""
     print("\n" * bool(problems), end="")
     for number, text in enumerate(problems, start=1):
         first, *rest = text.splitlines()
         say([f"{number}. {first}"])
         say(rest)
     if line:
-        print(f"\nuse{', when that is put right' * bool(problems)}:\n  {line}")
+        print(f"\nuse{', once that is corrected' * bool(problems)}:\n  {line}")
     if problems:
         print(f"{len(problems)} problem{'s' * (len(problems) > 1)}")
         sys.exit(1)
@@ -192,7 +192,7 @@ def tally(counter: Counter[str]) -> str:
 
 
 def draw_where_possible(config: Config, labels: LabelMap, survey: Survey, folder: Path) -> list[str]:
-    """A line with the pictures, or why there is none: the verdict does not wait for a disk."""
+    """A line that names the pictures, or why there are none; the verdict is given in either case."""
     try:
         paths = draw(config, labels, survey, folder)
         return [f"drawn: {', '.join(map(str, paths))}"] * bool(paths)

@@ -1,4 +1,4 @@
-"""How a set lies on disk, where that is not as configured: folders that would pair, lists, stacks."""
+"""Find how a data set lies on disk if not as configured: folders that pair, lists, stacks."""
 
 import csv
 import os
@@ -29,9 +29,9 @@ Parts = dict[str, str]  # part of the set -> its folder or file, relative to dat
 
 
 def find_layouts(data: DataConfig) -> list[DataConfig]:
-    """Ways to read data.root that give training pairs, the likeliest; several where they are as likely.
+    """The likeliest way to read data.root that gives training pairs; several if they are equally likely.
 
-    A part for testing or validating is never taken for the training set.
+    A part for testing or validation is never taken as the training set.
     """
     root = Path(data.root or "")
     plain = replace(data, images="images", labels="labels", label_suffix="", pair_regex=None)
@@ -51,7 +51,7 @@ def has_default_counts(data: DataConfig) -> bool:
 
 
 def pairs_of(data: DataConfig) -> int:
-    """Training pairs of a set that is read so; 0 where it can't be."""
+    """Number of training pairs of a set read this way; 0 if it can't be."""
     try:
         return len(find_splits(data)["train"])
     except UnpairedError as error:
@@ -61,7 +61,7 @@ def pairs_of(data: DataConfig) -> int:
 
 
 def folders_of(root: Path) -> dict[str, list[str]]:
-    """Folders that hold images, relative to the root, with the names of these in natural order."""
+    """Folders that hold images, relative to the root, with the images' names in natural order."""
     found: dict[str, list[str]] = {}
     for number, (path, folders, names) in enumerate(os.walk(root)):
         relative = PurePosixPath(os.path.relpath(path, root))
@@ -77,9 +77,9 @@ def folders_of(root: Path) -> dict[str, list[str]]:
 
 
 def templates(paths: list[str]) -> dict[str, Parts]:
-    """Paths in which {split} stands for the part -> their parts. A path without a part stays as it is.
+    """Template with {split} -> the paths of its parts. A path that names no part stays as it is.
 
-    A name that only begins as a part's does (trainannot, testis) is one where the training part is there too.
+    A name that only begins with a part's (trainannot, testis) counts if the training part exists as well.
     """
     found: dict[str, Parts] = {}
     for path in paths:
@@ -94,7 +94,7 @@ def templates(paths: list[str]) -> dict[str, Parts]:
 
 
 def with_split(path: str, names: re.Pattern[str]) -> tuple[str, str]:
-    """The path with {split} for the last part that it names, and this part; '' where it names none."""
+    """The path with {split} in place of the last part that it names, and this part; '' if it names none."""
     pieces = PurePosixPath(path).parts
     exact = [WORD_OF[piece.lower()] for piece in pieces if piece.lower() in WORD_OF]
     inside = [WORD_OF[word[0].lower()] for piece in pieces for word in names.finditer(piece)]
@@ -112,7 +112,7 @@ def with_split(path: str, names: re.Pattern[str]) -> tuple[str, str]:
 def paired_folders(
     root: Path, found: dict[str, list[str]], data: DataConfig
 ) -> Iterator[tuple[tuple[int, ...], DataConfig]]:
-    """(how likely, the set) for every two folders whose files belong together, or one that holds both."""
+    """(likelihood, data set) for each two folders whose files pair, or one folder that holds both."""
     groups = templates(list(found))
     for images, of_images in groups.items():
         for labels, of_labels in groups.items():
@@ -126,13 +126,13 @@ def paired_folders(
             apart = part == "train" and "val" in of_images and "val" in of_labels
             paths = (images, labels) if apart else folders
             named = has_word(labels, LABEL_WORDS) + has_word(images, IMAGE_WORDS)
-            # With a part for validation first, then of most pairs, of fitting names, of short paths.
+            # Sets with a validation part first, then by number of pairs, names, length of the paths.
             rank = (apart, pairing.count, named, -len(PurePosixPath(labels).parts))
             yield rank, as_set(root, paths, pairing, data)
 
 
 def as_set(root: Path, paths: tuple[str, str], pairing: Pairing, data: DataConfig) -> DataConfig:
-    """The settings, as short as they can be: what both paths begin with belongs to data.root."""
+    """The shortest settings: a common beginning of both paths moves to data.root."""
     pieces = [PurePosixPath(path).parts for path in paths]
     images, labels = pieces
     while images and images[:1] == labels[:1] and SPLIT not in images[0]:
@@ -155,7 +155,7 @@ def has_word(path: str, words: tuple[str, ...]) -> bool:
 
 
 def are_labels(root: Path, found: dict[str, list[str]], folders: tuple[str, str], pairing: Pairing) -> bool:
-    """Whether the second folder holds the labels of the first: by its name, else by a file of each."""
+    """Whether the second folder holds the labels of the first, by their names, else by one file of each."""
     images, labels = folders
     if images == labels:
         return True
@@ -171,7 +171,7 @@ def are_labels(root: Path, found: dict[str, list[str]], folders: tuple[str, str]
 
 
 def holds_codes(path: Path) -> bool:
-    """Whether a file has as few values or colours as a label."""
+    """Whether a file has so few values or colours that it may be a label."""
     try:
         array = read_array(
             path, 0 if path.suffix.lower() in TIFF and count_pages(path) > 1 else None, label=True
@@ -204,7 +204,7 @@ def lecture(root: Path, found: dict[str, list[str]], data: DataConfig) -> Iterat
 
 
 def stacks(root: Path, data: DataConfig) -> Iterator[DataConfig]:
-    """Two TIFFs of as many pages in the root, of images and of labels, perhaps two for each part."""
+    """Two TIFFs in the root with equal numbers of pages, images and labels; or two for each part."""
     names = [path.name for path in sorted(root.glob("*")) if path.suffix.lower() in TIFF and path.is_file()]
     if len(names) > 16:
         return
@@ -242,7 +242,7 @@ def described(data: DataConfig) -> str:
 
 
 def part_of_a_set(root: Path) -> tuple[str, Path] | None:
-    """Which part of a larger set a folder is by its name, and the set's folder; None where it is none."""
+    """The part of a larger data set that a folder is by its name, and that set's folder; else None."""
     here = root.resolve()
     for folder in (here, here.parent):  # .../test, or .../test/images
         part = WORD_OF.get(folder.name.lower())

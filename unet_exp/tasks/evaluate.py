@@ -115,7 +115,7 @@ def evaluate(options: EvaluateConfig) -> None:
 
 
 def predict_threshold(run_dir: Path, sha256: str, tta: bool) -> float:
-    """What task=predict uses for these weights of two classes: what the run chose, else 0.5."""
+    """The threshold of task=predict for these weights of two classes: the run's, else 0.5."""
     own = stored_thresholds(run_dir, sha256)
     return 0.5 if own is None else own[tta]
 

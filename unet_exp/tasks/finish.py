@@ -37,6 +37,6 @@ def finish(run_dir: Path, config: Config, parts: Parts, best_epoch: int) -> dict
             report.draw_run(run_dir, config, parts, best_epoch, denorm, colours, threshold)
         except UserError:  # a full disk
             raise
-        except Exception as error:  # all is trained and saved: a picture is no reason to fail
+        except Exception as error:  # all is saved: a picture is no reason to fail
             log.warning("the pictures could not be drawn: %s: %s", type(error).__name__, error)
     return scores

@@ -1,4 +1,4 @@
-"""What task=predict is asked to predict: the files that are found, which of them are labels, pages, names."""
+"""The inputs of task=predict: which files, which of them are labels, their pages, the names of results."""
 
 import csv
 import glob
@@ -22,7 +22,7 @@ log = logging.getLogger("unet_exp")
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to predict: its file, its page, and the name of what is written."""
+    """One image to predict: its file, its page, and the name of its results."""
 
     path: Path
     page: int | None
@@ -30,9 +30,9 @@ class Job:
 
 
 def find_images(text: str, output: Path, data: DataConfig, run_dir: Path) -> list[Path]:
-    """The images of a file, folder or pattern, in natural order. What is left out is said in one line.
+    """The images of a file, folder or pattern, in natural order. One log line says what is left out.
 
-    data, run_dir: of the run, whose layout says which files are labels. Raises DataError where none are left.
+    data, run_dir: of the run, whose layout tells which files are labels. Raises DataError if none remain.
     """
     path = Path(text).expanduser()
     if os.path.lexists(path) and not path.is_dir():
@@ -50,7 +50,7 @@ def find_images(text: str, output: Path, data: DataConfig, run_dir: Path) -> lis
     images = []
     for one in sorted(found, key=lambda one: natural(str(one))):
         if one.suffix.lower() not in IMAGE_SUFFIXES:
-            out["of other endings"].append(one.name)
+            out["with other extensions"].append(one.name)
         elif place in one.resolve().parents and not path.is_dir():
             out[f"in {output}"].append(one.name)
         elif is_label(one, data, several) or one.resolve() in listed:
@@ -69,9 +69,9 @@ def find_images(text: str, output: Path, data: DataConfig, run_dir: Path) -> lis
 
 
 def is_label(path: Path, data: DataConfig, several: bool) -> bool:
-    """Whether the layout that a run was trained on makes this file a label, by its name.
+    """Whether this file is a label by its name, in the layout that the run was trained on.
 
-    several: files of more than one folder are looked at, so that the folder counts too.
+    several: the input has files of more than one folder, so the folder's name counts too.
     """
     if data.kind == "npy_folder":
         return path.suffix.lower() == ".npy" and path.stem.startswith("label_")
@@ -86,7 +86,7 @@ def is_label(path: Path, data: DataConfig, several: bool) -> bool:
 
 
 def labels_of_run(run_dir: Path, data: DataConfig) -> set[Path]:
-    """The label files that the run itself was trained and validated with, as far as they still lie there."""
+    """The label files that the run was trained and validated with, from its split.csv."""
     if not (run_dir / runs.SPLIT).exists():
         return set()
     with open(run_dir / runs.SPLIT, newline="", encoding="utf-8", errors="replace") as file:
@@ -99,10 +99,10 @@ def labels_of_run(run_dir: Path, data: DataConfig) -> set[Path]:
 
 
 def plan(paths: list[Path]) -> tuple[list[Job], list[UserError]]:
-    """A job for each page of each file, all of different names, and the files that can't be opened.
+    """A job with a unique name for each page of each file, and the errors of files that can't be opened.
 
-    A name is the file's without its ending; where several would share it, with its ending; where these lie in
-    several folders, with these too. Pages add _000, _001, ... Raises DataError where names still meet.
+    A name is the file's without its extension; if several would share it, with the extension, the folders, or
+    both. Pages add _000, _001, ... Raises DataError if names are still equal.
     """
     pages: dict[Path, int] = {}
     problems: list[UserError] = []
@@ -116,7 +116,7 @@ def plan(paths: list[Path]) -> tuple[list[Job], list[UserError]]:
     while True:
         jobs = [job for path in pages for job in jobs_of(path, pages[path], names(path, common)[level[path]])]
         together = defaultdict(set)
-        for job in jobs:  # some disks do not tell A from a, nor two spellings of an accent
+        for job in jobs:  # some file systems ignore case or the Unicode form
             together[unicodedata.normalize("NFC", job.name).casefold()].add(job.path)
         shared = {path for same in together.values() if len(same) > 1 for path in same}
         longer = {path for path in shared if level[path] < 3}
@@ -130,13 +130,13 @@ def plan(paths: list[Path]) -> tuple[list[Job], list[UserError]]:
                         do="predict them one by one, each with its own output=DIR")  # fmt: skip
     renamed = [job.name for job in jobs if level[job.path]]
     if renamed:
-        log.info("%d images would share their names, so these are longer: %s", len(renamed),
+        log.info("%d images would share their names, so their predictions have longer ones: %s", len(renamed),
                  shortened(renamed, 4))  # fmt: skip
     return jobs, problems
 
 
 def names(path: Path, common: Path) -> tuple[str, str, str, str]:
-    """What the predictions of a file may be called, from the shortest on."""
+    """Possible names for the predictions of a file, shortest first."""
     folders = "".join(f"{part}_" for part in path.parent.relative_to(common).parts)
     return path.stem, path.name, f"{folders}{path.stem}", f"{folders}{path.name}"
 

@@ -1,4 +1,4 @@
-"""What the labels of a set look like: classes without names, object numbers, smoothed edges, faults."""
+"""What check_data says of labels: unnamed classes, object numbers, smoothed edges, faults."""
 
 import dataclasses
 import shlex
@@ -13,11 +13,11 @@ from unet_exp.errors import DataError
 from unet_exp.schema import DataConfig
 from unet_exp.tasks.survey import Label, Survey, is_unknown, values_failed
 
-MOST_VALUES = 2000  # object numbers that are read as one class, to show what training would see
+MOST_VALUES = 2000  # object numbers shown as one class in the pictures
 PILLOW = "Image.fromarray((np.asarray(Image.open(p)) > 0) * np.uint8(255)).save(o / p.name)"
 TIFFFILE = "tifffile.imwrite(o / p.name, (tifffile.imread(p) > 0) * np.uint8(255))"
 NUMPY = "np.save(o / p.name, (np.load(p) > 0) * np.uint8(255))"
-# Ending of labels -> how one of them, p, becomes a mask of 0 and 255 in o.
+# Extension of labels -> code that turns one of them, p, into a mask of 0 and 255 in folder o.
 CONVERSIONS = {".png": PILLOW, ".bmp": PILLOW, ".tif": TIFFFILE, ".tiff": TIFFFILE, ".npy": NUMPY}
 
 
@@ -31,7 +31,7 @@ def look_of(unknown: Sequence[Label]) -> str:
 
 
 def as_meant(data: DataConfig, labels: LabelMap, survey: Survey) -> tuple[DataConfig, LabelMap]:
-    """The set and its map as most labels ask for it, where nobody has named classes or these are objects."""
+    """The settings and label map that fit most labels, if the user named no classes or these are objects."""
     usual, unknown = DataConfig(), unknown_labels(labels, survey)
     if not unknown or len(unknown) < 0.5 * len(survey.labels):
         return data, labels
@@ -80,7 +80,7 @@ def problems_of_files(labels: LabelMap, survey: Survey) -> list[str]:
 
 
 def wrong_values(some: Sequence[Label], labels: LabelMap, survey: Survey) -> DataError:
-    """What to say of labels with values that are no class."""
+    """The error for labels with values that are not a class."""
     words = settings_for(survey.values, labels.classes)
     hint = ""
     if some[0].shapes and some[0].shapes.smooth:
@@ -88,13 +88,13 @@ def wrong_values(some: Sequence[Label], labels: LabelMap, survey: Survey) -> Dat
     elif not words:
         hint = "neither classes nor object numbers; are these images, or maps of distances or probabilities?"
     elif labels.both_ways:
-        hint = f"correct the files; or, if the values are meant:\n{shlex.join(words)}"
+        hint = f"correct the files; or, if the values are intended:\n{shlex.join(words)}"
     names = [str(label.item.label) for label in some]
     return values_error(names, added(label.values for label in some), labels, some[0].coloured, hint)
 
 
 def object_numbers(data: DataConfig, unknown: Sequence[Label]) -> str:
-    """Labels in which each object has a value of its own, and how to train on them."""
+    """The text on labels in which each object has its own value, and how to train on them."""
     fullest = max(unknown, key=lambda label: len(label.values))
     count = len(set(fullest.values) - {"0", "0-0-0"})
     where = f"{len(unknown)} labels, such as" if len(unknown) > 1 else "label"
@@ -111,7 +111,7 @@ def object_numbers(data: DataConfig, unknown: Sequence[Label]) -> str:
 
 
 def converted(data: DataConfig, unknown: Sequence[Label]) -> tuple[DataConfig, dict[Path, Path]] | None:
-    """The set with masks beside its labels, and the folders of both; None where no line can make them."""
+    """The settings with masks beside the labels, and both folders; None if no command can make them."""
     suffixes = {label.item.label.suffix for label in unknown}
     plain = data.kind == "image_folder" and not any(label.coloured for label in unknown)
     if not plain or len(suffixes) > 1 or not {suffix.lower() for suffix in suffixes} <= {*CONVERSIONS}:
@@ -123,7 +123,7 @@ def converted(data: DataConfig, unknown: Sequence[Label]) -> tuple[DataConfig, d
 
 
 def conversion(data: DataConfig, unknown: Sequence[Label]) -> str | None:
-    """A line for the shell that makes masks of 0 and 255 out of object numbers."""
+    """A shell command that makes masks of 0 and 255 from object numbers."""
     found = converted(data, unknown)
     if found is None:
         return None

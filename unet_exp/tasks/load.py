@@ -53,7 +53,7 @@ def load_ensemble(run_dirs: list[Path], device: str, weights: str) -> Predictor:
 
 
 def values_seen(run_dirs: list[Path]) -> list[Values]:
-    """What the training images of runs held, of those that kept it."""
+    """The value ranges of the training images, for those runs that recorded them."""
     seen = []
     for path in run_dirs:
         with suppress(KeyError, TypeError, ValueError):  # a run that did not
@@ -77,7 +77,7 @@ def run_config(run_dir: Path, device: str = "auto") -> Config:
     """config_resolved.yaml, checked, on this machine's device; data.root as the run's own start meant it."""
     if not runs.is_run(run_dir):
         raise CheckpointError(
-            f"{run_dir} is no run directory: {runs.SAVED_CONFIG} is missing",
+            f"{run_dir} is not a run directory: {runs.SAVED_CONFIG} is missing",
             allowed="a directory that a run made, such as outputs/DATE/TIME",
         )
     if not (run_dir / runs.RESOLVED_CONFIG).exists():
@@ -99,7 +99,7 @@ def run_config(run_dir: Path, device: str = "auto") -> Config:
 
 
 def check_root(config: Config) -> None:
-    """Raises DataError, saying what to type, where the folder of the data has gone."""
+    """Raises DataError, with what to type, if the folder of the data is gone."""
     root = config.data.root
     if root is not None and not Path(root).is_dir():
         where = again_with("data.root=DIR")

@@ -16,7 +16,7 @@ class Pairing:
 
 
 def pair(images: list[str], labels: list[str], together: bool) -> Pairing | None:
-    """How these names belong together; None where they do not. together: they lie in one folder."""
+    """How these names pair; None if they do not. together: images and labels are in one folder."""
     stems = [[os.path.splitext(name)[0] for name in names] for names in (images, labels)]
     of_images = set(stems[0])
     alike = len(of_images & set(stems[1]))
@@ -33,7 +33,7 @@ def pair(images: list[str], labels: list[str], together: bool) -> Pairing | None
 
 
 def pair_by_affixes(images: list[str], labels: list[str]) -> Pairing | None:
-    """Names that differ in what all images, or all labels, begin or end with: img_1 and mask_1."""
+    """Pair names that differ in a prefix or suffix common to all images or all labels: img_1 and mask_1."""
     affixes = [(head(stems), tail(stems)) for stems in (images, labels)]
     cores = [
         {stem[len(before) : len(stem) - len(after)] for stem in stems}
@@ -51,7 +51,7 @@ def one_of(words: set[str]) -> str:
 
 
 def head(stems: list[str]) -> str:
-    """What all names begin with, without the digits at its end, which are part of a number."""
+    """The common prefix of all names, without digits at its end, which are part of a number."""
     least, most = min(stems), max(stems)
     same = next((i for i, (a, b) in enumerate(zip(least, most, strict=False)) if a != b), len(least))
     return re.sub(r"\d+$", "", least[:same])

@@ -77,7 +77,7 @@ def predict(options: PredictConfig) -> None:
     words = [
         f"{len(due) + len(problems) - failed} predicted",
         f"{len(jobs) - len(due)} already there" * (len(due) < len(jobs)),
-        f"{strange} of values far from the training images'" * bool(strange),
+        f"{strange} with values far from those of the training images" * bool(strange),
         f"{failed} failed" * bool(failed),
     ]
     log.info("%s: %s", output, ", ".join(word for word in words if word))
@@ -87,7 +87,7 @@ def predict(options: PredictConfig) -> None:
 
 @contextmanager
 def nothing_left_of_nothing(output: Path) -> Iterator[None]:
-    """Where no mask was written in the end, the new folders and predict.json go again."""
+    """If no mask was written in the end, remove the new folders and predict.json."""
     new = runs.missing_directories(output)
     try:
         yield
@@ -129,7 +129,7 @@ def kind_of_maps(options: PredictConfig, predictor: Predictor) -> str | None:
 
 
 def settings_of(options: PredictConfig, kind: str | None, threshold: float) -> dict[str, Any]:
-    """What predictions depend on beside their images."""
+    """What predictions depend on besides their images."""
     files, weights = hashlib.sha256(), []
     for run_dir in run_dirs(options.run):
         path = run_dir / runs.CHECKPOINTS / f"{options.weights}.pt"
@@ -144,7 +144,7 @@ def settings_of(options: PredictConfig, kind: str | None, threshold: float) -> d
 
 
 def remember(options: PredictConfig, settings: dict[str, Any], output: Path, jobs: list[Job]) -> list[Job]:
-    """Write predict.json: with what these predictions are made, and each of which image. Returns what is due.
+    """Write predict.json: the settings of the predictions and the image of each. Returns the jobs to do.
 
     A mask counts as done where predict.json says that it is of this image (by its content) and these
     settings. Raises ConfigError for masks of other settings and of other images.
@@ -152,7 +152,7 @@ def remember(options: PredictConfig, settings: dict[str, Any], output: Path, job
     path = output / SETTINGS
     there = runs.read_json(path) if path.exists() else None
     other = [key for key in settings if there and there.get(key) != settings[key]]
-    # Runs may have moved. Their weights say who they are: the bits, or the file, as older programs wrote it.
+    # Runs may have moved: weights identify them, by their bits, or by the file as older versions wrote it.
     same = {"weights", "weights_sha256"} - set(other)
     other = [key for key in other if key not in ("run", "weights_sha256", "weights" if same else "")]
     if other and masks_in(output) and not options.overwrite:
@@ -189,12 +189,12 @@ def remember(options: PredictConfig, settings: dict[str, Any], output: Path, job
 
 
 def masks_of(output: Path, job: Job) -> list[Path]:
-    """Where its mask may be, by its size."""
+    """The paths that its mask may have, depending on its size."""
     return [output / f"{job.name}{ending}" for ending in MASKS]
 
 
 def content_of(path: Path) -> str | None:
-    """A hash of parts of a file, None where it can't be read, which is said when it is its turn."""
+    """A hash of parts of a file; None if it can't be read, which is reported when it is its turn."""
     with suppress(DataError):
         return hash_file(path, SAMPLED)
     return None
@@ -203,7 +203,7 @@ def content_of(path: Path) -> str | None:
 def predict_one(
     job: Job, predictor: Predictor, options: PredictConfig, kind: str | None, output: Path, bar: "tqdm[Any]"
 ) -> str | None:
-    """All files of one picture, the mask last. Returns what predict_rows does. Raises UserError."""
+    """Write all files of one image, the mask last. Returns what predict_rows returns. Raises UserError."""
     image = open_image(job.path, job.page, predictor.data_channels)
     size = (image.shape[0], image.shape[1])
     name = str(job.path) if job.page is None else f"{job.path} page {job.page}"
@@ -248,7 +248,7 @@ def predict_one(
         return remark
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise DataError(f"{name}: the names of its predictions are too long for the disk",
+            raise DataError(f"{name}: the names of its predictions are too long for the file system",
                             do="shorten its name") from error  # fmt: skip
         raise runs.cannot_write(output / job.name, error) from error
     finally:
@@ -256,7 +256,7 @@ def predict_one(
 
 
 def remove_leftovers(output: Path) -> None:
-    """Files that this process, or one that was killed, did not finish; the latter's are an hour old."""
+    """Remove unfinished files of this process, and those of killed ones once they are an hour old."""
     for folder in (output, *(output / name for name in PARTS)):
         for path in (*folder.glob(".*.tmp"), *folder.glob(".*.mask")):
             with suppress(OSError):  # another process has finished it meanwhile
@@ -276,7 +276,7 @@ def work_file(output: Path, size: tuple[int, int], dtype: Any, large: bool) -> n
 
 
 def reserve(path: Path) -> None:
-    """Take the disk's space for a file now: writing to a mapped one that finds none left ends a process."""
+    """Reserve the disk space of a file now: a write to a mapped file on a full disk kills the process."""
     if hasattr(os, "posix_fallocate"):
         with open(path, "r+b") as file:
             try:

@@ -1,4 +1,4 @@
-"""A whole set read once: the values of its labels, the facts of its samples, and what is odd about them."""
+"""Read a whole data set once: its label values, the facts of its samples, and what is odd about them."""
 
 import dataclasses
 from collections import Counter
@@ -29,7 +29,7 @@ MOST_SHAPES = 50  # labels whose regions are looked at
 
 @dataclasses.dataclass
 class Label:
-    """What a label file holds: pixels of each file value, whether by colours, what its regions look like."""
+    """What a label file holds: pixels per file value, whether they are colours, the shapes of its regions."""
 
     item: Item
     values: Counts
@@ -41,7 +41,7 @@ class Label:
 class Survey:
     """What was found. facts: of the samples that can be used; labels: of those that can be read.
 
-    remarks: what is odd -> the samples it is said of. findings and problems: in whole sentences.
+    remarks: what is odd -> the samples concerned. findings and problems: whole sentences.
     """
 
     facts: dict[str, list[tuple[Any, Facts]]] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Survey:
 
     @property
     def values(self) -> Counts:
-        """Pixels of each file value over all labels, the most frequent first; as colours where one is."""
+        """Pixels of each file value over all labels, most frequent first; as colours if one has some."""
         total = added(as_colours(label) if self.coloured else label.values for label in self.labels)
         return dict(sorted(total.items(), key=lambda pair: -pair[1]))
 
@@ -76,7 +76,7 @@ def as_colours(label: Label) -> Counts:
 
 
 def read_labels(splits: Splits, labels: LabelMap, survey: Survey) -> None:
-    """Values of every label file, before a class is given to any; regions of some that hold unknown ones."""
+    """Read the values of every label file, and the regions of some labels with unknown values."""
     looked_at = 0
     for item in progress([item for items in splits.values() for item in items], "reading labels"):
         if not isinstance(item, Item):
@@ -100,14 +100,14 @@ def read_label(item: Item, colours: bool) -> Label:
 
 
 def is_unknown(label: Label, labels: LabelMap) -> bool:
-    """Whether a label holds what the map has no class for."""
+    """Whether a label holds values for which the map has no class."""
     known = {as_value(value, labels.colours) for value in labels.values}
     mixed = labels.both_ways and {"1", "255"} <= set(label.values)
     return label.coloured != labels.colours or mixed or not set(label.values) <= known
 
 
 def read_samples(splits: Splits, labels: LabelMap, survey: Survey) -> None:
-    """Facts of every sample whose label can be read."""
+    """Read the facts of every sample whose label can be read."""
     broken = {id(item) for item, _ in survey.failed}
     survey.facts = {part: [] for part in splits}
     of_part = [(part, item) for part, items in splits.items() for item in items if id(item) not in broken]
@@ -130,7 +130,7 @@ def read_samples(splits: Splits, labels: LabelMap, survey: Survey) -> None:
 
 
 def progress(items: list[Any], words: str) -> Iterator[Any]:
-    """The items, with a bar and the time left where somebody looks on."""
+    """The items, with a progress bar on a terminal."""
     yield from tqdm(items, desc=words, disable=None, ncols=79, leave=False, delay=1.0)
 
 
@@ -139,7 +139,7 @@ def note(survey: Survey, text: str, name: str) -> None:
 
 
 def contrast(image: Any, label: Any) -> float:
-    """By how much class 1 is brighter than class 0, as a share of the range; 0 where one is absent."""
+    """How much brighter class 1 is than class 0, as a share of the range; 0 if one is absent."""
     rows = slice(0, min(image.shape[0], 2048))
     grey = np.asarray(image[rows, :2048], np.float64).mean(2)
     index = np.asarray(label[rows, slice(0, 2048)])[..., 0]
@@ -149,7 +149,7 @@ def contrast(image: Any, label: Any) -> float:
 
 
 def judge(config: Config, splits: Splits, labels: LabelMap, survey: Survey) -> None:
-    """Problems and remarks that need the whole set."""
+    """Add the problems and remarks that need the whole data set."""
     everything = survey.everything
     channels = Counter(facts.shape[2] for _, _, facts in everything)
     if len(channels) > 1:
@@ -158,7 +158,7 @@ def judge(config: Config, splits: Splits, labels: LabelMap, survey: Survey) -> N
         kinds = ", ".join(f"{count} have {number}" for number, count in channels.most_common())
         text = f"images differ in their channels: {kinds}; the odd ones: {few(odd)}"
         if is_mixed(survey):
-            survey.findings.append(f"{text}; the line reads grey ones as colours (or data.channels=grey)")
+            survey.findings.append(f"{text}; the line below reads grey ones as RGB (or: data.channels=grey)")
         else:
             survey.problems.append(text)
     find_duplicates(survey, config.data.duplicates == "allow")
@@ -175,7 +175,7 @@ def judge(config: Config, splits: Splits, labels: LabelMap, survey: Survey) -> N
 
 
 def is_mixed(survey: Survey) -> bool:
-    """Whether some images are grey, others in colour or with alpha, which data.channels makes alike."""
+    """Whether images differ in channels in a way that data.channels can unify."""
     return len({facts.shape[2] for _, _, facts in survey.everything}) > 1 and all(
         isinstance(item, Item) and convertible(facts.shape[2], item.image, item.page)
         for _, item, facts in survey.everything
@@ -183,7 +183,7 @@ def is_mixed(survey: Survey) -> bool:
 
 
 def find_duplicates(survey: Survey, allow: bool) -> None:
-    """Images that are the same when decoded: a remark, across splits a problem. Blank ones are none."""
+    """Find images equal when decoded: a remark, across splits a problem. Blank images do not count."""
     seen: dict[str, tuple[str, Any, Facts]] = {}
     across: list[str] = []
     for part, item, facts in survey.everything:
@@ -205,7 +205,7 @@ def find_duplicates(survey: Survey, allow: bool) -> None:
 
 
 def judge_classes(part: str, labels: LabelMap, survey: Survey) -> None:
-    """Classes that are absent, or rare in the training pixels."""
+    """Find classes that are absent, or rare in the training pixels."""
     pixels = sum((facts.pixels for _, facts in survey.facts[part]), np.zeros(256, np.int64))
     counted = max(int(pixels[:IGNORE].sum()), 1)
     for index, name in enumerate(labels.classes):
@@ -218,7 +218,7 @@ def judge_classes(part: str, labels: LabelMap, survey: Survey) -> None:
 
 
 def find_inverted(labels: LabelMap, survey: Survey) -> None:
-    """Samples whose brighter class is another than in nearly all others."""
+    """Find samples whose brighter class differs from that of nearly all others."""
     clear = [value for value in survey.contrast.values() if abs(value) > CONTRAST]
     usual = np.sign(np.median(clear)) if clear else 0
     odd = [name for name, value in survey.contrast.items() if value * usual < 0 and abs(value) > CONTRAST]

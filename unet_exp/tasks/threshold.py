@@ -44,7 +44,7 @@ def choose_threshold(run_dir: Path, config: Config, parts: Parts) -> dict[str, f
         if metric != "v_rand":
             row = {name: row[name] for name in dict.fromkeys(("threshold", "dice", metric))}
         if math.isnan(row[metric]):
-            log.warning("no threshold is chosen: %s of the validation samples is no number (are they all "
+            log.warning("no threshold is chosen: %s of the validation samples is nan (are they all "
                         "of one class?); 0.5 stays", metric)  # fmt: skip
             return {}
         stored[name] = row

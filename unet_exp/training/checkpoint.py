@@ -82,19 +82,19 @@ class Checkpoints:
             runs.write_bytes(self.folder / LAST, content)
 
     def old_epochs(self, epoch: int) -> list[Path]:
-        """What trainer.keep has no room for; first what a run that went back left of later epochs."""
+        """Checkpoints to delete by trainer.keep; first those of later epochs, if the run went back."""
         paths = sorted(numbered(self.folder), key=lambda path: number(path) <= epoch)
         return paths[: -self.keep] if self.keep else []
 
 
 def numbered(folder: Path) -> list[Path]:
-    """The files epoch_NNNN.pt by their number, of which five digits come after four."""
+    """The files epoch_NNNN.pt in numeric order: five digits come after four."""
     paths = (path for path in folder.glob("epoch_*.pt") if path.stem.removeprefix("epoch_").isdecimal())
     return sorted(paths, key=number)
 
 
 def number(path: Path) -> int:
-    """The epoch that the name of a numbered checkpoint says."""
+    """The epoch in the name of a numbered checkpoint."""
     return int(path.stem.removeprefix("epoch_"))
 
 
@@ -143,7 +143,7 @@ def read_verified(path: Path) -> bytes:
         raise CheckpointError(f"{path} can't be read: {error.strerror}") from error
     if content[-COMMENT:-64] != MARK:
         raise CheckpointError(
-            f"{path} is cut off, or is no checkpoint of this version: its checksum is missing"
+            f"{path} is cut off, or not a checkpoint of this version: its checksum is missing"
         )
     archive = hashlib.sha256(memoryview(content)[: -COMMENT - 2])
     archive.update(b"\0\0")  # the length of the comment before there was one

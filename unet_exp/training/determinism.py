@@ -14,7 +14,7 @@ def set_up(seed: int, deterministic: bool, threads: int) -> None:
     torch.backends.cudnn.benchmark = not deterministic
     torch.backends.cudnn.deterministic = deterministic
     if deterministic and not os.environ.get("CUBLAS_WORKSPACE_CONFIG"):
-        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # cuBLAS asks for it
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # cuBLAS requires it
     # Filling fresh memory with nan would only cost time: nothing here reads it before writing.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # use_deterministic_algorithms() would do the same and import torch._inductor, which takes two seconds.

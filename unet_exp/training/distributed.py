@@ -83,7 +83,7 @@ def join(rank: int, size: int, store: Any) -> None:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     if store is None:
         dist.init_process_group(backend, timeout=PATIENCE)
-    else:  # nothing of it is read from the environment, which may hold what others left there
+    else:  # reads nothing from the environment, which may have leftovers
         dist.init_process_group(backend, timeout=PATIENCE, store=store, rank=rank, world_size=size)
 
 

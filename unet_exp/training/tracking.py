@@ -191,7 +191,7 @@ class Tracker:
         )  # fmt: skip
 
     def hparams(self, config: Config) -> None:
-        """The run's settings beside the scores of its best validation, as the table of a sweep has them.
+        """The run's settings and the scores of its best validation, as in the table of a sweep.
 
         TensorBoard shows the newest value of each tag, so best/... are written at a new best only.
         """
