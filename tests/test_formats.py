@@ -457,7 +457,7 @@ def test_photographs_with_a_preview(tmp_path: Path) -> None:
 def test_a_wrong_ending_is_named(kind: str, tmp_path: Path) -> None:
     Image.fromarray(pattern(channels=3)).save(tmp_path / "a", kind)
     (tmp_path / "a").rename(tmp_path / "a.png")
-    with pytest.raises(DataError, match=f"it is {kind}"):
+    with pytest.raises(DataError, match=f"its content is {kind}"):
         read_array(tmp_path / "a.png")
 
 

@@ -130,7 +130,7 @@ def test_a_set_without_val_says_how_to_take_it_from_train(tmp_path: Path) -> Non
     with pytest.raises(DataError) as caught:
         find_splits(data(tmp_path, **template))
     text = str(caught.value)
-    assert "fits images/{split} for val" in text
+    assert "matches images/{split} for val" in text
     assert "val or valid or validation" in text
     assert "found in" in text
     assert "data.images=images/train data.labels=labels/train data.split.mode=blocks" in text
@@ -154,7 +154,7 @@ def test_a_test_part_without_labels_is_left_out_and_said(
 
 def test_labels_that_are_missing_for_a_part_are_named(tmp_path: Path) -> None:
     touch(tmp_path, "images/train/a.png", "labels/train/a.png", "images/val/a.png", "labels/vall/a.png")
-    with pytest.raises(DataError, match=r"fits labels/\{split\} for val") as caught:
+    with pytest.raises(DataError, match=r"matches labels/\{split\} for val") as caught:
         find_splits(data(tmp_path, images="images/{split}", labels="labels/{split}"))
     assert "vall/" in str(caught.value)
 

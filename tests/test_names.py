@@ -277,15 +277,15 @@ def test_rows_of_empty_cells_are_passed_over(listed: Path, row: str) -> None:
     ("cell", "near", "reason"),
     [
         (r"images\00.png", "images/00.png", "the list has \\ instead of /"),
-        ("images/00.png ", "images/00.png", "a space before or behind"),
-        (" images/00.png", "images/00.png", "a space before or behind"),
+        ("images/00.png ", "images/00.png", "a space before or after"),
+        (" images/00.png", "images/00.png", "a space before or after"),
         ("'images/00.png'", "images/00.png", "quotes around"),
         ("Images/00.PNG", "images/00.png", "capitals differ"),
         ("images/00.jpg", "images/00.png", "extensions differ"),
         (r"C:\Users\kim\set\images\00.png", "images/00.png", "paths are taken from"),
         ("data/images/00.png", "images/00.png", "paths are taken from"),
         (f"images/{unicodedata.normalize('NFD', 'Zürich')}.png", "images/Zürich.png", "the Unicode form"),
-        ("images", "images is a folder", ""), ("https://x.org/00.png", "", "an address"),
+        ("images", "images is a folder", ""), ("https://x.org/00.png", "", "it is a URL"),
     ],
 )  # fmt: skip
 def test_rows_whose_file_is_not_found_say_why(listed: Path, cell: str, near: str, reason: str) -> None:
