@@ -124,6 +124,15 @@ def test_a_new_knob_changes_no_directory(project: Path, monkeypatch: pytest.Monk
     assert found == [Path(SWEEP, name) for name in (WAITING, DONE, BEGUN, "lr-0.01-newdigst")]
 
 
+def test_a_begun_job_whose_config_is_damaged_is_named(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / SWEEP / BEGUN / runs.SAVED_CONFIG).write_text("lr: 0.1\n\tseed: 1\n")
+    assert len(known.read_known(project / SWEEP).jobs) == 2
+    said = capsys.readouterr().out
+    assert f"{SWEEP}/{BEGUN}/{runs.SAVED_CONFIG} line 2" in said
+
+
 def test_what_differs_is_another_job(project: Path) -> None:
     assert Composer([*WORDS, "seed=1"]).sweep("lr", RATES)[0].parent != Path(SWEEP)
     (other,) = Composer([*WORDS, f"hydra.sweep.dir={SWEEP}", "epochs=21"]).sweep("lr", ["3e-3"])

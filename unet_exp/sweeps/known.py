@@ -14,8 +14,9 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from unet_exp import runs
+from unet_exp import runs, yaml_files
 from unet_exp.checks import GROUPS
+from unet_exp.console import say
 from unet_exp.errors import UserError
 from unet_exp.saved import PLACES, place, renamed, starts
 from unet_exp.schema import Config
@@ -45,12 +46,14 @@ class Known:
 
 
 def read_known(sweep_dir: Path) -> Known:
-    """Read each frozen config of a sweep once; a damaged one belongs to no job."""
+    """Read each frozen config of a sweep once; a damaged one belongs to no job, which is said."""
     known = Known(sweep_dir, {})
     for path in sorted(sweep_dir.glob(f"*/{runs.SAVED_CONFIG}")):
         try:
             settings = settings_of(resolved(yaml.load(path.read_text(encoding="utf-8"), YAML)))
-        except Exception:  # whatever YAML, or what somebody wrote into it, raises
+        except Exception as error:  # whatever YAML, or what somebody wrote into it, raises
+            if runs.has_started(path.parent.parent):
+                say(f"left out, its job is unknown: {yaml_files.fault(path, error)}")
             continue
         known.jobs.setdefault(settings.text, []).append((settings, path.parent.parent))
     return known
