@@ -322,6 +322,15 @@ def test_pictures_go_where_output_says_and_the_verdict_needs_none(
     assert said.rstrip().endswith("ready")
     assert {path.name for path in tmp_path.iterdir()} == {"data", "a b", "file"}
 
+    def full(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("unet_exp.report.draw_sheet", full)
+    check_data(composed("data=image_folder", "data.root=data"))
+    said = capsys.readouterr().out
+    assert "no pictures: the memory is full" in said
+    assert said.rstrip().endswith("ready")
+
 
 # ---- what labels look like -------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ WORKER = "DataLoader worker (pid 12) is killed by signal: "
         (RuntimeError("Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback\n"
                       "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 10.0 GiB"), "is full"),
         (MemoryError(), "the memory is full"),
+        (ValueError("Input array could not be made C-contiguous"), "is full"),  # matplotlib, of a picture
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "the memory is full"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "of the GPU is full"),
         (RuntimeError("CUDA error: out of memory"), "the memory of the GPU is full"),

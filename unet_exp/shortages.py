@@ -21,7 +21,7 @@ HELPS = {
 MORE = "more memory: another machine, a higher limit of the container, or fewer other programs"
 NO_MEMORY = (
     "can't allocate memory", "not enough memory", "Unable to allocate", "Cannot allocate memory",
-    "std::bad_alloc", "could not allocate", "MemoryError",
+    "std::bad_alloc", "could not allocate", "MemoryError", "could not be made C-contiguous",
 )  # fmt: skip
 NO_GPU_MEMORY = (
     "CUDA out of memory", "CUDA error: out of memory", "HIP out of memory", "MPS backend out of memory",
@@ -68,7 +68,7 @@ def explained(error: BaseException, task: str) -> TrainingError | None:
             do=f"num_workers=0, or {less}",
         )
     if isinstance(error, MemoryError) or number == errno.ENOMEM or (
-        isinstance(error, RuntimeError) and says(NO_MEMORY)
+        isinstance(error, (RuntimeError, ValueError)) and says(NO_MEMORY)
     ):  # fmt: skip
         return TrainingError(f"the memory is full, or a limit is reached{amount(text)}", do=less)
     if (isinstance(error, RuntimeError) and says(NO_THREADS)) or is_of_processes(error, errno.EAGAIN):

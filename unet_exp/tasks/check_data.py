@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from unet_exp import build, prepare, report, runs
+from unet_exp import build, prepare, report, runs, shortages
 from unet_exp.console import program
 from unet_exp.data.datasets import SegmentationDataset, load_samples
 from unet_exp.data.items import UnpairedError
@@ -199,6 +199,11 @@ def draw_where_possible(config: Config, labels: LabelMap, survey: Survey, folder
     except (OSError, CheckpointError) as error:
         reason = getattr(error, "strerror", None) or str(getattr(error, "what", error))
         return [f"no pictures: {folder} can't be written ({reason}); output=DIR draws them elsewhere"]
+    except Exception as error:
+        known = shortages.explained(error, "check_data")
+        if known is None:
+            raise
+        return [f"no pictures: {known.what}"]
 
 
 def draw(config: Config, labels: LabelMap, survey: Survey, folder: Path) -> list[Path]:
