@@ -261,6 +261,42 @@ def test_what_can_be_read_in_several_ways_is_asked(
         assert f"task=check_data data=image_folder data.root=set data.labels={labels} " in said
 
 
+def test_masks_of_other_formats_are_named_wherever_they_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    layout(tmp_path / "set", "train/{n}.png", None, ("", 3))
+    (tmp_path / "set/train_masks").mkdir()
+    for number in range(3):
+        (tmp_path / f"set/train_masks/{number}_mask.gif").touch()
+    said = survey(capsys, "data=image_folder", "data.root=set", code=1)
+    assert "not read in train_masks/: 3 .gif, such as 0_mask.gif (save them as png)" in said
+
+
+def test_labels_that_are_stored_turned_unlike_their_images_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    layout(tmp_path / "set", "images/{n}.png", "labels/{n}.png", ("", 3))
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(scene(2)[1]).save(tmp_path / "set/labels/2.png", exif=exif)
+    said = " ".join(survey(capsys, "data=image_folder", "data.root=set", "batch_size=1").split())
+    assert "1 of 3 labels are stored turned (EXIF or TIFF orientation, the first: 2, 3)" in said
+    assert "images are stored turned" not in said
+
+
+def test_images_of_two_types_are_said_and_the_line_makes_them_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    layout(tmp_path / "set", "images/{n}.png", "labels/{n}.png", ("", 3))
+    save(tmp_path / "set/images/2.png", scene(2)[0].astype(np.uint16) * 16)
+    said = survey(capsys, "data=image_folder", "data.root=set", "batch_size=1")
+    assert "images differ in their type: 2 uint8, 1 uint16" in said
+    assert {"transform.mean=image", "transform.std=image"} <= set(pasted(line_of(said)))
+
+
 # ---- the line that is pasted ----------------------------------------------------------------------------
 
 NAMES = ["배경", "세포-2", "naïve", "yes", "null", "True", "1", "1e3", "0x1F", "nan", "_x", "a-b"]
@@ -346,7 +382,7 @@ def numbered(seed: int, count: int, dtype: Any) -> tuple[Array, Array]:
     return np.clip(40 + 150 * (label > 0) + rng.normal(0, 9, label.shape), 0, 255).astype(np.uint8), label
 
 
-@pytest.mark.parametrize(("dtype", "ending"), [("uint8", "png"), ("uint16", "tif"), ("uint32", "npy")])
+@pytest.mark.parametrize(("dtype", "ending"), [("uint8", "png"), ("float32", "tif"), ("uint32", "npy")])
 def test_object_numbers_are_recognised_and_converted(
     dtype: str, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

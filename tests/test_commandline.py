@@ -31,6 +31,11 @@ def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert quote_path("data.root=~/x", multirun=False) == "data.root='/home/of a user/x'"
 
 
+def test_a_name_that_is_no_user_is_a_file() -> None:
+    assert quote_path("data.root=~no.user", multirun=False) == "data.root='~no.user'"
+    assert quote_path("run=~no.user/a,b", multirun=True) == "run='~no.user/a','b'"
+
+
 def test_quotes_of_the_user_stay() -> None:
     assert quote_path("data.root='a b'", multirun=False) == "data.root='a b'"
 

@@ -111,6 +111,12 @@ def test_integers_of_any_width(dtype: str, tmp_path: Path) -> None:
     assert np.array_equal(found[..., 0], MASK)
 
 
+@pytest.mark.parametrize("dtype", ["complex64", "str"])
+def test_what_is_no_number_is_refused_by_its_type(dtype: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.npy holds (complex64|<U3) values"):
+        read(tmp_path / "a.npy", MASK.astype(dtype))
+
+
 def test_a_map_with_nan_is_the_same_after_it_was_saved() -> None:
     """As typed, as YAML reads it back, and as text: resume compares them."""
     overrides = ["data=image_folder", "data.root=.", "data.classes=[a,b]", "loss=ce"]

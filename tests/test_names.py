@@ -266,10 +266,10 @@ def of_list(root: Path, *rows: str, header: str = "image,label") -> str:
 
 @pytest.mark.parametrize("row", [",", ",,", "", " , "])
 def test_rows_of_empty_cells_are_passed_over(listed: Path, row: str) -> None:
-    lines = ["image,label", "images/00.png,labels/00.png", row, "images/00.png,gone.png", row]
+    lines = [row, "image,label", "images/00.png,labels/00.png", row, "images/00.png,gone.png", row]
     (listed / "list.csv").write_text("\n".join(lines) + "\n")
-    assert "line 4:" in refusal(listed, kind="csv")  # as an editor numbers it
-    (listed / "list.csv").write_text("\n".join([*lines[:3], row]) + "\n")
+    assert "line 5:" in refusal(listed, kind="csv")  # as an editor numbers it
+    (listed / "list.csv").write_text("\n".join([*lines[:4], row]) + "\n")
     assert len(find_splits(data(listed, {"val": 0}, kind="csv"))["train"]) == 1
 
 

@@ -489,6 +489,19 @@ def test_values_that_want_their_own_statistics_are_said_in_one_line(
             assert all("transform.mean=train transform.std=train" in line for line in caplog.messages)
 
 
+def test_images_of_two_ranges_want_statistics_of_each_image(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, stored in enumerate((random(0), random(1).astype(np.uint16) * 16)):
+        save(tmp_path / "images" / f"{number}.tif", stored)
+        save(tmp_path / "labels" / f"{number}.png", random(number, most=2))
+    items = [item for part in find_splits(data(tmp_path)).values() for item in part]
+    samples = load_samples(items, "train", "ram", 10)
+    prepare.warn_of_range(composed("data=image_folder", "data.root=."), samples)
+    (line,) = caplog.messages
+    assert "transform.mean=image transform.std=image" in line
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [

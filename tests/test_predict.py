@@ -154,6 +154,7 @@ def test_pil_images_of_every_mode_are_as_their_files(colour: Predictor, tmp_path
         (b"\x89PNG", "bytes is not an image"),
         ("there/is/none.png", "none.png can't be read: No such file"),
         (".", "can't be read"),
+        ("~no.user/a.png", "~no.user/a.png can't be read"),
         (np.ma.masked_array(IMAGE, IMAGE > 99), "masked"),
         (np.where(IMAGE > 100, np.nan, IMAGE / 255), r"the image holds values that are not numbers: \d+ nan"),
         (np.where(IMAGE > 100, np.inf, IMAGE / 255), r"0 nan and \d+ infinite of 1024"),

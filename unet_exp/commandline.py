@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from unet_exp import ranks, yaml_files
 from unet_exp.errors import ConfigError, did_you_mean
-from unet_exp.paths import is_quoted, quote_path, quoted
+from unet_exp.paths import expanded, is_quoted, quote_path, quoted
 from unet_exp.saved import AGAIN, CARRIED, load_saved, make_primary
 from unet_exp.verbs import VERBS
 
@@ -74,7 +74,7 @@ def prepare(argv: list[str]) -> CommandLine:
             "resume= continues one run, from_run= starts a new one like it",
             allowed="one of the two; -m only with from_run=",
         )
-    run_dir = Path(given["resume"] or given["from_run"] or "").expanduser()
+    run_dir = expanded(given["resume"] or given["from_run"] or "")
     if given["resume"]:
         refuse_references(run_dir)
     saved = load_saved(run_dir, CARRIED if given["resume"] else AGAIN)
@@ -128,7 +128,7 @@ def task_command(
         if task == "check_data":
             output = path_value(overrides, "output")
             overrides = [o for o in overrides if o.partition("=")[0] != "output"]
-            beside = {"typed": overrides} | ({"output": str(Path(output).expanduser())} if output else {})
+            beside = {"typed": overrides} | ({"output": str(expanded(output))} if output else {})
             if any(o.startswith("data.root=") for o in overrides) and not chooses_data(overrides):
                 overrides = ["data=image_folder", *overrides]
         own = ["hydra.run.dir=.", "hydra.output_subdir=null", "~hydra.callbacks.check",

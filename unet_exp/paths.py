@@ -12,6 +12,11 @@ PATH_KEYS = (
 )  # fmt: skip
 
 
+def expanded(path: str | Path) -> Path:
+    """With the home folder for ~ and ~NAME; a ~NAME that is no user's is the name of a file."""
+    return Path(os.path.expanduser(path))
+
+
 def is_quoted(value: str) -> bool:
     return len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
 
@@ -25,10 +30,10 @@ def quote_path(override: str, multirun: bool) -> str:
     key, equals, value = override.partition("=")
     if key.lstrip("+") not in PATH_KEYS or not equals or value in ("", "null") or is_quoted(value):
         return override
-    several = multirun and "," in value and not os.path.exists(os.path.expanduser(value))
+    several = multirun and "," in value and not os.path.exists(expanded(value))
     paths = value.split(",") if several else [value]
     names_runs = key in ("hydra.run.dir", "hydra.sweep.dir")
-    paths = [str(Path(path).expanduser()) if path.startswith("~") else path for path in paths]
+    paths = [str(expanded(path)) if path.startswith("~") else path for path in paths]
     return f"{key}=" + ",".join(quoted(path, names_runs, not os.path.exists(path)) for path in paths)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from unet_exp import provenance, ranks
 from unet_exp.data import fingerprint
 from unet_exp.data.datasets import MIXED, Samples, check_batches, load_samples, refuse_duplicates
-from unet_exp.data.inspect import fills_unit, mean_and_std, unit_range, values_of
+from unet_exp.data.inspect import better_statistics, mean_and_std, unit_range, values_of
 from unet_exp.data.items import Item, shortened
 from unet_exp.data.label_map import label_map
 from unet_exp.data.loaders import EpochBatches
@@ -152,14 +152,15 @@ def pixels_of(samples: Samples) -> list[int]:
 def warn_of_range(config: Config, train: Samples) -> None:
     """Warn in one line if Normalization has the mean and std for [0, 1] but the images have another range."""
     steps = [s for s in config.transform["eval"].values() if s["_target_"].endswith(".Normalization")]
-    low, high = unit_range(train.facts)
-    if any(step["mean"] == step["std"] == 0.5 for step in steps) and not fills_unit(low, high):
+    better = better_statistics(train.facts)
+    if any(step["mean"] == step["std"] == 0.5 for step in steps) and better:
+        low, high = unit_range(train.facts)
+        mixed = ", images of one type less than those of another" * (better == "image")
         log.warning(
-            "the training images hold %.3g to %.3g, but transform.mean=0.5 is made for 0 to 1; "
-            "better: transform.mean=train transform.std=train",
-            low,
-            high,
-        )
+            "the training images hold %.3g to %.3g%s, but transform.mean=0.5 is made for 0 to 1; "
+            "better: transform.mean=%s transform.std=%s",
+            low, high, mixed, better, better,
+        )  # fmt: skip
 
 
 def warn_of_rare_classes(data: dict[str, Samples], classes: list[str]) -> None:

@@ -118,6 +118,10 @@ def open_array(path: Path, page: int | None = None, label: bool = False) -> Sour
         else:
             array = View(array, shown=lambda part: part.astype(np.uint8) * white)
     dtype = array.dtype.newbyteorder("=")
+    if label and dtype.kind not in "uif":
+        raise DataError(
+            f"{path} holds {dtype} values", allowed="numbers of the classes", do="save it as uint8"
+        )
     if not label and dtype not in (np.uint8, np.uint16) and dtype.kind != "f":
         raise DataError(
             f"{path} holds {dtype} values, whose white is unknown",
@@ -204,6 +208,8 @@ def true_format(path: Path) -> str:
     """'GIF' for a format that Pillow recognises, else 'not a known image format'."""
     with open(path, "rb") as file:
         head = file.read(32)
+    if not head:
+        return "an empty file"
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
         return "HEIC"
     if head.lstrip().startswith((b"<?xml", b"<svg", b"<!DOC", b"<html", b"{", b"%PDF")):

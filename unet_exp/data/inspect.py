@@ -125,6 +125,18 @@ def fills_unit(low: float, high: float) -> bool:
     return low >= 0 and 0.3 <= high <= 1
 
 
+def better_statistics(facts: list[Facts]) -> str:
+    """What transform.mean and std are better than 0.5: 'train', 'image', or '' where 0.5 fits.
+
+    'image' where images of one type fill [0, 1] and those of another do not: 8 bits beside 12 bits in 16.
+    """
+    kinds = [[one for one in facts if one.dtype == kind] for kind in sorted({one.dtype for one in facts})]
+    fitting = [fills_unit(*unit_range(kind)) for kind in kinds]
+    if all(fitting):
+        return ""
+    return "image" if any(fitting) else "train"
+
+
 def displayed(image: np.ndarray) -> np.ndarray:
     """An image H x W x C, in the unit of to_unit, as a picture: H x W x 1 or 3 in [0, 1].
 
@@ -142,19 +154,28 @@ def display_range(low: float, high: float) -> tuple[float, float]:
     return (0.0, 1.0) if low >= -about and fills_unit(0, min(high, max(1, high - about))) else (low, high)
 
 
-def turned_images(items: list[Item]) -> str:
-    """One line about images with an orientation tag, which are read as viewers show them; empty if none."""
-    found = [(item, orientation(item.image, item.page)) for item in items]
-    turned = [(item, number) for item, number in found if number != 1]
-    if not turned:
-        return ""
-    alike = sum(orientation(item.label, item.page) == number for item, number in turned)
-    first, number = turned[0]
-    return (
-        f"{len(turned)} of {len(items)} images are stored turned (EXIF or TIFF orientation, the first: "
-        f"{first.name}, {number}) and are read as viewers show them; {len(turned) - alike} of their labels "
-        "have no such entry: were they drawn on the picture as viewers show it?"
-    )
+def turned_images(items: list[Item]) -> list[str]:
+    """A line about images with an orientation tag, read as viewers show them; one about such labels alone."""
+    found = [(item, orientation(item.image, item.page), orientation(item.label, item.page)) for item in items]
+    turned = [(item, image, label) for item, image, label in found if image != 1]
+    odd = [(item, label) for item, image, label in found if image == 1 != label]
+    lines = []
+    if turned:
+        first, number, _ = turned[0]
+        unlike = sum(label != image for _, image, label in turned)
+        lines.append(
+            f"{len(turned)} of {len(items)} images are stored turned (EXIF or TIFF orientation, the first: "
+            f"{first.name}, {number}) and are read as viewers show them; {unlike} of their labels "
+            "have no such entry: were they drawn on the picture as viewers show it?"
+        )
+    if odd:
+        first, number = odd[0]
+        lines.append(
+            f"{len(odd)} of {len(items)} labels are stored turned (EXIF or TIFF orientation, the first: "
+            f"{first.name}, {number}), unlike their images, and are read as viewers show them: "
+            "do they lie on the objects?"
+        )
+    return lines
 
 
 def mean_and_std(facts: list[Facts]) -> tuple[np.ndarray, np.ndarray]:

@@ -22,8 +22,8 @@ class Shapes:
 
 
 def shapes(label: np.ndarray) -> Shapes | None:
-    """The shapes of the regions of a label H x W; None for labels too large or not integer."""
-    if label.size > MOST_PIXELS or label.dtype.kind not in "ui":
+    """The shapes of the regions of a label H x W; None for labels too large or not of whole numbers."""
+    if label.size > MOST_PIXELS or (label.dtype.kind == "f" and not (label % 1 == 0).all()):
         return None
     values, index = np.unique(label, return_inverse=True)
     index = index.reshape(label.shape).astype(np.int32)

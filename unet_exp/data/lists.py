@@ -90,21 +90,21 @@ def read_rows(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            header = file.readline()
+            header = next((line for line in file if line.strip(",;\t \r\n")), "")
             file.seek(0)
             reader = csv.reader(file, delimiter=max(",;\t", key=header.count))
-            columns = [cell.strip() for cell in next(reader, [])]
-            rows = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
+            filled = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} can't be read: {error}", do="save it as UTF-8 text") from error
+    columns = [cell.strip() for cell in filled[0][1]] if filled else []
     twice = [name for name, count in Counter(columns).items() if count > 1 and name]
     if twice:
         raise DataError(f"{path} has two columns {twice[0]}", do="keep one of them")
     found = []
-    for number, cells in rows:
+    for number, cells in filled[1:]:
         more = [cell for cell in cells[len(columns) :] if cell.strip()]
-        filled = cells + [""] * (len(columns) - len(cells))
-        row = {name: cell for name, cell in zip(columns, filled, strict=False) if name}
+        cells = cells + [""] * (len(columns) - len(cells))
+        row = {name: cell for name, cell in zip(columns, cells, strict=False) if name}
         found.append((number, row | ({"": ", ".join(more)} if more else {})))
     return [name for name in columns if name], found
 

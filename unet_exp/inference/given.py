@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from unet_exp.data.channels import as_channels, open_image
 from unet_exp.data.formats import Source, count_pages, unreadable
 from unet_exp.errors import DataError
+from unet_exp.paths import expanded
 
 ONE_BY_ONE = "one image at a time: [predictor.predict(image) for image in images]"
 AS_STORED = ("1", "L", "LA", "RGB", "RGBA", "I", "I;16", "I;16L", "I;16B", "F")  # modes of PIL
@@ -24,7 +25,7 @@ def opened(given: Any, rule: str = "stored") -> tuple[Source, str]:
     Raises DataError for anything that can't be read as one image.
     """
     if isinstance(given, (str, os.PathLike)):
-        return open_file(Path(os.fsdecode(given)).expanduser(), rule)
+        return open_file(expanded(os.fsdecode(given)), rule)
     name, array = as_array(given)
     if array.ndim not in (2, 3) or 0 in array.shape:
         raise DataError(

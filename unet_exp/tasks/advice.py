@@ -8,7 +8,7 @@ import numpy as np
 
 from unet_exp import prepare, quoting
 from unet_exp.console import program
-from unet_exp.data.inspect import fills_unit, unit_range
+from unet_exp.data.inspect import better_statistics
 from unet_exp.data.label_map import parse_value
 from unet_exp.paths import PATH_KEYS
 from unet_exp.schema import IGNORE, Config, DataConfig, SplitConfig
@@ -92,8 +92,9 @@ def needs(config: Config, chosen: set[str], survey: Survey) -> dict[str, str]:
     if batch_size < config.batch_size:
         words["batch_size"] = f"batch_size={batch_size}"
     step = config.transform["eval"].get("normalize") or {}
-    if not fills_unit(*unit_range(everything)) and step.get("mean", 0.5) == 0.5:
-        words |= {f"transform.{name}": f"transform.{name}=train" for name in ("mean", "std")}
+    better = better_statistics(everything)
+    if better and step.get("mean", 0.5) == 0.5:
+        words |= {f"transform.{name}": f"transform.{name}={better}" for name in ("mean", "std")}
     pixels = sum((facts.pixels for facts in everything), np.zeros(256, np.int64))[:IGNORE]
     there = pixels[pixels > 0]
     if len(there) and there.min() < 0.01 * pixels.sum() and "loss" not in chosen:

@@ -115,9 +115,11 @@ def nothing_fits(config: Config, reason: DataError, found: Sequence[DataConfig])
         sets = [of_data(dataclasses.replace(config, data=one)) for one in found[:4]]
         lines = [command(["task=check_data", *words.values()], program()) for words in sets]
         return "\n".join([f"{data.root} can be read in {len(found)} ways; choose one:", *lines])
-    there = f"  images in folders: {detect.folders_found(Path(data.root or ''))}"
+    root = Path(data.root or "")
+    there = f"  images in folders: {detect.folders_found(root)}"
+    others = [f"  not read in {text}" for text in detect.others_found(root)]
     more = "  a list of any files: data=csv, with the columns image,label in list.csv (docs/data.md)"
-    return "\n".join([str(reason), there, more])
+    return "\n".join([str(reason), there, *others, more])
 
 
 def say(lines: Iterable[str]) -> None:

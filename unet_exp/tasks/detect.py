@@ -1,10 +1,11 @@
 """Find how a data set lies on disk if not as configured: folders that pair, lists, stacks."""
 
-import csv
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -12,7 +13,8 @@ import numpy as np
 from unet_exp.data.formats import IMAGE_SUFFIXES, TIFF, count_pages, read_array
 from unet_exp.data.items import UnpairedError
 from unet_exp.data.labels import MOST_COLOURS
-from unet_exp.data.names import PARTS, SPELLINGS, natural
+from unet_exp.data.lists import read_rows
+from unet_exp.data.names import OTHER_PICTURES, OUTLINES, PARTS, SPELLINGS, ending, natural, not_read
 from unet_exp.data.splits import decide_mode, find_splits
 from unet_exp.errors import DataError
 from unet_exp.schema import SPLIT, DataConfig, SplitConfig
@@ -185,14 +187,9 @@ def holds_codes(path: Path) -> bool:
 def lists(root: Path, data: DataConfig) -> Iterator[DataConfig]:
     """csv files in the root with the columns image and label."""
     for path in sorted(root.glob("*.csv")):
-        try:
-            with open(path, newline="", encoding="utf-8-sig") as file:
-                header = file.readline()
-            columns = next(csv.reader([header], delimiter=max(",;\t", key=header.count)), [])
-        except (OSError, UnicodeDecodeError, csv.Error):
-            continue
-        if {"image", "label"} <= {column.strip() for column in columns}:
-            yield replace(data, kind="csv", csv=path.name)
+        with suppress(DataError):  # of another encoding, for instance
+            if {"image", "label"} <= set(read_rows(path)[0]):
+                yield replace(data, kind="csv", csv=path.name)
 
 
 def lecture(root: Path, found: dict[str, list[str]], data: DataConfig) -> Iterator[DataConfig]:
@@ -260,3 +257,14 @@ def folders_found(root: Path) -> str:
     shown = [f"{folder}/ {len(names)}" for folder, names in list(found.items())[:12]]
     more = f" and {len(found) - 12} more folders" if len(found) > 12 else ""
     return f"{', '.join(shown)}{more}" if found else "no images of a kind that is read"
+
+
+def others_found(root: Path, most: int = 3) -> list[str]:
+    """'masks/: 6 .gif, such as 00.gif (save them as png)' of folders with formats that are not read."""
+    lines: list[str] = []
+    for path, folders, names in islice(os.walk(root), MOST_FOLDERS):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        words = not_read(name for name in sorted(names) if ending(name) in OTHER_PICTURES | OUTLINES)
+        if words and len(lines) < most:
+            lines.append(f"{os.path.relpath(path, root)}/: {words}")
+    return lines

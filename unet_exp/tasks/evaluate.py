@@ -31,6 +31,7 @@ from unet_exp.metrics.confusion import (
     scores,
     shown,
 )
+from unet_exp.paths import expanded
 from unet_exp.schema import IGNORE, Config
 from unet_exp.tasks.load import check_root, run_config, stored_thresholds
 from unet_exp.training import checkpoint
@@ -60,7 +61,7 @@ def evaluate(options: EvaluateConfig) -> None:
 
     Raises CheckpointError, DataError.
     """
-    run_dir = Path(options.run).expanduser()
+    run_dir = expanded(options.run)
     config = run_config(run_dir, options.device)
     if options.data.root is not None:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=options.data.root))
@@ -75,7 +76,7 @@ def evaluate(options: EvaluateConfig) -> None:
     threshold = predict_threshold(run_dir, sha256, options.tta)
     found = score(parts, network, options.split, wants_em, threshold)
     name = options.split + "_tta" * options.tta
-    folder = Path(options.output).expanduser() if options.output else run_dir / "evaluation" / name
+    folder = expanded(options.output) if options.output else run_dir / "evaluation" / name
     runs.make_directory(folder)
 
     classes = config.data.classes

@@ -15,6 +15,7 @@ from unet_exp.data.formats import IMAGE_SUFFIXES, count_pages
 from unet_exp.data.items import shortened
 from unet_exp.data.names import natural
 from unet_exp.errors import DataError, UserError
+from unet_exp.paths import expanded
 from unet_exp.schema import DataConfig
 
 log = logging.getLogger("unet_exp")
@@ -34,7 +35,7 @@ def find_images(text: str, output: Path, data: DataConfig, run_dir: Path) -> lis
 
     data, run_dir: of the run, whose layout tells which files are labels. Raises DataError if none remain.
     """
-    path = Path(text).expanduser()
+    path = expanded(text)
     if os.path.lexists(path) and not path.is_dir():
         return [path]  # asked for by its name, whatever it is
     if path.is_dir():

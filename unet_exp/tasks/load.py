@@ -16,6 +16,7 @@ from unet_exp.errors import CheckpointError, DataError
 from unet_exp.fitting import again_with, allowed_heads
 from unet_exp.inference.predictor import AnySize, Predictor
 from unet_exp.models.unet import UNet
+from unet_exp.paths import expanded
 from unet_exp.saved import place, starts
 from unet_exp.schema import Config
 from unet_exp.training import checkpoint, precision
@@ -30,7 +31,7 @@ def load_run(run_dir: str | Path, device: str = "auto", weights: str = "best") -
 
     Raises CheckpointError for what is no finished run.
     """
-    path = Path(run_dir).expanduser()
+    path = expanded(run_dir)
     config = run_config(path, device)
     model = load_model(config, path, weights)
     return predictor_of([config], [model], thresholds_of(path, weights), values_seen([path]))

@@ -25,6 +25,7 @@ from unet_exp.data.items import shortened
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.inference.pictures import overlay_rows, save_picture, visible_rows
 from unet_exp.inference.predictor import Predictor
+from unet_exp.paths import expanded
 from unet_exp.tasks.inputs import Job, find_images, plan
 from unet_exp.tasks.load import load_ensemble, run_config
 from unet_exp.training import checkpoint
@@ -42,7 +43,7 @@ def predict(options: PredictConfig) -> None:
 
     Exits with 1 when a file could not be predicted; the others are. Raises UserError for what concerns all.
     """
-    dirs, output = run_dirs(options.run), Path(options.output).expanduser()
+    dirs, output = run_dirs(options.run), expanded(options.output)
     data = run_config(dirs[0], options.device).data
     paths = find_images(options.input, output, data, dirs[0])
     if output.exists() and any(path.parent.resolve() == output.resolve() for path in paths):
@@ -106,11 +107,11 @@ def masks_in(output: Path) -> bool:
 
 def run_dirs(text: str) -> list[Path]:
     """One run, or several between commas or found by a pattern."""
-    if Path(text).expanduser().exists():
-        return [Path(text).expanduser()]
+    if expanded(text).exists():
+        return [expanded(text)]
     found = []
     for part in text.strip("[]").split(","):
-        pattern = str(Path(part.strip()).expanduser())
+        pattern = str(expanded(part.strip()))
         matches = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
         if not matches:
             raise ConfigError(

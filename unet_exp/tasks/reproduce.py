@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from unet_exp import compare, runs
 from unet_exp.config import check
 from unet_exp.errors import CheckpointError, ConfigError
+from unet_exp.paths import expanded
 from unet_exp.saved import AGAIN, MAY_CHANGE, compose_saved, starts
 from unet_exp.schema import Config
 from unet_exp.training import checkpoint
@@ -26,7 +27,7 @@ def reproduce(options: ReproduceConfig, train: Train) -> None:
 
     Raises CheckpointError for what is no run or has nothing to compare with, DataError if its data changed.
     """
-    run_dir = Path(options.run).expanduser()
+    run_dir = expanded(options.run)
     typed = {"data.root": options.data.root, "model.weights": options.model.weights}
     config = check(compose_saved(run_dir, (*AGAIN, "epochs"), {k: v for k, v in typed.items() if v}))
     there = recorded(run_dir)

@@ -1,8 +1,7 @@
 """task=summary: the tables and pictures of a sweep, at any time."""
 
-from pathlib import Path
-
 from unet_exp.errors import CheckpointError
+from unet_exp.paths import expanded
 from unet_exp.sweeps.jobs import read_jobs
 from unet_exp.sweeps.search import summarise
 from unet_exp.sweeps.summary import say_results
@@ -11,7 +10,7 @@ from unet_exp.verbs import SummaryConfig
 
 def summary(options: SummaryConfig) -> None:
     """sweep.csv, sweep.png, the ranking and the best job. Raises CheckpointError for what is no sweep."""
-    directory = Path(options.sweep_dir).expanduser()
+    directory = expanded(options.sweep_dir)
     jobs = read_jobs(directory)
     if not jobs:
         raise CheckpointError(

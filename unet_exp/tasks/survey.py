@@ -162,9 +162,12 @@ def judge(config: Config, splits: Splits, labels: LabelMap, survey: Survey) -> N
         else:
             survey.problems.append(text)
     find_duplicates(survey, config.data.duplicates == "allow")
-    turned = turned_images([item for _, item, _ in everything if isinstance(item, Item)])
-    if turned:
-        survey.remarks[turned] = []
+    types = Counter(facts.dtype for _, _, facts in everything)
+    if len(types) > 1:
+        text = ", ".join(f"{count} {kind}" for kind, count in types.most_common())
+        survey.remarks[f"images differ in their type: {text}; white is 255 in uint8, 65535 in uint16"] = []
+    lines = turned_images([item for _, item, _ in everything if isinstance(item, Item)])
+    survey.remarks |= {line: [] for line in lines}
     for part in [part for part in ("train", "val") if part in splits]:
         if not splits[part]:
             survey.problems.append(f"the {part} split is empty; change data.split.{part}")
