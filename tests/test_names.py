@@ -24,6 +24,8 @@ from unet_exp.sweeps import plots
 from unet_exp.sweeps.jobs import Job, Progress
 from unet_exp.sweeps.summary import Row
 from unet_exp.tasks.finish import finish
+from unet_exp.tasks.inputs import is_label
+from unet_exp.tasks.pairing import pair
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -116,6 +118,22 @@ def test_names_in_two_unicode_forms_pair(tmp_path: Path, name: str, forms: Any) 
     assert pairs(tmp_path, pair_regex=f"^({letter})") == [(letter, f"{image}.png", f"{label}.png")]
     grouped = {"group": f"^({letter})", "val": 0}
     assert len(find_splits(data(tmp_path, grouped))["train"]) == 1
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_settings_and_names_on_disk_may_be_in_two_forms(tmp_path: Path, forms: Any) -> None:
+    typed, stored = ([unicodedata.normalize(form, word) for word in ("größe", "_정답")] for form in forms)
+    touch(tmp_path, *(f"{stored[0]}/1{suffix}.png" for suffix in ("", stored[1])))
+    touch(tmp_path, *(f"{stored[0]}_{part}/1.png" for part in ("train", "val")))
+    own = {"images": typed[0], "labels": typed[0], "label_suffix": typed[1]}
+    assert [label for _, _, label in pairs(tmp_path, **own)] == [f"1{stored[1]}.png"]
+    assert is_label(tmp_path / stored[0] / f"1{stored[1]}.png", data(tmp_path, **own), several=False)
+    template = {"images": typed[0] + "_{split}", "labels": typed[0] + "_{split}", "label_suffix": typed[1]}
+    touch(tmp_path, *(f"{stored[0]}_{part}/1{stored[1]}.png" for part in ("train", "val")))
+    assert [len(items) for items in find_splits(data(tmp_path, **template)).values()] == [1, 1, 0]
+    found = pair(["é.png", "à.png"], [unicodedata.normalize("NFD", f"{word}_x.png") for word in "éà"], False)
+    assert found is not None
+    assert found.suffix == "_x"
 
 
 def test_one_name_in_two_forms_in_one_folder_is_refused(tmp_path: Path) -> None:

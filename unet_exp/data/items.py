@@ -12,8 +12,10 @@ from unet_exp.data.names import (
     IGNORED_FILES,
     OTHER_PICTURES,
     Key,
+    as_stored,
     composed,
     ending,
+    ends_with,
     natural,
     not_read,
     numbered,
@@ -71,7 +73,7 @@ def image_items(folder: Path, data: DataConfig, left_out: list[Path] | None = No
 
     left_out: takes the images without a label where data.unlabelled=skip.
     """
-    folders = (folder / data.images, folder / data.labels)
+    folders = (as_stored(folder, data.images), as_stored(folder, data.labels))
     for name, path in zip(("images", "labels"), folders, strict=True):
         if not path.is_dir():
             hint = ""
@@ -90,15 +92,15 @@ def image_items(folder: Path, data: DataConfig, left_out: list[Path] | None = No
             do="say how the names of the labels end: data.label_suffix=_mask",
         )
     if suffix and same:
-        images = [path for path in images if not path.stem.endswith(suffix)]
-        labels = [path for path in labels if path.stem.endswith(suffix)]
-    strange = [path.name for path in labels if not path.stem.endswith(suffix)]
+        images = [path for path in images if not ends_with(path.stem, suffix)]
+        labels = [path for path in labels if ends_with(path.stem, suffix)]
+    strange = [path.name for path in labels if not ends_with(path.stem, suffix)]
     if strange:
         raise DataError(
             f"labels in {folders[1]} without data.label_suffix={suffix}: {shortened(strange)}",
             do="correct data.label_suffix, or move them away",
         )
-    named = by_name(images, folders[0], regex, 0), by_name(labels, folders[1], regex, len(suffix))
+    named = by_name(images, folders[0], regex, 0), by_name(labels, folders[1], regex, len(composed(suffix)))
     pairs = paired(*named, folders[:1] if same else folders, data, left_out)
     say_what_is_not_read(folders[0])
     return [page for item in pairs for page in pages_of(item)]
@@ -129,7 +131,7 @@ def npy_items(folder: Path, data: DataConfig, left_out: list[Path] | None = None
 
 def stack_items(folder: Path, data: DataConfig) -> list[Item]:
     """Page i of the image stack with page i of the label stack."""
-    stacks = (folder / data.image_stack, folder / data.label_stack)
+    stacks = (as_stored(folder, data.image_stack), as_stored(folder, data.label_stack))
     for path in stacks:
         if not path.is_file():
             raise DataError(
@@ -183,7 +185,7 @@ def by_name(paths: list[Path], folder: Path, regex: str | None, cut: int) -> dic
 
     Raises DataError for names that the regex does not find, and for two files of one name.
     """
-    names = [path.stem[: len(path.stem) - cut] for path in paths]
+    names = [composed(path.stem)[:-cut] if cut else path.stem for path in paths]
     if regex is not None:
         found = [re.search(regex, path.name) or re.search(regex, composed(path.name)) for path in paths]
         lost = [path.name for path, match in zip(paths, found, strict=True) if not match]

@@ -10,7 +10,7 @@ from typing import Any
 
 from unet_exp.data.items import Item, image_items, listing, npy_items, stack_items
 from unet_exp.data.lists import csv_items
-from unet_exp.data.names import PARTS, SPELLINGS
+from unet_exp.data.names import PARTS, SPELLINGS, as_stored, composed
 from unet_exp.errors import DataError
 from unet_exp.schema import SPLIT, TEMPLATES, DataConfig
 
@@ -121,11 +121,11 @@ def split_paths(root: Path, template: str) -> dict[str, Path]:
 def spelled(folder: Path, piece: str, part: str) -> list[Path]:
     """The entries of the folder with this name, where {split} stands for any spelling of the part."""
     if SPLIT not in piece:
-        return [folder / piece]
+        return [as_stored(folder, piece)]
     words = "|".join(SPELLINGS[part])
-    pattern = f"(?i:{words})".join(map(re.escape, piece.split(SPLIT)))
+    pattern = f"(?i:{words})".join(map(re.escape, composed(piece).split(SPLIT)))
     names = sorted(os.listdir(folder)) if folder.is_dir() else []
-    return [folder / name for name in names if re.fullmatch(pattern, name)]
+    return [folder / name for name in names if re.fullmatch(pattern, composed(name))]
 
 
 def deepest(root: Path, template: str) -> Path:

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from unet_exp.data.items import Item, listing, pages_of
-from unet_exp.data.names import PARTS, composed, part_named, refuse_other_encodings
+from unet_exp.data.names import PARTS, as_stored, composed, part_named, refuse_other_encodings
 from unet_exp.errors import DataError
 from unet_exp.schema import DataConfig
 
@@ -23,7 +23,7 @@ def csv_items(folder: Path, data: DataConfig, left_out: list[Path] | None = None
     left_out: receives the images without a label if data.unlabelled=skip. Raises DataError naming the lines
     that can't be used.
     """
-    path = folder / data.csv
+    path = as_stored(folder, data.csv)
     if not path.is_file():
         raise DataError(
             f"{path} is not there",

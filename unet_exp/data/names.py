@@ -1,6 +1,7 @@
 """File names: their order, when two are equal, which mean train, val or test. Standard library only."""
 
 import contextlib
+import os
 import re
 import unicodedata
 from collections import Counter
@@ -37,6 +38,20 @@ def natural(name: str) -> list[tuple[int, str]]:
 def composed(name: str) -> str:
     """The name in one Unicode form: macOS stores an accent, or a Korean letter, in pieces."""
     return unicodedata.normalize("NFC", name)
+
+
+def ends_with(stem: str, suffix: str) -> bool:
+    """Whether a name ends so, in either of its Unicode forms."""
+    return composed(stem).endswith(composed(suffix))
+
+
+def as_stored(folder: Path, name: str) -> Path:
+    """A path below a folder, each part in the Unicode form that it has on disk."""
+    for part in Path(name).parts:
+        if not os.path.lexists(folder / part) and folder.is_dir():
+            part = next((one for one in os.listdir(folder) if composed(one) == composed(part)), part)
+        folder = folder / part
+    return folder
 
 
 def numbered(name: str) -> tuple[tuple[int, str], ...]:

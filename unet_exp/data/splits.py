@@ -15,7 +15,7 @@ import numpy as np
 from unet_exp.data.items import DrawnItem, Item, shortened
 from unet_exp.data.layouts import folder_parts, has_parts, is_template, read_items, root_of
 from unet_exp.data.lists import LEFT_OUT, has_splits
-from unet_exp.data.names import PARTS, composed, natural
+from unet_exp.data.names import PARTS, as_stored, composed, natural
 from unet_exp.errors import DataError
 from unet_exp.schema import DataConfig, SplitConfig
 
@@ -61,7 +61,7 @@ def decide_mode(data: DataConfig) -> str:
         return "folders"
     root = Path(data.root or "")
     if data.kind == "csv":
-        return "column" if has_splits(root / data.csv) else "blocks"
+        return "column" if has_splits(as_stored(root, data.csv)) else "blocks"
     parted = data.kind == "image_folder" and has_parts(root, data)
     return "folders" if parted or data.kind == "npy_folder" else "blocks"
 

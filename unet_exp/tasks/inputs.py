@@ -13,7 +13,7 @@ from pathlib import Path
 from unet_exp import runs
 from unet_exp.data.formats import IMAGE_SUFFIXES, count_pages
 from unet_exp.data.items import shortened
-from unet_exp.data.names import natural
+from unet_exp.data.names import ends_with, natural
 from unet_exp.errors import DataError, UserError
 from unet_exp.paths import expanded
 from unet_exp.schema import DataConfig
@@ -82,7 +82,7 @@ def is_label(path: Path, data: DataConfig, several: bool) -> bool:
         return False
     images, labels = (Path(name.replace("{split}", "*")) for name in (data.images, data.labels))
     if images == labels:
-        return bool(data.label_suffix) and path.stem.endswith(data.label_suffix)
+        return bool(data.label_suffix) and ends_with(path.stem, data.label_suffix)
     return several and bool(labels.name) and path.parent.match(str(labels))
 
 

@@ -5,6 +5,8 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
+from unet_exp.data.names import composed
+
 
 @dataclass(frozen=True)
 class Pairing:
@@ -17,7 +19,7 @@ class Pairing:
 
 def pair(images: list[str], labels: list[str], together: bool) -> Pairing | None:
     """How these names pair; None if they do not. together: images and labels are in one folder."""
-    stems = [[os.path.splitext(name)[0] for name in names] for names in (images, labels)]
+    stems = [[os.path.splitext(composed(name))[0] for name in names] for names in (images, labels)]
     of_images = set(stems[0])
     alike = len(of_images & set(stems[1]))
     if not together and alike >= 0.5 * min(map(len, stems)):
