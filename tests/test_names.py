@@ -125,10 +125,10 @@ def test_settings_and_names_on_disk_may_be_in_two_forms(tmp_path: Path, forms: A
     typed, stored = ([unicodedata.normalize(form, word) for word in ("größe", "_정답")] for form in forms)
     touch(tmp_path, *(f"{stored[0]}/1{suffix}.png" for suffix in ("", stored[1])))
     touch(tmp_path, *(f"{stored[0]}_{part}/1.png" for part in ("train", "val")))
-    own = {"images": typed[0], "labels": typed[0], "label_suffix": typed[1]}
+    own: dict[str, Any] = {"images": typed[0], "labels": typed[0], "label_suffix": typed[1]}
     assert [label for _, _, label in pairs(tmp_path, **own)] == [f"1{stored[1]}.png"]
     assert is_label(tmp_path / stored[0] / f"1{stored[1]}.png", data(tmp_path, **own), several=False)
-    template = {"images": typed[0] + "_{split}", "labels": typed[0] + "_{split}", "label_suffix": typed[1]}
+    template: dict[str, Any] = own | dict.fromkeys(("images", "labels"), typed[0] + "_{split}")
     touch(tmp_path, *(f"{stored[0]}_{part}/1{stored[1]}.png" for part in ("train", "val")))
     assert [len(items) for items in find_splits(data(tmp_path, **template)).values()] == [1, 1, 0]
     found = pair(["é.png", "à.png"], [unicodedata.normalize("NFD", f"{word}_x.png") for word in "éà"], False)
