@@ -168,7 +168,7 @@ def test_a_run_is_exported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
     )  # fmt: skip
     caplog.set_level(logging.INFO, "unet_exp")
     for output in ("model", "model.json", "run"):
-        with pytest.raises(UserError, match=r"no \.onnx file"):
+        with pytest.raises(UserError, match=r"not an \.onnx file"):
             export(ExportConfig(run=str(run), output=str(tmp_path / output)))
     export(ExportConfig(run=str(run)))
     compared, written = caplog.messages[-2:]
