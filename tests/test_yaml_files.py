@@ -1,5 +1,6 @@
 """YAML of one's own: faults in one line with their place, and names as they were written."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tests.conftest import Cli
 from unet_exp.commandline import quote_names
 from unet_exp.errors import CheckpointError
 from unet_exp.saved import read_config
-from unet_exp.yaml_files import fault, names_as_written, shape_fault
+from unet_exp.yaml_files import check_nodes, fault, load_sweep, names_as_written, shape_fault
 
 
 @pytest.mark.parametrize(
@@ -53,18 +54,45 @@ def test_settings_are_keys_and_defaults_a_list(tmp_path: Path) -> None:
     assert shape_fault(path, {"a": 1}) is None
 
 
-def test_names_stay_as_they_were_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("label_map:\n  0: a\n  0: b\n", "line 3: found duplicate key 0; keep one of the two"),
+     ("a: [{1.5: x, 1.5: y}]\n", "line 1: found duplicate key 1.5"), ("hello\n", "line 1: 'hello' alone"),
+     ("a: {0: x, 1: x}\nb: {0: x}\n", None), ("# nothing\n", None), ("a: &x {0: y}\nb: *x\n", None)],
+)  # fmt: skip
+def test_numbers_are_keys_once_too(content: str, said: str | None, tmp_path: Path) -> None:
+    """As in data.label_map, where the second one would win in silence."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(content)
+    with pytest.raises(yaml.YAMLError) if said else nullcontext() as caught:
+        check_nodes(yaml.compose(content, Loader=yaml.SafeLoader))
+    assert caught is None or str(said) in fault(path, caught.value)
+
+
+def test_points_of_a_sweep_keep_their_names(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(
+        "hydra:\n  sweeper:\n    points:\n      on: {lr: 1}\n      off: {lr: 2}\n      010: {lr: 3}\n"
+    )
+    points = load_sweep(path).hydra.sweeper.points
+    assert {name: point.lr for name, point in points.items()} == {"on": 1, "off": 2, "010": 3}
+
+
+def test_names_stay_as_they_were_written() -> None:
+    text = (
         "classes: [no, Yes, 1e3, 010, null, '~']\nlabel_map: {0: off, 255: on}\n"
         "split:\n  train: [001, 1_0]\n  val: 0.2\n"
     )
-    assert names_as_written(path, True) == {
+    assert names_as_written(node_of(text), True) == {
         "classes": ["no", "Yes", "1e3", "010", "null", "~"], "label_map": ["off", "on"],
         "split.train": ["001", "1_0"],
     }  # fmt: skip
-    path.write_text("data: {classes: [no, yes]}\nclasses: [on, off]\n")
-    assert names_as_written(path, False) == {"data.classes": ["no", "yes"]}
+    text = "data: {classes: [no, yes]}\nclasses: [on, off]\n"
+    assert names_as_written(node_of(text), False) == {"data.classes": ["no", "yes"]}
+
+
+def node_of(text: str) -> yaml.Node | None:
+    return yaml.compose(text, Loader=yaml.SafeLoader)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def register() -> None:
         store.store(name=f"{verb}_schema", node=schema)
     for path in sorted(SWEEPS.glob("*.yaml")):
         try:
-            sweep = OmegaConf.load(path)
+            sweep = yaml_files.load_sweep(path)
         except Exception as error:  # damaged YAML raises many kinds; the other sweeps still work
             wrong = yaml_files.fault(path, error)
             if f"sweep={path.stem}" in runs.command():

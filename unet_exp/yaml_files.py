@@ -24,10 +24,11 @@ def read_in_words() -> None:
         try:
             found = read(self, config_path)
             content = OmegaConf.to_container(found.config, resolve=False)
+            root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+            check_nodes(root)
             if wrong := shape_fault(path, content):
                 sys.exit(f"error: {wrong}")
-            of_data = config_path.startswith("data/")
-            for key, names in names_as_written(path, of_data).items():
+            for key, names in names_as_written(root, config_path.startswith("data/")).items():
                 node = OmegaConf.select(found.config, key)
                 mapped = dict(zip(node, names, strict=True)) if isinstance(node, DictConfig) else names
                 OmegaConf.update(found.config, key, mapped, merge=False)
@@ -87,6 +88,8 @@ def advice(problem: str, line: str) -> str:
         return "; keys of one level start in one column, and a value with ': ' in it needs quotes"
     if "cannot start any token" in problem:
         return "; put the value into quotes"
+    if problem == "but found another document":
+        return "; a file holds one: remove the line ---"
     if "expected <block end>" in problem:
         return "; keys of one level start in one column"
     return ""
@@ -113,14 +116,51 @@ def first_line(path: Path) -> int:
     )
 
 
-def names_as_written(path: Path, of_data: bool) -> dict[str, Any]:
-    """Dotted keys of class and sample names in a YAML file -> the names as written.
+def check_nodes(root: Any) -> None:
+    """Raises MarkedYAMLError for a lone word, and for a number that is a key twice, which OmegaConf takes."""
+    if isinstance(root, yaml.ScalarNode) and root.tag != "tag:yaml.org,2002:null":
+        word = f"{root.value!r} alone, where lines of KEY: VALUE are expected"
+        raise yaml.MarkedYAMLError(problem=word, problem_mark=root.start_mark)
+    nodes, seen = [root], set()
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+            continue
+        keys = set()
+        for key, value in node.value:
+            if (key.tag, str(key.value)) in keys:
+                word = f"found duplicate key {key.value}"
+                raise yaml.MarkedYAMLError(problem=word, problem_mark=key.start_mark)
+            keys.add((key.tag, str(key.value)))
+            nodes.append(value)
 
-    YAML 1.1 reads no, yes, on and off as false and true, 010 as 8 and 1_0 as 10; names of classes
-    (data.classes, values of data.label_map) and samples (data.split.train, val, test) have to stay words.
+
+def load_sweep(path: Path) -> Any:
+    """A file of multirun_sweeps/, the names of its points as written: on, off and 010 too."""
+    sweep = OmegaConf.load(path)
+    root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    check_nodes(root)
+    written = child(child(child(root, "hydra"), "sweeper"), "points")
+    if isinstance(written, yaml.MappingNode):
+        points = OmegaConf.select(sweep, "hydra.sweeper.points")
+        names = [key.value for key, _ in written.value]
+        OmegaConf.update(
+            sweep, "hydra.sweeper.points", dict(zip(names, points.values(), strict=True)), merge=False
+        )
+    return sweep
+
+
+def names_as_written(root: Any, of_data: bool) -> dict[str, Any]:
+    """Dotted keys of class and sample names in a YAML file (root: its node), with the names as they stand.
+
+    To YAML 1.1 no, yes, on and off are false and true, 010 is 8 and 1_0 is 10; the names of classes
+    (data.classes, values of data.label_map) and of samples (data.split.train, val, test) are none of that.
     of_data: whether the file is one of data/, whose keys lack the "data.".
     """
-    root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     section = root if of_data else child(root, "data")
     found = {}
     for keys in NAMES:
@@ -131,7 +171,12 @@ def names_as_written(path: Path, of_data: bool) -> dict[str, Any]:
         if isinstance(node, yaml.SequenceNode) and all(isinstance(n, yaml.ScalarNode) for n in node.value):
             names = [each.value for each in node.value]
         elif isinstance(node, yaml.MappingNode) and keys == ("label_map",):
-            names = [each.value for _, each in node.value if isinstance(each, yaml.ScalarNode)]
+            values = [each for _, each in node.value]
+            names = (
+                [each.value for each in values]
+                if all(isinstance(n, yaml.ScalarNode) for n in values)
+                else None
+            )
         if names is not None:
             found[".".join(keys if of_data else ("data", *keys))] = names
     return found
