@@ -23,7 +23,7 @@ from unet_exp.config import check, register
 from unet_exp.data.label_guess import Shapes, guess, shapes
 from unet_exp.errors import UserError
 from unet_exp.schema import DataConfig
-from unet_exp.tasks.check_data import check_data
+from unet_exp.tasks.check_data import check_data, say
 from unet_exp.tasks.detect import find_layouts, part_of_a_set
 from unet_exp.tasks.evaluate import evaluate
 from unet_exp.tasks.predict import predict
@@ -227,6 +227,15 @@ def test_lists_stacks_and_the_lectures_folders_are_found(
     assert (found.image_stack, found.label_stack) == ("{split}-volume.tif", "{split}-labels.tif")
     (found,) = find_layouts(DataConfig(root="lecture"))
     assert (found.kind, found.root) == ("npy_folder", "lecture")
+
+
+def test_a_size_stays_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = [f"{1000 + 10**i} x 1024" for i in range(7)]
+    say([f"sizes:    {', '.join(sizes)}"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 1
+    assert max(map(len, lines)) < 80
+    assert all(sum(size in line for line in lines) == 1 for size in sizes)
 
 
 def test_a_test_set_is_never_trained_on(

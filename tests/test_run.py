@@ -20,6 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.conftest import TINY, Cli, run_dirs, write_folder
 from unet_exp.config import output_problem
+from unet_exp.console import logdir
 from unet_exp.data.membranes import draw_membranes
 
 Run = tuple[Path, str]
@@ -63,6 +64,16 @@ def test_the_lectures_lines_are_printed_and_logged(finished_run: Run) -> None:
     assert "\r" not in printed  # no progress bar when piped
     *_, run, open_, next_ = printed.strip().splitlines()
     assert (run.split()[0], open_.split()[0], next_.split()[0]) == ("run:", "open:", "next:")
+
+
+def test_tensorboard_is_given_the_runs_and_not_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    assert logdir(Path("outputs/2026-01-31/12-00-00")) == "outputs/2026-01-31"
+    assert logdir(Path("run")) == "run"
+    assert logdir(tmp_path / "run") == "../run"
 
 
 def test_the_metrics_file_has_its_columns(finished_run: Run) -> None:

@@ -100,7 +100,7 @@ def say_where(run_dir: Path, config: Config, state: "State") -> None:
     shown = shown_path(run_dir)
     log.info("run:  %s", shown)
     picture = f"{shown}/{runs.PLOTS}/samples.png, or " if config.trainer.plots else ""
-    log.info("open: %stensorboard --logdir %s", picture, shown_path(run_dir.parent))
+    log.info("open: %stensorboard --logdir %s", picture, logdir(run_dir))
     log.info("next: %s from_run=%s lr=%g", program(), shown, config.lr / 2)
 
 
@@ -114,6 +114,12 @@ def say_each_class(run_dir: Path, config: Config, epoch: int) -> None:
     if found is not None and len(config.data.classes) <= 4:
         each = [f"{name} {shown(float(found[f'dice_{name}']))}" for name in config.data.classes]
         log.info("dice of each class at the best epoch: %s", ", ".join(each))
+
+
+def logdir(run_dir: Path) -> str:
+    """What to give to TensorBoard: the run with those beside it, but not all of a project."""
+    beside = shown_path(run_dir.parent)
+    return shown_path(run_dir) if beside in (".", "..") else beside
 
 
 def shown_path(path: Path) -> str:

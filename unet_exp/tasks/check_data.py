@@ -133,8 +133,10 @@ def wrapped(text: str) -> list[str]:
     indent = " " * len((re.match(r"\s*((\w+ )?\w+: +|\d+\. )?", text) or [""])[0])
     if len(text) <= WIDTH or text.lstrip(" '").startswith(("python ", "data.")):
         return [text]
-    return textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_long_words=False,
-                         break_on_hyphens=False)  # fmt: skip
+    whole = re.sub(r"(?<=\d) x (?=\d)", "\0x\0", text)  # 1024 x 1024 stays on one line
+    lines = textwrap.wrap(whole, WIDTH, subsequent_indent=indent, break_long_words=False,
+                          break_on_hyphens=False)  # fmt: skip
+    return [line.replace("\0", " ") for line in lines]
 
 
 def remark(about: tuple[str, list[str]]) -> str:
