@@ -430,6 +430,21 @@ def test_classes_in_one_piece_each_are_no_objects() -> None:
         assert guess(counts, [shapes(one) for one in labels]) == "classes"
 
 
+def test_object_numbers_with_gaps_and_photographs_are_no_classes() -> None:
+    def guessed(labels: list[Array]) -> str:
+        counts = [{str(value): int((one == value).sum()) for value in np.unique(one)} for one in labels]
+        return guess(counts, [shapes(one) for one in labels])
+
+    rng = np.random.default_rng(0)
+    tracks = [np.append(0, rng.integers(1, 60_000, 12))[numbered(i, 8, np.uint8)[1]] for i in range(6)]
+    assert guessed(tracks) == "objects"
+    nodata = [numbered(i, 3 + i, np.int16)[1] for i in range(6)]
+    for one in nodata:
+        one[0] = -1
+    assert guessed(nodata) == "objects"
+    assert guessed([numbered(i, 8, np.uint8)[0] for i in range(6)]) == ""
+
+
 def test_objects_by_colours_of_their_own_are_no_classes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -128,6 +128,10 @@ def test_a_map_with_nan_is_the_same_after_it_was_saved() -> None:
 
 def test_the_proposal_leaves_out_what_is_no_number() -> None:
     assert proposal(["0", "1", "nan"], ["x", "y"]) == (["x", "y"], {"0": "x", "1": "y", "nan": "ignore"})
+    for nodata in ("-1", "-9999", "255", "65535"):
+        expected = ["x", "y"], {"0": "x", "1": "y", nodata: "ignore"}
+        assert proposal(["0", "1", nodata], ["x", "y"]) == expected
+    assert proposal(["-1", "1"], ["x", "y"]) == (["x", "y"], {"-1": "x", "1": "y"})
     assert proposal(["0", "0.5", "1"], ["x", "y"]) == (
         ["class_0", "class_1", "class_2"],
         {"0": "class_0", "0.5": "class_1", "1": "class_2"},

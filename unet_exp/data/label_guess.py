@@ -1,5 +1,6 @@
 """Guess what label values without a label map are: classes, object numbers or smoothed edges."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,15 +11,20 @@ from unet_exp.data.labels import Counts, proposal
 
 MOST_PIXELS = 1 << 25  # the largest label whose shapes are examined
 FEW = 4  # fewest object numbers in the label that has most
+MOST_SCATTERED = 16  # values that may lie scattered over a label of classes
 SHARE = 0.8  # share of the labels that must look alike
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """numbered: values other than 0 are consecutive, one region each. smooth: rare values lie at edges."""
+    """numbered: values other than 0 are consecutive, one region each. smooth: rare values lie at edges.
+
+    scattered: many values, and most pixels differ from the next.
+    """
 
     numbered: bool
     smooth: bool
+    scattered: bool = False
 
 
 def shapes(label: np.ndarray) -> Shapes | None:
@@ -27,14 +33,14 @@ def shapes(label: np.ndarray) -> Shapes | None:
         return None
     values, index = np.unique(label, return_inverse=True)
     index = index.reshape(label.shape).astype(np.int32)
-    return Shapes(are_numbered(values, index), are_smooth(values, index))
+    return Shapes(are_numbered(values, index), are_smooth(values, index), are_scattered(values, index))
 
 
 def are_numbered(values: np.ndarray, index: np.ndarray) -> bool:
     """Whether each value is one region. index: H x W, each pixel's position in the sorted values."""
     from scipy import ndimage  # takes a fifth of a second
 
-    objects = np.flatnonzero(values != 0)
+    objects = np.flatnonzero(values > 0)  # below 0 is nodata
     if not len(objects):
         return False
     low, high = int(values[objects[0]]), int(values[objects[-1]])
@@ -47,6 +53,11 @@ def are_numbered(values: np.ndarray, index: np.ndarray) -> bool:
         _, pieces = ndimage.label(index[box] == number, np.ones((3, 3)))
         whole += pieces == 1
     return bool(whole >= 0.9 * len(objects))
+
+
+def are_scattered(values: np.ndarray, index: np.ndarray) -> bool:
+    """Whether there are many values and most pixels differ from the next, as in a photograph or in noise."""
+    return len(values) > MOST_SCATTERED and bool((index[:, 1:] == index[:, :-1]).mean() < 0.5)
 
 
 def are_smooth(values: np.ndarray, index: np.ndarray) -> bool:
@@ -72,11 +83,14 @@ def guess(values: Sequence[Counts], looks: Sequence[Shapes | None]) -> str:
         differ = len(kinds) >= max(2, len(numbered) / 3) or len(max(numbered, key=len)) > 64
         if differ and len(max(numbered, key=len)) >= FEW:
             return "objects"
-    files = Counter(value for one in values for value in one)
-    alone = sum(count == 1 for value, count in files.items() if "-" in value[1:])  # colours of one label only
-    if len(values) >= FEW and max(map(len, values)) > FEW and alone >= SHARE * len(files):
-        return "objects"
+    if seen and sum(look.scattered for look in seen) >= SHARE * len(seen):
+        return ""
     if seen and sum(look.smooth for look in seen) >= SHARE * len(seen):
         return "smooth"
+    files = Counter(value for one in values for value in one)
+    # Colours and numbers of one label only; fractions are no numbers of objects.
+    alone = sum(count == 1 for value, count in files.items() if re.fullmatch(r"[0-9-]+", value))
+    if len(values) >= FEW and max(map(len, values)) > FEW and alone >= SHARE * len(files):
+        return "objects"
     union = {value for one in values for value in one}
     return "classes" if proposal(union, []) is not None else ""

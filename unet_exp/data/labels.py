@@ -12,6 +12,7 @@ from unet_exp.errors import DataError
 from unet_exp.quoting import setting
 from unet_exp.schema import IGNORE
 
+NODATA = (IGNORE, 65535)  # what public sets have for pixels of no class
 UNKNOWN = IGNORE - 1  # so there may be 254 classes, 0 to 253
 MOST_FRACTIONS = 8  # more are not classes but probabilities
 MOST_COLOURS = 64  # more are not classes but shades of a photograph or of smoothed edges
@@ -165,8 +166,9 @@ def settings_for(values: Iterable[str], classes: list[str]) -> list[str]:
 def proposal(values: Iterable[str], classes: list[str]) -> tuple[list[str], dict[str, str] | None] | None:
     """Classes and label map for these file values; None if they can't be class codes.
 
-    The map is None if the values are the indices themselves. 255 above indices is ignored, as in public data
-    sets, and so is nan. Classes without a name become class_VALUE, or cVALUE if there are many.
+    The map is None if the values are the indices themselves. Beside indices 255 and 65535 are ignored, as in
+    public data sets, and so are negative values (-1, -9999); nan always. Classes without a name become
+    class_VALUE, or cVALUE if there are many.
     """
     parsed = {value: parse_value(value) for value in values}
     grey = [value for value in parsed.values() if isinstance(value, int | float)]
@@ -179,9 +181,10 @@ def proposal(values: Iterable[str], classes: list[str]) -> tuple[list[str], dict
     numbers = {value: one for value, one in parsed.items() if value not in endless}
     grey = [one for one in grey if math.isfinite(one)]
     ordered = sorted(numbers, key=lambda value: numbers[value])  # type: ignore[arg-type, return-value]
-    codes = sorted(value for value in grey if value != IGNORE)
+    codes = sorted(value for value in grey if value >= 0 and value not in NODATA)
     dense = len(codes) > 1 and codes[0] in (0, 1) and codes[-1] <= 2 * len(codes)
-    ignored = [value for value in ordered if parsed[value] == IGNORE and dense] + endless
+    beside = [value for value in ordered if dense and numbers[value] not in codes]
+    ignored = beside + endless
     kept = [value for value in ordered if value not in ignored]
     if len(classes) == len(kept):
         names = dict(zip(kept, classes, strict=True))

@@ -42,7 +42,7 @@ def as_meant(data: DataConfig, labels: LabelMap, survey: Survey) -> tuple[DataCo
         found = converted(data, unknown)
         if survey.coloured:
             return data, labels
-        every: dict[float, int] = {int(value): int(value != "0") for value in survey.values}
+        every = {float(value): int(float(value) > 0) for value in survey.values}
         few = len(data.classes) == 2 and len(every) <= MOST_VALUES
         return found[0] if found else data, LabelMap(data.classes, every, False, False) if few else labels
     found_classes = proposal(survey.values, data.classes)
@@ -85,7 +85,7 @@ def wrong_values(some: Sequence[Label], labels: LabelMap, survey: Survey) -> Dat
     hint = ""
     if some[0].shapes and some[0].shapes.smooth:
         hint = "smoothed edges, of a mask that was resized or saved as jpeg; export it without interpolation"
-    elif not words:
+    elif not words or (some[0].shapes and some[0].shapes.scattered):
         hint = "neither classes nor object numbers; are these images, or maps of distances or probabilities?"
     elif labels.both_ways:
         hint = f"correct the files; or, if the values are intended:\n{shlex.join(words)}"
