@@ -1,11 +1,16 @@
 """Memory, /dev/shm, threads and open files that run out: what is said, by the errors that libraries raise."""
 
 import errno
+import subprocess
+import sys
+from multiprocessing import synchronize
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from tests.conftest import ROOT
 from unet_exp import shortages
 from unet_exp.errors import DataError, TrainingError
 
@@ -21,6 +26,8 @@ WORKER = "DataLoader worker (pid 12) is killed by signal: "
         (RuntimeError("Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback\n"
                       "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 10.0 GiB"), "is full"),
         (MemoryError(), "the memory is full"),
+        (RuntimeError("could not create a primitive"), "is full"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "is full"),
         (ValueError("Input array could not be made C-contiguous"), "is full"),  # matplotlib, of a picture
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "the memory is full"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "of the GPU is full"),
@@ -53,6 +60,8 @@ def chained(error: Exception) -> Exception:
     [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError("x"),
      OSError(errno.ENOSPC, "full"), RuntimeError("out of resource: shared memory, Required: 262144"),
      DataError("a.tif can't be read"),
+     RuntimeError("could not create a primitive descriptor for a convolution"),
+     ImportError("x.so: failed to map segment from shared object: Operation not permitted"),
      RuntimeError(WORKER + "Segmentation fault. ")],
 )  # fmt: skip
 def test_other_errors_stay_what_they_are(error: Exception) -> None:
@@ -68,3 +77,32 @@ def test_numpys_and_torchs_own_words_are_known() -> None:
             shortages.in_words("train"),
         ):
             allocate()
+
+
+def test_shared_memory_that_is_not_for_writing() -> None:
+    """As SemLock of multiprocessing raises it, which every loading process needs."""
+    code = compile("def lock(): raise OSError(30, 'Read-only file system')", synchronize.__file__, "exec")
+    space: dict[str, Any] = {}
+    exec(code, space)
+    with pytest.raises(TrainingError, match="/dev/shm can't be used: Read-only"), shortages.in_words("train"):
+        space["lock"]()
+    with pytest.raises(OSError, match="Read-only"), shortages.in_words("train"):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+
+def test_processes_that_end_at_the_exit_raise_nothing() -> None:
+    """As torch's handler, which tells of each loading process that died."""
+    code = """
+import atexit, os, signal, sys, time
+from unet_exp.console import end
+def tell(*_): raise RuntimeError("a worker died")
+signal.signal(signal.SIGCHLD, tell)
+@atexit.register
+def last():
+    child = os.fork()
+    if not child: os._exit(1)
+    os.waitpid(child, 0)
+end(lambda: sys.exit(1))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")

@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import shlex
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -221,6 +222,8 @@ def end(program: Callable[[], None]) -> NoReturn:
         if not isinstance(code, int):
             print(code, file=sys.stderr)
             code = 1
+    if hasattr(signal, "SIGCHLD"):  # torch's handler raises where a loading process is ended on the way out
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # a pipe whose reader has gone

@@ -22,6 +22,8 @@ MORE = "more memory: another machine, a higher limit of the container, or fewer 
 NO_MEMORY = (
     "can't allocate memory", "not enough memory", "Unable to allocate", "Cannot allocate memory",
     "std::bad_alloc", "could not allocate", "MemoryError", "could not be made C-contiguous",
+    "could not create a primitive\n", "could not execute a primitive\n",  # oneDNN
+    "failed to map segment from shared object\n",  # a library that is loaded
 )  # fmt: skip
 NO_GPU_MEMORY = (
     "CUDA out of memory", "CUDA error: out of memory", "HIP out of memory", "MPS backend out of memory",
@@ -40,7 +42,7 @@ NO_FILES = ("Too many open files", "received 0 items of ancdata")
 
 def explained(error: BaseException, task: str) -> TrainingError | None:
     """The error to show if something ran out for torch, numpy, Python or a loading process, else None."""
-    text = f"{type(error).__name__}: {error}"
+    text = f"{type(error).__name__}: {error}\n"
     number = error.errno if isinstance(error, OSError) else None
 
     def says(words: tuple[str, ...]) -> bool:
@@ -56,6 +58,12 @@ def explained(error: BaseException, task: str) -> TrainingError | None:
             "/dev/shm is full, the shared memory through which the loading processes pass samples",
             do="num_workers=0, or more of it: docker run --shm-size=8g (or --ipc=host)",
         )
+    unusable = (errno.EROFS, errno.EACCES, errno.ENOSYS, errno.ENOENT)
+    if any(is_of_processes(error, each, "synchronize.py") for each in unusable):
+        return TrainingError(
+            f"/dev/shm can't be used: {getattr(error, 'strerror', None) or error}",
+            do="num_workers=0, or mount it for writing: mount -t tmpfs tmpfs /dev/shm",
+        )
     if isinstance(error, RuntimeError) and says(NO_GPU_MEMORY):
         return TrainingError("the memory of the GPU is full", do=less)
     if (
@@ -68,7 +76,7 @@ def explained(error: BaseException, task: str) -> TrainingError | None:
             do=f"num_workers=0, or {less}",
         )
     if isinstance(error, MemoryError) or number == errno.ENOMEM or (
-        isinstance(error, (RuntimeError, ValueError)) and says(NO_MEMORY)
+        isinstance(error, (RuntimeError, ValueError, ImportError)) and says(NO_MEMORY)
     ):  # fmt: skip
         return TrainingError(f"the memory is full, or a limit is reached{amount(text)}", do=less)
     if (isinstance(error, RuntimeError) and says(NO_THREADS)) or is_of_processes(error, errno.EAGAIN):
@@ -96,11 +104,16 @@ def amount(text: str) -> str:
     return f": {asked[1]} more were requested" if asked else ""
 
 
-def is_of_processes(error: BaseException, number: int) -> bool:
-    """Whether the system refused a new process, or memory that processes share, with this errno."""
+def is_of_processes(error: BaseException, number: int, last: str = "") -> bool:
+    """Whether the system refused a new process, or memory that processes share, with this errno.
+
+    last: the file of multiprocessing in which it has to be raised, where not any will do.
+    """
     if not isinstance(error, OSError) or error.errno != number:
         return False
     files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    if last:
+        return files[-1].endswith(f"multiprocessing/{last}")
     return any("multiprocessing" in file or file.endswith("subprocess.py") for file in files)
 
 
