@@ -156,7 +156,7 @@ def read_config(path: Path) -> DictConfig:
     try:
         config = OmegaConf.create(path.read_text(encoding="utf-8"))
     except Exception as error:  # damaged YAML raises many kinds
-        raise CheckpointError(f"{path} can't be read: {yaml_files.fault(path, error)}") from error
+        raise CheckpointError(yaml_files.fault(path, error)) from error
     if not isinstance(config, DictConfig):
         raise CheckpointError(f"{path} is not a configuration")
     for key, value in leaves(OmegaConf.to_container(config, resolve=False)):
