@@ -313,6 +313,9 @@ def test_a_tiff_that_was_cut_off_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DataError, match="can't be read"):
         read_array(path)
+    path.write_bytes(b"II*\0" + b"\0" * 12)  # as of a program that was stopped
+    with pytest.raises(DataError, match="it holds no picture"):
+        read_array(path)
 
 
 def test_what_numpy_saves_as_true_stays_true(tmp_path: Path) -> None:

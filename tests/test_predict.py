@@ -131,6 +131,7 @@ def test_pil_images_of_every_mode_are_as_their_files(colour: Predictor, tmp_path
           ("int8", "int16", "int32", "int64", "uint32", "uint64")],
         (IMAGE.tolist(), "holds int64 values"),
         (torch.from_numpy(IMAGE).long(), "the tensor holds int64 values"),
+        (torch.rand(8, 8).to_sparse(), "the tensor, Tensor, can't be made an array: .*Sparse"),
         (Image.fromarray(IMAGE.astype(np.int32)), "the PIL image holds int32 values"),
         (IMAGE.astype(complex), "complex128 values"),
         (IMAGE.astype(str), "<U3 values"),

@@ -48,6 +48,8 @@ def pages(path: Path) -> Pages:
 @lru_cache(maxsize=64)
 def _pages(path: Path, _changed: int, _size: int) -> Pages:
     with tifffile.TiffFile(path) as file:
+        if not len(file.pages):
+            raise ValueError("it holds no picture")
         first, count = file.pages[0].aspage(), len(file.pages)
         if count == 1:
             return _stack(file, first)

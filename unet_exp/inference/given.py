@@ -64,25 +64,26 @@ def as_array(given: Any) -> tuple[str, np.ndarray]:
     """Its name for messages, and its values as an array."""
     if isinstance(given, Image.Image):
         return "the PIL image", from_pillow(given)
-    if isinstance(given, torch.Tensor):
-        plain = given.detach().cpu()
-        return "the tensor", (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
     if isinstance(given, (list, tuple)):
         images = (str, os.PathLike, Image.Image, torch.Tensor, np.ndarray)
         if given and isinstance(given[0], images) and getattr(given[0], "ndim", 2) > 1:
             raise DataError(f"a {type(given).__name__} of {len(given)} images is given", allowed=ONE_BY_ONE)
     if np.ma.is_masked(given):
         raise DataError("the image is an array with masked values", do="fill them: image.filled(0)")
+    name, kind = "the image", type(given).__name__
     try:
+        if isinstance(given, torch.Tensor):
+            name, plain = "the tensor", given.detach().cpu()
+            given = (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
         array = np.asarray(given)
-    except Exception as error:  # rows of different lengths, and what other libraries raise
+    except Exception as error:  # rows of different lengths, sparse tensors, and what other libraries raise
         raise DataError(
-            f"the image, {type(given).__name__}, can't be made an array: {str(error).splitlines()[0]}",
+            f"{name}, {kind}, can't be made an array: {str(error).splitlines()[0]}",
             allowed="height x width, or height x width x channels",
         ) from error
     if array.ndim == 0:
-        raise DataError(f"{type(given).__name__} is not an image", allowed="a path, an array or a PIL image")
-    return "the image", array
+        raise DataError(f"{kind} is not an image", allowed="a path, an array or a PIL image")
+    return name, array
 
 
 def from_pillow(image: Image.Image) -> np.ndarray:
