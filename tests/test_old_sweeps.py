@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import dataclass, fields, make_dataclass
+from dataclasses import asdict, dataclass, fields, make_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tests.conftest import ROOT, Cli, write_folder
 from tests.test_sweeps import state
-from unet_exp import runs, saved, schema
+from unet_exp import compare, runs, saved, schema
 from unet_exp.config import register
 from unet_exp.errors import UserError
 from unet_exp.schema import MAY_CHANGE, knob
@@ -90,6 +90,14 @@ def test_a_kept_run_is_continued_by_itself(cli: Cli, project: Path) -> None:
     done = cli(f"resume={SWEEP}/{BEGUN}", "epochs=4", cwd=project)
     assert done.returncode == 0, done.stdout
     assert state(project / SWEEP / BEGUN)["epoch"] == 4
+
+
+def test_a_knob_that_came_since_is_no_change(project: Path) -> None:
+    values = compare.resolved(project / SWEEP / DONE)
+    assert not {"channels", "unlabelled"} & set(values["data"])
+    values["data"] = asdict(schema.DataConfig()) | values["data"] | {"unlabelled": "skip"}
+    values["trainer"] = asdict(schema.TrainerConfig()) | values["trainer"]
+    assert compare.config_changes(project / SWEEP / DONE, values) == ["data.unlabelled: refuse -> skip"]
 
 
 def with_knob(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """What differs between a run and the one it continues, starts again or replays."""
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,15 @@ from omegaconf import OmegaConf
 from unet_exp import provenance, runs
 from unet_exp.errors import CheckpointError
 from unet_exp.saved import read_config, starts
+from unet_exp.schema import Config
 
 
 def config_changes(run_dir: Path, values: dict[str, Any]) -> list[str]:
     """'lr: 0.001 -> 0.0005' for each key in which a config differs from the resolved one of a run."""
     if not (run_dir / runs.RESOLVED_CONFIG).exists():  # cut off before it trained
         return []
-    old, new = flat(resolved(run_dir)), flat(values)
+    # A knob that came since the run was made had its default there.
+    old, new = flat(dataclasses.asdict(Config())) | flat(resolved(run_dir)), flat(values)
     return [
         f"{key}: {old.get(key)} -> {new.get(key)}" for key in {**old, **new} if old.get(key) != new.get(key)
     ]
