@@ -17,9 +17,10 @@ pytestmark = pytest.mark.skipif(
 SMALL = ["model.base_channels=4", "threads=1"]
 
 
+@pytest.mark.default_size
 def test_the_quick_experiment_learns_real_membranes(cli: Cli, tmp_path: Path) -> None:
     """A few epochs of the recipe, with an eighth of the channels; what the whole reaches is in the README."""
-    arguments = ["experiment=isbi2012_quick", f"data.root={ISBI}", "epochs=3", "model.base_channels=4"]
+    arguments = ["experiment=isbi2012_quick", f"data.root={ISBI}", "epochs=3", *SMALL]
     done = cli(*arguments, "trainer.validate_every=3", "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     assert "20 training and 4 validation images" in done.stdout

@@ -179,7 +179,7 @@ def test_a_run_on_real_slices_is_reproduced(cli: Cli, tmp_path: Path) -> None:
         cut.parent.mkdir(parents=True, exist_ok=True)
         Image.open(path).crop((0, 0, 128, 128)).save(cut)
     done = cli("data=isbi2012", "data.root=isbi", "model.base_channels=4", "transform=crop", "epochs=2",
-               "transform.train.crop.size=64", "hydra.run.dir=run", cwd=tmp_path)  # fmt: skip
+               "transform.train.crop.size=64", "threads=1", "hydra.run.dir=run", cwd=tmp_path)  # fmt: skip
     assert done.returncode == 0, done.stdout
     done = cli("task=reproduce", "run=run", cwd=tmp_path)
     assert done.returncode == 0, done.stdout

@@ -136,9 +136,9 @@ def test_displacements_are_torchs_bicubic_enlargement() -> None:
 
 def test_displacements_have_the_deviation_that_was_asked_for() -> None:
     warp = RandomWarp(elastic=3.0, rotation=0.0, flip=False, turn=False, interpolation="bilinear")
-    still = ramps(400, 400)
+    still = ramps(100, 100)
     corners = [
-        warp(still, rng(seed))["input"][200, 200] - still["input"][200, 200] for seed in range(300)
+        warp(still, rng(seed))["input"][50, 50] - still["input"][50, 50] for seed in range(300)
     ]  # the middle point of 3 x 3
     assert np.std(corners) == pytest.approx(3.0, rel=0.1)
     assert abs(np.mean(corners)) < 0.4
