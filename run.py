@@ -174,8 +174,7 @@ def follow() -> None:
         parts = build.build_parts(config, data, first_start=found is None)
         state = State(Sums(len(config.data.classes)), config.epochs)
         if found is not None:
-            saved, path = found
-            state = restore(parts, saved, path, config.epochs)
+            state = restore(parts, found[0], found[1], config.epochs)
         quiet = distributed.SilentTracker(), distributed.NoCheckpoints(run_dir, "", 0)
         fit(parts, config, state, *quiet, signals.Stop(after_epoch=until_epoch))
 
@@ -257,11 +256,12 @@ def run_task(cfg: DictConfig) -> None:
 
 
 def start() -> None:
-    """All of a process; a signal outside of training ends it without a word."""
+    """All of a process; a signal before the run begins ends it without a word and leaves nothing."""
     signals.interrupt_on_signals()
     try:
         begin()
     except KeyboardInterrupt:
+        runs.remove_unstarted()
         sys.exit(128 + signals.received)
 
 

@@ -210,7 +210,7 @@ def test_yaml_that_makes_objects_is_refused(name: str, cli: Cli, run_dir: Path, 
     (run_dir / name).write_text(f"lr: !!python/object/apply:os.system ['touch {pwned}']\n")
     done = cli("resume=run", "epochs=5", cwd=tmp_path)
     assert done.returncode == 1
-    assert f"{name} can't be read" in done.stdout
+    assert f"{name} line 1: could not determine a constructor" in done.stdout
     assert "Traceback" not in done.stdout
     assert not pwned.exists()
 

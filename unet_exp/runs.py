@@ -83,13 +83,15 @@ def missing_directories(path: Path) -> list[Path]:
     return missing[::-1]
 
 
-def remove_unstarted(run_dir: Path) -> None:
+def remove_unstarted(run_dir: Path | None = None) -> None:
     """Remove the directory of a run that never trained, and its new parents if nothing else is in them.
 
-    A directory that was there before this process stays as it is.
+    run_dir: by default the one that this process started in. A directory that was there before this process
+    stays as it is.
     """
     new = _ThisProcess.new_dirs
-    if run_dir.absolute() not in new or os.path.exists(run_dir / STATUS):
+    run_dir = new[-1] if run_dir is None and new else run_dir
+    if run_dir is None or run_dir.absolute() not in new or os.path.exists(run_dir / STATUS):
         return
     shutil.rmtree(run_dir, ignore_errors=True)
     for parent in [path for path in new[::-1] if path != run_dir.absolute()]:
