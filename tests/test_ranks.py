@@ -51,7 +51,7 @@ def test_ranks_that_nobody_started_are_refused_by_name(
 
 @pytest.mark.parametrize(
     "left", [{}, {"RANK": "", "WORLD_SIZE": ""}, {"RANK": "0", "WORLD_SIZE": "1"}, {"LOCAL_RANK": "3"},
-             {"SLURM_PROCID": "2", "SLURM_NTASKS": "4"}, {"WORLD_SIZE": " "}]
+             {"SLURM_PROCID": "2", "SLURM_NTASKS": "4"}, {"WORLD_SIZE": " "}, {"UNET_EXP_RANK": "x"}]
 )  # fmt: skip
 def test_one_process_is_one_whatever_else_is_set(
     left: dict[str, str], monkeypatch: pytest.MonkeyPatch

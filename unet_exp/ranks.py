@@ -23,8 +23,9 @@ class Launch(NamedTuple):
 
 def launch() -> Launch | None:
     """How this process was started as a rank; None for a single one, whatever the environment holds."""
-    if os.environ.get(OWN):
-        rank, size, port = map(int, os.environ[OWN].split())
+    own = os.environ.get(OWN, "").split()
+    if len(own) == 3 and all(word.isdecimal() for word in own):
+        rank, size, port = map(int, own)
         return Launch(rank, size, rank, port)
     words = [os.environ.get(name, "").strip() for name in VARIABLES]
     if os.environ.get(TORCHRUN) and all(word.isdecimal() for word in words):
