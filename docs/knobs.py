@@ -13,19 +13,16 @@ ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
 PAGE = ROOT / "docs" / "configs.md"
 MARKS = [("<!-- knobs -->", "<!-- /knobs -->"), ("<!-- verbs -->", "<!-- /verbs -->")]
-BOUNDS = {"minimum": "at least", "above": "above", "maximum": "at most", "below": "below"}
-WORDS = {"int": "whole number", "float": "number", "str": "word", "bool": "true or false",
-         "None": "null", "list[str]": "list of words", "list[float]": "two numbers",
-         "Any": "see meaning"}  # fmt: skip
+BOUNDS = {"minimum": "≥", "above": ">", "maximum": "≤", "below": "<"}
 GROUPS = {
     "model": "the network",
-    "data": "what it learns from: [data.md](data.md)",
-    "transform": "what is done to each sample; `transform.train.flip=null` leaves a step out",
-    "loss": "what is made small",
+    "data": "the data, [data.md](data.md)",
+    "transform": "per sample; `transform.train.flip=null` leaves a step out",
+    "loss": "what is minimised",
     "optimizer": "torch's own; its arguments: `python run.py --cfg job -p optimizer`",
-    "scheduler": "torch's own; `scheduler.interval`: step (after each update) or epoch",
+    "scheduler": "torch's own; `scheduler.interval` is step or epoch",
     "trainer": "how the loop runs",
-    "experiment": "a whole recipe, which wins over the groups above",
+    "experiment": "a recipe, which wins over the groups above",
 }
 # What is typed before a field's name, the class of the field, the group whose files may set it, a remark.
 SECTIONS: list[tuple[str, type, str, str]] = [
@@ -51,7 +48,7 @@ SECTIONS: list[tuple[str, type, str, str]] = [
 
 def table() -> str:
     """The markdown table, a row for every knob as it is typed on the command line."""
-    lines = ["| knob | type | default | meaning and range |", "|---|---|---|---|"]
+    lines = ["| knob | default | meaning and range |", "|---|---|---|"]
     lines += [f"| {' | '.join(escaped(cell) for cell in row)} |" for row in rows()]
     return "\n".join(lines)
 
@@ -61,52 +58,45 @@ def escaped(cell: str) -> str:
     return cell.replace("|", r"\|").replace("<", r"\<")
 
 
-def rows() -> Iterator[tuple[str, str, str, str]]:
+def rows() -> Iterator[tuple[str, str, str]]:
+    """A knob as it is typed, its default, its meaning; * marks what `resume=` may change."""
     top = load(CONF / "config.yaml")
     chosen = {group: name for entry in top.defaults if isinstance(entry, DictConfig)
               for group, name in entry.items()}  # fmt: skip
     for field in dataclasses.fields(schema.Config):
         if field.name in top:
-            yield f"`{field.name}`", type_text(field), code(top[field.name]), meaning(field)
+            yield marked(field.name, field), code(top[field.name]), meaning(field)
     for group, text in GROUPS.items():
         options = ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
-        yield f"`{group}`", "option", code(chosen[group]), f"{text}; one of {options}"
+        yield f"`{group}`", code(chosen[group]), f"{text}. One of {options}"
     for prefix, section, group, remark in SECTIONS:
         for field in dataclasses.fields(section):
             if field.name not in vars(section)["__annotations__"]:  # said of the class it builds on
                 continue
             if not field.name.startswith("_") and not dataclasses.is_dataclass(field.type):
                 name = prefix + field.name
-                yield f"`{name}`", type_text(field), default_text(name, field, group), remark + meaning(field)
+                yield marked(name, field), default_text(name, field, group), remark + meaning(field)
+
+
+def marked(name: str, field: "dataclasses.Field[Any]") -> str:
+    return f"`{name}`" + ("*" if field.metadata.get("on_resume") == schema.MAY_CHANGE else "")
 
 
 def verb_table() -> str:
-    """The keys of each task=VERB."""
-    lines = ["| task | key | type | default | meaning and range |", "|---|---|---|---|---|"]
-    for verb, section in (verbs.VERBS | verbs.BESIDE_TRAINING).items():
+    """The keys of each task=NAME; tasks that share a key with its default and meaning share its row."""
+    tasks: dict[tuple[str, str, str], list[str]] = {}
+    for task, section in (verbs.VERBS | verbs.BESIDE_TRAINING).items():
         for field in dataclasses.fields(section):
             name, shown = field.name, field
             if dataclasses.is_dataclass(field.type):  # data.root, model.weights
                 shown = dataclasses.fields(field.type)[0]
                 name = f"{field.name}.{shown.name}"
             default = "given" if shown.default == "???" else code(shown.default)
-            cells = (f"`{verb}`", f"`{name}`", type_text(shown), default, meaning(shown))
-            lines.append(f"| {' | '.join(map(escaped, cells))} |")
+            tasks.setdefault((f"`{name}`", default, meaning(shown)), []).append(f"`{task}`")
+    lines = ["| task | key | default | meaning and range |", "|---|---|---|---|"]
+    for row, names in tasks.items():
+        lines.append(f"| {' | '.join(map(escaped, (', '.join(names), *row)))} |")
     return "\n".join(lines)
-
-
-def type_text(field: "dataclasses.Field[Any]") -> str:
-    """'whole number or auto'; a second type `str` stands for the word auto."""
-    if isinstance(field.type, type) and field.type is not list and "[" not in str(field.type):
-        names = [field.type.__name__]
-    else:
-        names = str(field.type).replace("typing.", "").split(" | ")
-    words = [WORDS[name] for name in names]
-    if "path" in field.metadata:
-        words[0] = "path"
-    if len(words) > 1 and words[-1] == "word" and not ("null" in words[:-1] and "path" in field.metadata):
-        words[-1] = "auto"
-    return " or ".join(words)
 
 
 def default_text(name: str, field: "dataclasses.Field[Any]", group: str) -> str:
@@ -127,17 +117,14 @@ def default_text(name: str, field: "dataclasses.Field[Any]", group: str) -> str:
 
 
 def meaning(field: "dataclasses.Field[Any]") -> str:
-    """The field's help, its range, and whether `resume=` may change it."""
+    """The field's help, and its choices or its range."""
     rules = field.metadata
-    parts = [str(rules["help"])]
-    if "choices" in rules:
-        parts.append(f"One of {', '.join(word(choice) for choice in rules['choices'])}")
-    bounds = " and ".join(f"{text} {word(rules[name])}" for name, text in BOUNDS.items() if name in rules)
-    if bounds and "choices" not in rules:
-        parts.append(bounds.capitalize())
-    if rules.get("on_resume") == schema.MAY_CHANGE:
-        parts.append("`resume=` may change it")
-    return ". ".join(parts)
+    text = str(rules["help"])
+    choices = [word(choice) for choice in rules.get("choices", ())]
+    if any(choice not in text for choice in choices):
+        return f"{text}. One of {', '.join(choices)}"
+    bounds = [f"{sign}{word(rules[name])}" for name, sign in BOUNDS.items() if name in rules]
+    return f"{text}. {', '.join(bounds)}" if bounds else text
 
 
 def code(value: Any) -> str:

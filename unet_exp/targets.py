@@ -11,38 +11,37 @@ class UNetConfig:
     """model=unet, unet_small: the arguments of unet_exp.models.unet.UNet."""
 
     _target_: str = "unet_exp.models.unet.UNet"
-    in_channels: int | str = knob("auto", "image channels; auto: those of the data", minimum=1)
+    in_channels: int | str = knob("auto", "image channels; auto: as in the data", minimum=1)
     out_channels: int | str = knob(
         "auto", "logits per pixel; auto: 1 for two classes, else one per class", minimum=1
     )
-    base_channels: int = knob(64, "channels of the first level, doubled at each level", minimum=1)
-    max_channels: int | None = knob(None, "no level is wider than this (nnU-Net: 512)", minimum=1)
-    depth: int = knob(4, "number of times the image is halved", minimum=1, maximum=8)
+    base_channels: int = knob(64, "channels of the first level; each level doubles them", minimum=1)
+    max_channels: int | None = knob(None, "most channels of a level", minimum=1)
+    depth: int = knob(4, "how often the image is halved", minimum=1, maximum=8)
     norm: str = knob(
         "batch", "normalisation after each convolution", choices=["batch", "instance", "group", "none"]
     )
     activation: str = knob("relu", "after each convolution", choices=["relu", "leaky_relu"])
-    dropout: float = knob(
-        0.0, "dropout at the end of the contracting path, as in the paper", minimum=0.0, below=1.0
-    )
+    dropout: float = knob(0.0, "at the end of the contracting path", minimum=0.0, below=1.0)
     upsample: str = knob(
-        "transpose", "learned transposed or bilinear upsampling", choices=["transpose", "bilinear"]
+        "transpose", "learned transposed convolution, or bilinear", choices=["transpose", "bilinear"]
     )
     padding: str = knob(
-        "same", "same: output as large as the input; valid: the paper's", choices=["same", "valid"]
+        "same",
+        "same: output as large as the input; valid: smaller, as in the paper",
+        choices=["same", "valid"],
     )
     deep_supervision: bool = knob(
-        False, "training also asks logits of the coarser levels, each counting half of the one above it"
+        False, "the loss also covers the coarser levels, each with half the weight of the level above"
     )
     stride: int = knob(
         1,
-        "the network works at 1/stride of the resolution: blocks of pixels are the channels of its input and "
-        "output; with as many channels 2 is three to four times as fast",
+        "the network works at 1/stride of the resolution, with blocks of pixels as channels",
         choices=[1, 2, 4, 8],
     )
     weights: str | None = knob(
         None,
-        "start from these weights: .safetensors or .pt; what does not fit is listed",
+        "start from this .safetensors or .pt file",
         path=True,
         on_resume=MAY_CHANGE,
     )
@@ -53,10 +52,10 @@ class RandomCropConfig:
     """transform.train.crop"""
 
     _target_: str = "unet_exp.data.transforms.RandomCrop"
-    size: int = knob("???", "height and width of the crop in pixels", minimum=1)
+    size: int = knob("???", "height and width in pixels", minimum=1)
     foreground: float = knob(
         0.0,
-        "share of crops that hold a pixel of a class other than 0, each such class as often",
+        "share of crops that contain a class other than 0, each class equally often",
         minimum=0.0,
         maximum=1.0,
     )
@@ -67,23 +66,22 @@ class RandomWarpConfig:
     """transform.train.crop of transform=strong: one geometric map, resampled once"""
 
     _target_: str = "unet_exp.data.warp.RandomWarp"
-    size: int | None = knob(
-        None, "height and width of the patch in pixels; null: those of the image", minimum=1
-    )
+    size: int | None = knob(None, "height and width in pixels; null: as the image", minimum=1)
     elastic: float = knob(10.0, "standard deviation of the displacements in pixels", minimum=0.0)
-    grid: int = knob(3, "displaced points along each side, between them bicubic", minimum=2)
-    rotation: float = knob(180.0, "largest angle in degrees, either way", minimum=0.0, maximum=180.0)
+    grid: int = knob(3, "displaced points along each side", minimum=2)
+    rotation: float = knob(180.0, "largest angle in degrees", minimum=0.0, maximum=180.0)
     scale: list[float] = knob([1.0, 1.0], "smallest and largest magnification", pair=True, above=0.0)
-    shear: float = knob(0.0, "largest angle in degrees, either way", minimum=0.0, maximum=60.0)
-    shift: float = knob(0.0, "largest shift in pixels, beside the place of the patch", minimum=0.0)
-    flip: bool = knob(True, "left-right and up-down, each every other time")
-    turn: bool = knob(True, "quarter turns (half turns of oblong images)")
+    shear: float = knob(0.0, "largest angle in degrees", minimum=0.0, maximum=60.0)
+    shift: float = knob(0.0, "largest shift in pixels, beyond that of the crop", minimum=0.0)
+    flip: bool = knob(True, "left-right and up-down")
+    turn: bool = knob(True, "quarter turns (oblong images: half turns)")
     probability: float = knob(1.0, "of each of elastic, rotation, scale and shear", minimum=0.0, maximum=1.0)
     margin: int = knob(
-        0, "pixels at its sides by which the patch may hang over the image, which is mirrored there; 92 is "
-        "what the paper's network leaves out", minimum=0,
-    )  # fmt: skip
-    foreground: float = knob(0.0, "as of transform=crop", minimum=0.0, maximum=1.0)
+        0,
+        "pixels by which the crop may leave the image, which is mirrored there; unet2015's network needs 92",
+        minimum=0,
+    )
+    foreground: float = knob(0.0, "as in transform=crop", minimum=0.0, maximum=1.0)
     interpolation: str = knob("bicubic", "of the image", choices=["bicubic", "bilinear"])
 
 
@@ -101,7 +99,7 @@ class RandomBrightnessConfig:
     """transform.train.brightness"""
 
     _target_: str = "unet_exp.data.intensities.RandomBrightness"
-    shift: list[float] = knob([-0.15, 0.15], "added, as a share of the image's range of values", pair=True)
+    shift: list[float] = knob([-0.15, 0.15], "added share of the image's range of values", pair=True)
     probability: float = knob(0.3, "of being applied", minimum=0.0, maximum=1.0)
 
 
@@ -110,7 +108,7 @@ class RandomContrastConfig:
     """transform.train.contrast"""
 
     _target_: str = "unet_exp.data.intensities.RandomContrast"
-    factor: list[float] = knob([0.7, 1.3], "of the distance from the mean", pair=True, minimum=0.0)
+    factor: list[float] = knob([0.7, 1.3], "factor of the distance from the mean", pair=True, minimum=0.0)
     probability: float = knob(0.3, "of being applied", minimum=0.0, maximum=1.0)
 
 
@@ -120,7 +118,7 @@ class RandomNoiseConfig:
 
     _target_: str = "unet_exp.data.intensities.RandomNoise"
     share: list[float] = knob(
-        [0.0, 0.3], "standard deviation as a share of the image's", pair=True, minimum=0.0
+        [0.0, 0.3], "standard deviation, as a share of the image's", pair=True, minimum=0.0
     )
     probability: float = knob(0.2, "of being applied", minimum=0.0, maximum=1.0)
 
@@ -130,7 +128,7 @@ class RandomBlurConfig:
     """transform.train.blur"""
 
     _target_: str = "unet_exp.data.intensities.RandomBlur"
-    sigma: list[float] = knob([0.5, 1.0], "of a Gaussian, in pixels", pair=True, minimum=0.0)
+    sigma: list[float] = knob([0.5, 1.0], "of the Gaussian, in pixels", pair=True, minimum=0.0)
     probability: float = knob(0.2, "of being applied", minimum=0.0, maximum=1.0)
 
 
@@ -150,10 +148,10 @@ class NormalizationConfig:
     _target_: str = "unet_exp.data.transforms.Normalization"
     mean: Any = knob(
         "???",
-        "subtracted from values in [0, 1]: a number, one per channel, train (mean of the training "
-        "images), or image (of each image)",
+        "subtracted from values in [0, 1]: a number, one per channel, train or image (mean of the "
+        "training images, or of each image)",
     )
-    std: Any = knob("???", "divides what is left: as mean")
+    std: Any = knob("???", "divides the result; values as for mean")
 
 
 @dataclass
@@ -191,13 +189,14 @@ class CrossEntropyLossConfig:
 
     _target_: str = "unet_exp.losses.CrossEntropyLoss"
     class_weights: Any = knob(
-        None, "null, one number per class, or inverse or median_frequency (of the training pixels)"
+        None, "one number per class, or inverse or median_frequency (from the training pixels)"
     )
     w0: float = knob(
-        0.0, "the paper's weight map: what pixels of class 0 between two objects weigh more (10 there)",
+        0.0,
+        "the paper's weight map: extra weight of class 0 between two objects (paper: 10)",
         minimum=0.0,
-    )  # fmt: skip
-    sigma: float = knob(5.0, "of the weight map: how far that reaches, in pixels", above=0.0)
+    )
+    sigma: float = knob(5.0, "reach of the weight map, in pixels", above=0.0)
 
 
 @dataclass
@@ -206,7 +205,7 @@ class CELossConfig(CrossEntropyLossConfig):
 
     _target_: str = "unet_exp.losses.CELoss"
     pos_weight: float | str | None = knob(
-        None, "one logit: weight of class 1; auto: pixels of class 0 per pixel of class 1", above=0.0
+        None, "two classes: weight of class 1; auto: pixels of class 0 per pixel of class 1", above=0.0
     )
 
 
@@ -215,7 +214,7 @@ class DiceLossConfig:
     """loss=dice"""
 
     _target_: str = "unet_exp.losses.DiceLoss"
-    smooth: float = knob(1.0, "pixels added above and below the fraction", minimum=0.0)
+    smooth: float = knob(1.0, "pixels added to numerator and denominator", minimum=0.0)
 
 
 @dataclass
@@ -223,7 +222,7 @@ class CEDiceLossConfig(CELossConfig):
     """loss=ce_dice"""
 
     _target_: str = "unet_exp.losses.CEDiceLoss"
-    dice_weight: float = knob(0.5, "share of Dice; the rest is as loss=ce", minimum=0.0, maximum=1.0)
+    dice_weight: float = knob(0.5, "share of Dice; the rest is loss=ce", minimum=0.0, maximum=1.0)
     smooth: float = knob(1.0, "as in loss=dice", minimum=0.0)
 
 

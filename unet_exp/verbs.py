@@ -36,7 +36,7 @@ class ReproduceConfig:
 class DataRootConfig:
     """data of task=evaluate"""
 
-    root: str | None = knob(None, "another folder of the same layout; null: the one of the run", path=True)
+    root: str | None = knob(None, "another folder of the same layout; null: that of the run", path=True)
 
 
 @dataclass
@@ -49,11 +49,12 @@ class EvaluateConfig:
     weights: str = knob("best", "best.pt or last.pt", choices=["best", "last"])
     tta: bool = knob(False, "mean over the eight symmetries of a square")
     em: bool | str = knob(
-        "auto", "V-Rand and V-Info of the ISBI 2012 challenge; auto: where class 0 of two is a membrane",
+        "auto",
+        "V-Rand and V-Info; auto: if class 0 of two is named membrane",
         choices=["auto", True, False],
-    )  # fmt: skip
-    worst: int = knob(6, "how many of the worst samples are drawn", minimum=0)
-    output: str | None = knob(None, "where to; null: RUN_DIR/evaluation/SPLIT", path=True)
+    )
+    worst: int = knob(6, "how many of the worst samples to plot", minimum=0)
+    output: str | None = knob(None, "folder; null: RUN_DIR/evaluation/SPLIT", path=True)
     device: str = knob("auto", "auto, cpu, cuda, cuda:N or mps")
 
 
@@ -61,34 +62,35 @@ class EvaluateConfig:
 class SummaryConfig:
     """task=summary"""
 
-    sweep_dir: str = knob("???", "the directory of a sweep, such as multirun/lr_batch", path=True)
+    sweep_dir: str = knob("???", "directory of a sweep, such as multirun/lr_batch", path=True)
 
 
 @dataclass
 class PredictConfig:
     """task=predict"""
 
-    run: str = knob("???", "a run directory, or several with commas between, whose mean is taken", path=True)
+    run: str = knob("???", "a run directory, or several separated by commas: their mean", path=True)
     input: str = knob("???", "an image, a folder, or a pattern with * and ?", path=True)
-    output: str = knob("???", "the folder for the predictions", path=True)
+    output: str = knob("???", "folder for the predictions", path=True)
     weights: str = knob("best", "best.pt or last.pt", choices=["best", "last"])
     tta: bool = knob(False, "mean over the eight symmetries of a square")
     threshold: float | str = knob(
-        "auto", "two classes: class 1 is where its probability is above; auto: what the run chose "
-        "(trainer.choose_threshold), else 0.5", minimum=0.0, below=1.0,
-    )  # fmt: skip
-    probabilities: Any = knob(
-        "auto", "maps of class 1 as tif: float32 (true), uint16, false; auto: float32 for nets of one logit",
-        choices=["auto", True, False, "float32", "uint16"],
-    )  # fmt: skip
-    visible: bool = knob(True, "masks in the colours of the palette, in visible/")
-    overlays: bool = knob(True, "the image with the borders of the classes, in overlays/")
-    tile: int = knob(1024, "side of a tile in pixels, for images larger than that", minimum=32)
-    overlap: float = knob(
-        0.25, "least share of a tile that neighbours have in common", minimum=0.0, below=0.9
+        "auto",
+        "two classes: a pixel is class 1 above it; auto: the run's own (trainer.choose_threshold), else 0.5",
+        minimum=0.0,
+        below=1.0,
     )
-    batch_size: int = knob(1, "tiles in a forward pass", minimum=1)
-    overwrite: bool = knob(False, "also images that have a mask in output already")
+    probabilities: Any = knob(
+        "auto",
+        "maps of class 1 as tif: float32 (true), uint16, false; auto: float32 for networks of one logit",
+        choices=["auto", True, False, "float32", "uint16"],
+    )
+    visible: bool = knob(True, "masks in colours, in visible/")
+    overlays: bool = knob(True, "images with the borders of the classes, in overlays/")
+    tile: int = knob(1024, "side of a tile in pixels, for larger images", minimum=32)
+    overlap: float = knob(0.25, "least share of a tile that neighbours share", minimum=0.0, below=0.9)
+    batch_size: int = knob(1, "tiles per forward pass", minimum=1)
+    overwrite: bool = knob(False, "also predict images that have a mask in output")
     device: str = knob("auto", "auto, cpu, cuda, cuda:N or mps")
 
 
@@ -97,7 +99,7 @@ class ExportConfig:
     """task=export"""
 
     run: str = knob("???", "the run directory to export", path=True)
-    output: str | None = knob(None, "the .onnx file; null: RUN_DIR/export/model.onnx", path=True)
+    output: str | None = knob(None, ".onnx file; null: RUN_DIR/export/model.onnx", path=True)
     weights: str = knob("best", "best.pt or last.pt", choices=["best", "last"])
 
 
@@ -105,7 +107,7 @@ class ExportConfig:
 class CheckDataConfig:
     """task=check_data, beside the keys of training"""
 
-    output: str = knob("check_data", "the folder for the pictures", path=True)
+    output: str = knob("check_data", "folder for the pictures", path=True)
 
 
 BESIDE_TRAINING: dict[str, type] = {"check_data": CheckDataConfig}
