@@ -68,7 +68,7 @@ def rows() -> Iterator[tuple[str, str, str]]:
             yield marked(field.name, field), code(top[field.name]), meaning(field)
     for group, text in GROUPS.items():
         options = ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
-        yield f"`{group}`", code(chosen[group]), f"{text}. One of {options}"
+        yield f"`{group}`", code(chosen[group]), f"{text} ({options})"
     for prefix, section, group, remark in SECTIONS:
         for field in dataclasses.fields(section):
             if field.name not in vars(section)["__annotations__"]:  # said of the class it builds on
@@ -122,9 +122,11 @@ def meaning(field: "dataclasses.Field[Any]") -> str:
     text = str(rules["help"])
     choices = [word(choice) for choice in rules.get("choices", ())]
     if any(choice not in text for choice in choices):
-        return f"{text}. One of {', '.join(choices)}"
+        return f"{text} ({', '.join(choices)})"
     bounds = [f"{sign}{word(rules[name])}" for name, sign in BOUNDS.items() if name in rules]
-    return f"{text}. {', '.join(bounds)}" if bounds else text
+    if "minimum" in rules and "maximum" in rules:
+        bounds = [f"{word(rules['minimum'])} to {word(rules['maximum'])}"]
+    return f"{text}; {', '.join(bounds)}" if bounds else text
 
 
 def code(value: Any) -> str:
