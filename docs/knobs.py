@@ -13,7 +13,6 @@ ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
 PAGE = ROOT / "docs" / "configs.md"
 MARKS = [("<!-- knobs -->", "<!-- /knobs -->"), ("<!-- verbs -->", "<!-- /verbs -->")]
-BOUNDS = {"minimum": "≥", "above": ">", "maximum": "≤", "below": "<"}
 GROUPS = {
     "model": "the network",
     "data": "the data, [data.md](data.md)",
@@ -100,7 +99,7 @@ def verb_table() -> str:
 
 
 def default_text(name: str, field: "dataclasses.Field[Any]", group: str) -> str:
-    """The schema's default, then what named options of the group set instead."""
+    """The schema's default, then what named options of the group set instead (of data: see conf/data)."""
     factory = field.default_factory
     default = field.default if factory is dataclasses.MISSING else factory()
     options = {path.stem: OmegaConf.select(load(path), name.removeprefix(f"{group}."))
@@ -113,20 +112,23 @@ def default_text(name: str, field: "dataclasses.Field[Any]", group: str) -> str:
         return "; ".join(f"{option}: {code(value)}" for option, value in given.items())
     shown = {value: [o for o in given if code(given[o]) == value] for value in map(code, given.values())}
     others = [f"{', '.join(names)}: {value}" for value, names in shown.items()]
-    return code(default) + (f" ({'; '.join(others)})" if others else "")
+    return code(default) + (f" ({'; '.join(others)})" if others and group != "data" else "")
 
 
 def meaning(field: "dataclasses.Field[Any]") -> str:
-    """The field's help, and its choices or its range."""
+    """The field's help, and its choices or its range, but for what goes without saying: counts, sizes."""
     rules = field.metadata
     text = str(rules["help"])
     choices = [word(choice) for choice in rules.get("choices", ())]
     if any(choice not in text for choice in choices):
         return f"{text} ({', '.join(choices)})"
-    bounds = [f"{sign}{word(rules[name])}" for name, sign in BOUNDS.items() if name in rules]
-    if "minimum" in rules and "maximum" in rules:
-        bounds = [f"{word(rules['minimum'])} to {word(rules['maximum'])}"]
-    return f"{text}; {', '.join(bounds)}" if bounds else text
+    if rules.get("maximum", 1) != 1 or ("above" in rules and "maximum" in rules):
+        return f"{text}; {word(rules.get('minimum', 'above 0'))} to {word(rules['maximum'])}"
+    if "below" in rules:
+        return f"{text}; below {word(rules['below'])}"
+    if rules.get("minimum", 0) > 1:
+        return f"{text}; from {word(rules['minimum'])}"
+    return text
 
 
 def code(value: Any) -> str:

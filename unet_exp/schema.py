@@ -65,8 +65,8 @@ class DataConfig:
     classes: list[str] = knob(["background", "foreground"], "class names, in the order of their index")
     label_map: Any = knob(
         None,
-        "file value or colour to class name or ignore, as {0: cell, 255: ignore} or {0-0-0: sky}; "
-        "null: the values are class indices (two classes: also 0 and 255)",
+        "file value or colour to class name or ignore, as {0: cell, 255: ignore}; null: the values "
+        "are class indices",
     )
     channels: str = knob(
         "stored",
@@ -120,7 +120,7 @@ class DataConfig:
     )
     fingerprint_limit_mb: int = knob(
         2000,
-        "above this total, in MB, only three blocks of each file are hashed",
+        "above this many MB, hash only three blocks of each file",
         minimum=0,
         on_resume=MAY_CHANGE,
     )

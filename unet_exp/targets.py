@@ -148,10 +148,10 @@ class NormalizationConfig:
     _target_: str = "unet_exp.data.transforms.Normalization"
     mean: Any = knob(
         "???",
-        "subtracted from values in [0, 1]: a number, one per channel, train or image (mean of the "
-        "training images, or of each image)",
+        "subtracted from values in [0, 1]: numbers, train (from the training images) or image (from "
+        "each image)",
     )
-    std: Any = knob("???", "divides the result; values as for mean")
+    std: Any = knob("???", "then the divisor, likewise")
 
 
 @dataclass

@@ -26,7 +26,7 @@ class MovedWeightsConfig:
 class ReproduceConfig:
     """task=reproduce"""
 
-    run: str = knob("???", "the run directory to replay", path=True)
+    run: str = knob("???", "run directory", path=True)
     until_epoch: int | None = knob(None, "compare only this many epochs", minimum=1)
     data: MovedDataConfig = field(default_factory=MovedDataConfig)
     model: MovedWeightsConfig = field(default_factory=MovedWeightsConfig)
@@ -43,7 +43,7 @@ class DataRootConfig:
 class EvaluateConfig:
     """task=evaluate"""
 
-    run: str = knob("???", "the run directory to score", path=True)
+    run: str = knob("???", "run directory", path=True)
     split: str = knob("val", "which samples", choices=["train", "val", "test", "all"])
     data: DataRootConfig = field(default_factory=DataRootConfig)
     weights: str = knob("best", "best.pt or last.pt", choices=["best", "last"])
@@ -69,7 +69,7 @@ class SummaryConfig:
 class PredictConfig:
     """task=predict"""
 
-    run: str = knob("???", "a run directory, or several separated by commas: their mean", path=True)
+    run: str = knob("???", "run directory, or several separated by commas: their mean", path=True)
     input: str = knob("???", "an image, a folder, or a pattern with * and ?", path=True)
     output: str = knob("???", "folder for the predictions", path=True)
     weights: str = knob("best", "best.pt or last.pt", choices=["best", "last"])
@@ -98,7 +98,7 @@ class PredictConfig:
 class ExportConfig:
     """task=export"""
 
-    run: str = knob("???", "the run directory to export", path=True)
+    run: str = knob("???", "run directory", path=True)
     output: str | None = knob(None, ".onnx file; null: RUN_DIR/export/model.onnx", path=True)
     weights: str = knob("best", "best.pt or last.pt", choices=["best", "last"])
 
