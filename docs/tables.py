@@ -4,8 +4,7 @@
 
 After sweep=ablation copy ranking.csv, sweep.csv and sweep.png of its directory to results/ablation.csv,
 results/ablation_jobs.csv and results/ablation.png; after sweep=ablation_folds ranking.csv and sweep.csv to
-results/folds.csv and results/folds_jobs.csv. Minutes are of two cores where two jobs with threads=1 ran at a
-time: half of the mean wall time of a job.
+results/folds.csv and results/folds_jobs.csv.
 """
 
 import csv
@@ -36,13 +35,12 @@ def place(row: dict[str, str]) -> tuple[bool, int, str]:
 
 def ablation() -> list[str]:
     lines = [
-        "| arm | minutes | seeds | V-Rand | V-Info | pixel error | membrane F1 |",
-        "|---|---|---|---|---|---|---|",
+        "| arm | V-Rand | V-Info | pixel error | membrane F1 |",
+        "|---|---|---|---|---|",
     ]
     for row in sorted(read("ablation.csv"), key=place):
         cells = [mean_and_sd(row, name) for name in SCORES]
-        minutes = f"{float(row['minutes']) / 2:.1f}"
-        lines.append("| " + " | ".join([row["point"], minutes, row["jobs"], *cells]) + " |")
+        lines.append("| " + " | ".join([row["point"], *cells]) + " |")
     return lines
 
 
