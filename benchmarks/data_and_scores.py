@@ -25,7 +25,7 @@ import torch
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from benchmarks.loops import lecture_loader, monai_loader, own_parts, write_images  # noqa: E402
+from benchmarks.loops import lecture_loader, monai_loader, own_parts, write_images
 
 
 def endless(epoch: Callable[[int], Any]) -> Iterator[Any]:
@@ -76,14 +76,14 @@ def scores() -> dict[str, Callable[[], Any]]:
     information: Any = metrics.variation_of_information
     watershed: Any = segmentation.watershed
 
-    from unet_exp.data.membranes import draw_membranes
+    from unet_exp.data.synthetic import generate_membranes
     from unet_exp.metrics.confusion import confusion, predict_classes
     from unet_exp.metrics.em import proposal_segments, rand_and_info, true_segments
 
     logits = torch.randn(4, 1, 256, 256)
     label = (torch.rand(4, 1, 256, 256) > 0.5).float()
     metric = DiceMetric()
-    _, drawn = draw_membranes(0, 0, 512)
+    _, drawn = generate_membranes(0, 0, 512)
     interior = drawn == 0
     truth, found = true_segments(interior), proposal_segments(ndimage.binary_erosion(interior))
     markers = ndimage.label(ndimage.binary_erosion(interior))[0]

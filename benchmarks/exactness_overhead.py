@@ -24,15 +24,15 @@ from hydra import compose, initialize_config_dir
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from unet_exp import build, prepare  # noqa: E402
-from unet_exp.config import check, register  # noqa: E402
-from unet_exp.schema import Config  # noqa: E402
-from unet_exp.signals import Stop  # noqa: E402
-from unet_exp.training import determinism, loop  # noqa: E402
-from unet_exp.training.checkpoint import Checkpoints  # noqa: E402
-from unet_exp.training.loop import Parts  # noqa: E402
-from unet_exp.training.state import State, Sums  # noqa: E402
-from unet_exp.training.tracking import Tracker  # noqa: E402
+from unet_exp.config.hydra_hooks import register
+from unet_exp.config.resolve import check
+from unet_exp.config.schema import Config
+from unet_exp.signals import Stop
+from unet_exp.training import build, loop, machine, setup
+from unet_exp.training.checkpoint import Checkpoints
+from unet_exp.training.parts import Parts
+from unet_exp.training.state import State, Sums
+from unet_exp.training.tracker import Tracker
 
 
 def prepared(images: int) -> tuple[Config, Parts]:
@@ -40,10 +40,10 @@ def prepared(images: int) -> tuple[Config, Parts]:
     overrides = ["epochs=1000", "trainer.validate_every=1000", "trainer.images_every=0",
                  "trainer.log_every=0", f"data.split.train={images}", "data.split.test=0"]  # fmt: skip
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = prepare.decide_machine(check(compose("config", overrides=overrides)))
-    determinism.set_up(config.seed, True, int(config.threads))
-    data = prepare.read_data(config, prepare.find_items(config))
-    config = prepare.decide_from_data(config, data)
+        config = setup.decide_machine(check(compose("config", overrides=overrides)))
+    machine.set_up(config.seed, True, int(config.threads))
+    data = setup.read_data(config, setup.find_items(config))
+    config = setup.decide_from_data(config, data)
     return config, build.build_parts(config, data)
 
 
@@ -79,7 +79,7 @@ def main() -> None:
         tracker = Tracker(Path(folder), config, state, (0.5, 0.5))
 
         def exact_epoch(deterministic: bool) -> None:
-            determinism.set_up(config.seed, deterministic, int(config.threads))
+            machine.set_up(config.seed, deterministic, int(config.threads))
             stop.after_epoch = state.epoch + 1
             loop.fit(parts, config, state, tracker, checkpoints, stop)
 

@@ -18,13 +18,14 @@ from hydra import compose, initialize_config_dir
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from unet_exp.build import build_model  # noqa: E402
-from unet_exp.config import check, register  # noqa: E402
-from unet_exp.inference.export import answers_of, compare  # noqa: E402
-from unet_exp.inference.onnx_graph import depth_and_padding, onnx_graph  # noqa: E402
-from unet_exp.inference.predictor import AnySize  # noqa: E402
-from unet_exp.models.unet import UNet  # noqa: E402
-from unet_exp.provenance import cpu_name  # noqa: E402
+from unet_exp.config.hydra_hooks import register
+from unet_exp.config.resolve import check
+from unet_exp.inference.export import answers_of, compare
+from unet_exp.inference.onnx_graph import depth_and_padding, onnx_graph
+from unet_exp.inference.predictor import AnySize
+from unet_exp.models.unet import UNet
+from unet_exp.rundir.provenance import cpu_name
+from unet_exp.training.build import build_model
 
 SIZES = {"same": [(64, 96), (97, 129), (1, 50)], "valid": [(188, 188), (204, 236), (220, 188)]}
 

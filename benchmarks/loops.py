@@ -29,12 +29,12 @@ def write_images(folder: Path, count: int, size: int) -> None:
     """count drawn pairs under images/ and labels/, labels 0 and 255."""
     from PIL import Image
 
-    from unet_exp.data.membranes import draw_membranes
+    from unet_exp.data.synthetic import generate_membranes
 
     for name in ("images", "labels"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        image, label = draw_membranes(0, number, size)
+        image, label = generate_membranes(0, number, size)
         Image.fromarray(image).save(folder / "images" / f"{number:02d}.png")
         Image.fromarray((label * 255).astype(np.uint8)).save(folder / "labels" / f"{number:02d}.png")
 
@@ -59,17 +59,17 @@ class Settings:
     def __init__(self, same: bool) -> None:
         import torch
 
-        from unet_exp.training import precision
+        from unet_exp.training import machine
 
-        device = precision.decide_device("auto")
-        torch.set_num_threads(precision.decide_threads("auto", 1))
+        device = machine.decide_device("auto")
+        torch.set_num_threads(machine.decide_threads("auto", 1))
         self.device = device
-        self.precision = precision.decide_precision("auto", device) if same else "fp32"
-        self.channels_last = same and precision.decide_channels_last("auto", device)
-        self.place = precision.Precision(device, self.precision, self.channels_last)
-        self.adam: dict[str, Any] = {"fused": True} if same and precision.decide_fused("auto", device) else {}
+        self.precision = machine.decide_precision("auto", device) if same else "fp32"
+        self.channels_last = same and machine.decide_channels_last("auto", device)
+        self.place = machine.Precision(device, self.precision, self.channels_last)
+        self.adam: dict[str, Any] = {"fused": True} if same and machine.decide_fused("auto", device) else {}
         if same:
-            precision.set_allocator(precision.decide_allocator("auto", device))
+            machine.set_allocator(machine.decide_allocator("auto", device))
 
     def put(self, model: Any) -> Any:
         import torch
@@ -298,8 +298,9 @@ def own_parts(options: argparse.Namespace, more: Sequence[str] = ()) -> tuple[An
     """unet_exp's config and parts."""
     from hydra import compose, initialize_config_dir
 
-    from unet_exp import build, prepare
-    from unet_exp.config import check, register
+    from unet_exp.config.hydra_hooks import register
+    from unet_exp.config.resolve import check
+    from unet_exp.training import build, setup
 
     register()
     overrides = [
@@ -307,23 +308,22 @@ def own_parts(options: argparse.Namespace, more: Sequence[str] = ()) -> tuple[An
         "trainer.validate_every=100000", *more,
     ]  # fmt: skip
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = prepare.decide_machine(check(compose("config", overrides=overrides)))
-    data = prepare.read_data(config, prepare.find_items(config))
-    config = prepare.decide_from_data(config, data)
+        config = setup.decide_machine(check(compose("config", overrides=overrides)))
+    data = setup.read_data(config, setup.find_items(config))
+    config = setup.decide_from_data(config, data)
     return config, build.build_parts(config, data)
 
 
 def own(options: argparse.Namespace, folder: Path) -> Epoch:
     """unet_exp as it is: fit() with tables, TensorBoard, hashes and checkpoints; without validation."""
-    from unet_exp import prepare
     from unet_exp.signals import Stop
-    from unet_exp.training import loop
+    from unet_exp.training import loop, setup
     from unet_exp.training.checkpoint import Checkpoints
     from unet_exp.training.state import State, Sums
-    from unet_exp.training.tracking import Tracker
+    from unet_exp.training.tracker import Tracker
 
     config, parts = own_parts(options)
-    prepare.set_up(config)
+    setup.set_up(config)
     (folder / "checkpoints").mkdir()
     state, stop = State(Sums(2), config.epochs), Stop()
     tracker = Tracker(folder, config, state, (0.5, 0.5))

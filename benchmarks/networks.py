@@ -17,7 +17,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from unet_exp.models.unet import UNet
-from unet_exp.training.precision import set_allocator
+from unet_exp.training.machine import set_allocator
 
 ARMS: dict[str, dict[str, Any]] = {
     "stride 1, 16 channels, depth 4": {"base_channels": 16},

@@ -29,15 +29,10 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from unet_exp.inference.tiling import Network, count_tiles, predict_tiles, receptive_radius  # noqa: E402
-from unet_exp.losses import class_probabilities  # noqa: E402
-from unet_exp.models.unet import UNet  # noqa: E402
-from unet_exp.training.precision import (  # noqa: E402
-    Precision,
-    decide_channels_last,
-    decide_device,
-    decide_precision,
-)
+from unet_exp.inference.tiling import Network, count_tiles, predict_tiles, receptive_radius
+from unet_exp.losses import class_probabilities
+from unet_exp.models.unet import UNet
+from unet_exp.training.machine import Precision, decide_channels_last, decide_device, decide_precision
 
 DEPTH = 4
 

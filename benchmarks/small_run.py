@@ -22,7 +22,7 @@ HERE = Path(__file__).resolve().parent
 RUN = HERE.parent / "run.py"
 sys.path.insert(0, str(HERE.parent))
 
-from benchmarks.loops import own_settings, write_images  # noqa: E402
+from benchmarks.loops import own_settings, write_images
 
 PLAIN = "unet_exp, no pictures"
 ARMS = ["unet_exp", PLAIN, "lecture", "Lightning", "MONAI", "plain", "bare, same"]

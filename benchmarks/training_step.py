@@ -20,7 +20,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from benchmarks.loops import write_images  # noqa: E402
+from benchmarks.loops import write_images
 
 ARMS = ["plain", "lecture", "Lightning", "MONAI", "unet_exp", "bare, same", "Lightning, same", "MONAI, same"]
 

@@ -1,4 +1,4 @@
-"""The tables in docs/configs.md, from unet_exp/schema.py and conf/: python docs/knobs.py rewrites them."""
+"""The tables in docs/configs.md, made from the schema and conf/: python docs/knobs.py rewrites them."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from unet_exp import schema, targets, verbs
+from unet_exp.config import components, schema, task_schema
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
@@ -25,23 +25,28 @@ GROUPS = {
 }
 # What is typed before a field's name, the class of the field, the group whose files may set it, a remark.
 SECTIONS: list[tuple[str, type, str, str]] = [
-    ("model.", targets.UNetConfig, "model", ""),
+    ("model.", components.UNetConfig, "model", ""),
     ("data.", schema.DataConfig, "data", ""),
     ("data.split.", schema.SplitConfig, "data", ""),
     ("trainer.", schema.TrainerConfig, "trainer", ""),
-    ("transform.", targets.NormalizationConfig, "transform", ""),
-    ("transform.train.crop.", targets.RandomCropConfig, "transform", "transform=crop: "),
-    ("transform.train.crop.", targets.RandomWarpConfig, "transform", "transform=strong: "),
-    ("transform.train.gamma.", targets.RandomGammaConfig, "transform", "transform=strong: "),
-    ("transform.train.brightness.", targets.RandomBrightnessConfig, "transform", "transform=strong: "),
-    ("transform.train.contrast.", targets.RandomContrastConfig, "transform", "transform=strong: "),
-    ("transform.train.noise.", targets.RandomNoiseConfig, "transform", "transform=strong: "),
-    ("transform.train.blur.", targets.RandomBlurConfig, "transform", "transform=strong: "),
-    ("transform.train.low_resolution.", targets.RandomLowResolutionConfig, "transform", "transform=strong: "),
-    ("loss.", targets.CrossEntropyLossConfig, "loss", "loss=ce, ce_dice, cross_entropy: "),
-    ("loss.", targets.CELossConfig, "loss", "loss=ce, ce_dice: "),
-    ("loss.", targets.DiceLossConfig, "loss", "loss=dice: "),
-    ("loss.", targets.CEDiceLossConfig, "loss", "loss=ce_dice: "),
+    ("transform.", components.NormalizationConfig, "transform", ""),
+    ("transform.train.crop.", components.RandomCropConfig, "transform", "transform=crop: "),
+    ("transform.train.crop.", components.RandomWarpConfig, "transform", "transform=strong: "),
+    ("transform.train.gamma.", components.RandomGammaConfig, "transform", "transform=strong: "),
+    ("transform.train.brightness.", components.RandomBrightnessConfig, "transform", "transform=strong: "),
+    ("transform.train.contrast.", components.RandomContrastConfig, "transform", "transform=strong: "),
+    ("transform.train.noise.", components.RandomNoiseConfig, "transform", "transform=strong: "),
+    ("transform.train.blur.", components.RandomBlurConfig, "transform", "transform=strong: "),
+    (
+        "transform.train.low_resolution.",
+        components.RandomLowResolutionConfig,
+        "transform",
+        "transform=strong: ",
+    ),
+    ("loss.", components.CrossEntropyLossConfig, "loss", "loss=ce, ce_dice, cross_entropy: "),
+    ("loss.", components.CELossConfig, "loss", "loss=ce, ce_dice: "),
+    ("loss.", components.DiceLossConfig, "loss", "loss=dice: "),
+    ("loss.", components.CEDiceLossConfig, "loss", "loss=ce_dice: "),
 ]
 
 
@@ -84,7 +89,7 @@ def marked(name: str, field: "dataclasses.Field[Any]") -> str:
 def verb_table() -> str:
     """The keys of each task=NAME; tasks that share a key with its default and meaning share its row."""
     tasks: dict[tuple[str, str, str], list[str]] = {}
-    for task, section in (verbs.VERBS | verbs.BESIDE_TRAINING).items():
+    for task, section in (task_schema.TASK_SCHEMAS | task_schema.BESIDE_TRAINING).items():
         for field in dataclasses.fields(section):
             name, shown = field.name, field
             if dataclasses.is_dataclass(field.type):  # data.root, model.weights

@@ -18,7 +18,7 @@ class ProcessLauncher(Launcher):
     def __init__(
         self, n_jobs: int | str, gpus: list[int] | None, job_minutes: float | None, fail_fast: bool
     ) -> None:
-        from unet_exp.sweeps.pool import Limits
+        from unet_exp.sweeps.runner import Limits
 
         self.limits = Limits(n_jobs, list(gpus or []), job_minutes, fail_fast)
         self.sweep_dir = Path()
@@ -29,9 +29,9 @@ class ProcessLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """job_overrides: of each job the name of its directory. Results are in the files of the jobs."""
         from unet_exp.sweeps.jobs import Job, read_jobs
-        from unet_exp.sweeps.pool import run_all
-        from unet_exp.sweeps.summary import write_csv
-        from unet_exp.sweeps.table import LiveTable
+        from unet_exp.sweeps.live_table import LiveTable
+        from unet_exp.sweeps.results import write_csv
+        from unet_exp.sweeps.runner import run_all
 
         names = [overrides[0] for overrides in job_overrides]
         found = {job.name: job for job in read_jobs(self.sweep_dir)}
@@ -50,16 +50,17 @@ class _Sweeper(Sweeper):
         self.master: DictConfig | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.context, self.master = hydra_context, config
+        self.context = hydra_context
+        self.master = config
 
     def sweep(self, arguments: list[str]) -> None:
         import sys
 
-        from unet_exp import shortages
+        from unet_exp import errors
         from unet_exp.errors import UserError
 
         try:
-            with shortages.in_words("sweep"):
+            with errors.in_words("sweep"):
                 self.run(arguments)
         except UserError as error:
             sys.exit(f"error: {error}")
@@ -72,7 +73,7 @@ class GridSweeper(_Sweeper):
     """All combinations of the axes, and listed points."""
 
     def run(self, arguments: list[str]) -> None:
-        from unet_exp.sweeps.conduct import run_grid
+        from unet_exp.sweeps.grid import run_grid
 
         assert self.context is not None
         assert self.master is not None

@@ -20,11 +20,12 @@ from PIL import Image
 from torch import nn
 
 import run
-from unet_exp import runs
-from unet_exp.config import check, register
+from unet_exp.config.hydra_hooks import register
+from unet_exp.config.resolve import check
+from unet_exp.config.schema import Config
 from unet_exp.inference.predictor import Predictor
-from unet_exp.schema import Config
-from unet_exp.training.precision import Precision
+from unet_exp.rundir import lock
+from unet_exp.training.machine import Precision
 
 ROOT = Path(__file__).resolve().parents[1]
 ISBI = ROOT.parent / "shared" / "data" / "isbi2012"
@@ -134,7 +135,7 @@ def train_here(run_dir: Path, *overrides: str) -> Path:
     try:
         run.train(check(cfg), run_dir)
     finally:
-        runs.unlock(run_dir)
+        lock.unlock(run_dir)
     return run_dir
 
 

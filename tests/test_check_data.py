@@ -18,16 +18,18 @@ from PIL import Image
 
 import run
 from tests.conftest import ROOT, composed, write_folder
-from unet_exp import commandline, runs
-from unet_exp.config import check, register
+from unet_exp.cli import command_line
+from unet_exp.config.hydra_hooks import register
+from unet_exp.config.resolve import check
+from unet_exp.config.schema import DataConfig
+from unet_exp.config.task_schema import EvaluateConfig, PredictConfig
+from unet_exp.data.detect import find_layouts, part_of_a_set
 from unet_exp.data.label_guess import Shapes, guess, shapes
 from unet_exp.errors import UserError
-from unet_exp.schema import DataConfig
+from unet_exp.rundir import lock
 from unet_exp.tasks.check_data import check_data, say
-from unet_exp.tasks.detect import find_layouts, part_of_a_set
 from unet_exp.tasks.evaluate import evaluate
 from unet_exp.tasks.predict import predict
-from unet_exp.verbs import EvaluateConfig, PredictConfig
 
 Array = npt.NDArray[Any]
 SMALL = ["model.depth=2", "model.base_channels=4", "epochs=1", "batch_size=2", "threads=1", "device=cpu"]
@@ -97,7 +99,7 @@ def settings(words: list[str]) -> Any:
     """What Hydra composes of them, as run.py would."""
     register()
     GlobalHydra.instance().clear()
-    prepared = commandline.prepare(words)
+    prepared = command_line.prepare(words)
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return compose("config", overrides=prepared.argv)
 
@@ -109,7 +111,7 @@ def train(run_dir: Path, words: list[str]) -> None:
     try:
         run.train(check(cfg), run_dir)
     finally:
-        runs.unlock(run_dir)
+        lock.unlock(run_dir)
 
 
 # ---- sets of the public, from a folder to predictions -------------------------------------------------
@@ -354,7 +356,7 @@ def test_pictures_go_where_output_says_and_the_verdict_needs_none(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_folder(tmp_path / "data")
-    command = commandline.prepare(["task=check_data", "data.root=data", "output=a b/c"])
+    command = command_line.prepare(["task=check_data", "data.root=data", "output=a b/c"])
     assert command.own["output"] == "a b/c"
     assert "data=image_folder" in command.argv
     check_data(composed("data=image_folder", "data.root=data"), **command.own)
@@ -370,7 +372,7 @@ def test_pictures_go_where_output_says_and_the_verdict_needs_none(
     def full(*_: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("unet_exp.report.draw_sheet", full)
+    monkeypatch.setattr("unet_exp.plots.run.plot_sheet", full)
     check_data(composed("data=image_folder", "data.root=data"))
     said = capsys.readouterr().out
     assert "no pictures: the memory is full" in said

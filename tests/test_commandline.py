@@ -8,9 +8,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from tests.conftest import TINY
-from unet_exp.commandline import prepare, split_flags
+from unet_exp.cli.command_line import prepare, split_flags
+from unet_exp.config.paths import quote_path
 from unet_exp.errors import UserError
-from unet_exp.paths import quote_path
 
 PATHS = [
     "plain", "with space", "a=b", "[x]", "{y: 1}", "(z)", "a,b", "a:b", "한글/세포", "it's", 'say "hi"',

@@ -11,10 +11,10 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from tests.conftest import ROOT, Cli, composed, run_dirs, write_folder
-from unet_exp import build, prepare
-from unet_exp.checks import find_problems
-from unet_exp.config import register
-from unet_exp.targets import TARGETS
+from unet_exp.config.checks import find_problems
+from unet_exp.config.components import COMPONENTS
+from unet_exp.config.hydra_hooks import register
+from unet_exp.training import build, setup
 
 FILES = sorted(path.relative_to(ROOT / "conf").with_suffix("") for path in (ROOT / "conf").rglob("*.yaml"))
 OPTIONS = [path for path in FILES if len(path.parts) == 2]
@@ -54,9 +54,9 @@ def test_every_option_composes_checks_and_builds(option: Path, tmp_path: Path) -
         small.append("transform.train.crop.margin=78")
     if "crop" in composed(f"{group}={name}", *small).transform["train"]:
         small.append(f"transform.train.crop.size={188 if name == 'unet2015' else 32}")
-    config = prepare.decide_machine(composed(f"{group}={name}", *small))
-    data = prepare.read_data(config, prepare.find_items(config))
-    parts = build.build_parts(prepare.decide_from_data(config, data), data)
+    config = setup.decide_machine(composed(f"{group}={name}", *small))
+    data = setup.read_data(config, setup.find_items(config))
+    parts = build.build_parts(setup.decide_from_data(config, data), data)
     assert len(parts.train) == 4 // config.batch_size
 
 
@@ -157,13 +157,13 @@ def test_keys_added_since_a_run_was_saved_get_their_defaults() -> None:
     assert isinstance(plain, dict)
     del plain["model"]["dropout"]
     del plain["trainer"]["keep"]
-    from unet_exp.config import check
+    from unet_exp.config.resolve import check
 
     assert check(OmegaConf.create(plain)) == composed()
 
 
 def test_targets_exist_and_take_their_schema() -> None:
-    for target, schema in TARGETS.items():
+    for target, schema in COMPONENTS.items():
         group = {"models": "model", "losses": "loss"}.get(target.split(".")[1], "transform")
         arguments = {
             f.name: 1 for f in dataclasses.fields(schema) if f.name != "_target_" and f.default == "???"

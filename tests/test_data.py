@@ -13,12 +13,12 @@ import tifffile
 import torch
 from PIL import Image
 
+from unet_exp.config.schema import DataConfig, SplitConfig
 from unet_exp.data.datasets import Samples, SegmentationDataset, check_batches, load_samples
 from unet_exp.data.labels import class_indices
 from unet_exp.data.splits import Splits, find_splits
 from unet_exp.data.transforms import Compose, Normalization, RandomFlip, ToTensor
 from unet_exp.errors import DataError
-from unet_exp.schema import DataConfig, SplitConfig
 
 Array = npt.NDArray[Any]
 H, W = 6, 5

@@ -16,11 +16,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from tests.conftest import ROOT, Cli, write_folder
-from unet_exp import commandline
-from unet_exp.commandline import SWEEP_KEYS, groups
-from unet_exp.config import check, check_task, register
-from unet_exp.schema import Config, DataConfig, SplitConfig, TrainerConfig
-from unet_exp.verbs import VERBS
+from unet_exp.cli import command_line
+from unet_exp.cli.command_line import SWEEP_KEYS, groups
+from unet_exp.config.hydra_hooks import register
+from unet_exp.config.resolve import check, check_task
+from unet_exp.config.schema import Config, DataConfig, SplitConfig, TrainerConfig
+from unet_exp.config.task_schema import TASK_SCHEMAS
 
 PAGES = [
     *sorted(ROOT.glob("README*.md")),
@@ -90,8 +91,8 @@ def test_every_command_names_what_exists(page: str, line: str) -> None:
         word = f"{key}={value}"
         if not equals or key in ("resume", "from_run", "task") or key.startswith(("hydra", "-")):
             continue
-        if verb in VERBS:
-            known = {field.name for field in dataclasses.fields(VERBS[verb])}
+        if verb in TASK_SCHEMAS:
+            known = {field.name for field in dataclasses.fields(TASK_SCHEMAS[verb])}
             assert key.split(".")[0] in known, f"{page}: {word}"
             continue
         if key in groups():
@@ -141,8 +142,8 @@ def test_every_command_composes_and_passes_the_checks(
     if any(word.endswith(("=mine", "=tinynet", "/launcher=ray", "/launcher=slurm")) for word in words):
         pytest.skip("about files or programs that are not here")
     register()
-    prepared = commandline.prepare(words)
-    flags, overrides = commandline.split_flags(prepared.argv)
+    prepared = command_line.prepare(words)
+    flags, overrides = command_line.split_flags(prepared.argv)
     name = flags[flags.index("--config-name") + 1] if "--config-name" in flags else "config"
     first = []
     for override in OverridesParser.create().parse_overrides(overrides):
@@ -159,8 +160,8 @@ def test_every_command_composes_and_passes_the_checks(
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose(name, overrides=first)
-    if prepared.task in VERBS:
-        check_task(cfg, VERBS[str(prepared.task)])
+    if prepared.task in TASK_SCHEMAS:
+        check_task(cfg, TASK_SCHEMAS[str(prepared.task)])
     elif any(word.startswith("data.root=") for word in words) or cfg.data.kind == "membranes":
         check(cfg)
 

@@ -11,7 +11,7 @@ from scipy import ndimage
 from skimage.metrics import adapted_rand_error
 from skimage.segmentation import watershed
 
-from unet_exp.data.membranes import draw_membranes
+from unet_exp.data.synthetic import generate_membranes
 from unet_exp.metrics.em import (
     best_threshold,
     em_table,
@@ -118,7 +118,7 @@ def soft(label: npt.NDArray[np.bool_], seed: int) -> npt.NDArray[np.float32]:
 
 def test_segments_are_those_of_a_watershed() -> None:
     for index in range(3):
-        label = draw_membranes(0, index, 160)[1] > 0
+        label = generate_membranes(0, index, 160)[1] > 0
         truth = true_segments(label)
         for threshold in (0.2, 0.5, 0.8):
             interior = soft(label, index) > threshold
@@ -134,7 +134,7 @@ def test_segments_are_those_of_a_watershed() -> None:
 
 
 def test_lines_part_all_segments_and_are_thin() -> None:
-    interior = soft(draw_membranes(0, 0, 128)[1] > 0, 0) > 0.6
+    interior = soft(generate_membranes(0, 0, 128)[1] > 0, 0) > 0.6
     found = proposal_segments(interior)
     for a, b in ((found[1:], found[:-1]), (found[:, 1:], found[:, :-1])):
         assert not ((a != b) & (a > 0) & (b > 0)).any()
@@ -154,7 +154,7 @@ def test_the_width_of_borders_does_not_matter() -> None:
 
 
 def test_table_is_a_mean_over_slices_and_takes_the_best_threshold() -> None:
-    labels = [draw_membranes(0, index, 96)[1] > 0 for index in range(3)]
+    labels = [generate_membranes(0, index, 96)[1] > 0 for index in range(3)]
     maps = [soft(label, index) for index, label in enumerate(labels)]
     table = em_table(maps, labels, (0.3, 0.5, 0.7))
     for column, threshold in enumerate((0.3, 0.5, 0.7)):
@@ -182,7 +182,7 @@ def test_table_is_a_mean_over_slices_and_takes_the_best_threshold() -> None:
 
 
 def test_slices_without_cells_and_ignored_pixels() -> None:
-    label = draw_membranes(0, 0, 64)[1] > 0
+    label = generate_membranes(0, 0, 64)[1] > 0
     nothing = np.zeros_like(label)
     table = em_table([soft(label, 0), soft(label, 0)], [label, nothing], (0.5,))
     assert table[0]["slices"] == 1
@@ -199,7 +199,7 @@ def test_slices_without_cells_and_ignored_pixels() -> None:
 
 def test_a_border_that_is_ignored_scores_as_if_it_were_not_there() -> None:
     """A map longer than its label, as networks without padding have: cells must not join through the rest."""
-    label = draw_membranes(0, 0, 96)[1] > 0
+    label = generate_membranes(0, 0, 96)[1] > 0
     table = em_table([soft(label, 0)], [label], (0.3, 0.5))
     padded = np.pad(label, (2, 6), constant_values=True)  # all cells that touch the edge become one
     ignore = np.pad(np.zeros_like(label), (2, 6), constant_values=True)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import unet_exp
 from tests.conftest import ROOT, TINY, composed, predictor_of, train
-from unet_exp.build import build_model
+from unet_exp.config.task_schema import ExportConfig
 from unet_exp.errors import ModelError, UserError
 from unet_exp.inference import export as exporting
 from unet_exp.inference.export import export_onnx
@@ -23,7 +23,7 @@ from unet_exp.inference.predictor import AnySize
 from unet_exp.losses import class_probabilities
 from unet_exp.models.unet import UNet
 from unet_exp.tasks.export import export
-from unet_exp.verbs import ExportConfig
+from unet_exp.training.build import build_model
 
 
 def read(path: Path) -> tuple[onnxruntime.InferenceSession, Any]:

@@ -18,8 +18,8 @@ from unet_exp.data.datasets import load_samples
 from unet_exp.data.formats import MOST_PIXELS, count_pages, open_array, orientation, read_array
 from unet_exp.data.splits import find_splits
 from unet_exp.errors import DataError
+from unet_exp.inference.load import load_run
 from unet_exp.tasks.check_data import check_data
-from unet_exp.tasks.load import load_run
 
 HEIGHT, WIDTH = 50, 41
 Array = np.ndarray

@@ -9,11 +9,11 @@ import tifffile
 from PIL import Image
 
 from tests.conftest import composed
+from unet_exp.config.label_map import LabelMap, label_map
+from unet_exp.config.schema import IGNORE, DataConfig
 from unet_exp.data.formats import read_array
-from unet_exp.data.label_map import LabelMap, label_map
 from unet_exp.data.labels import class_indices, count_values, proposal
 from unet_exp.errors import DataError
-from unet_exp.schema import IGNORE, DataConfig
 
 MASK = (np.random.default_rng(0).random((12, 10)) < 0.4).astype(np.uint8)
 FULL = np.full_like(MASK, 255)

@@ -10,10 +10,10 @@ from hydra._internal.utils import create_config_search_path
 from PIL import Image
 
 from tests.conftest import composed
+from unet_exp.config.paths import quote_path
+from unet_exp.config.schema import DataConfig, SplitConfig
 from unet_exp.data.splits import Splits, decide_mode, find_splits
 from unet_exp.errors import DataError, UserError
-from unet_exp.paths import quote_path
-from unet_exp.schema import DataConfig, SplitConfig
 from unet_exp.sweeps.plan import expand, merged, parse
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from unet_exp.data.datasets import Samples, SegmentationDataset
-from unet_exp.data.inspect import look_at
-from unet_exp.data.items import DrawnItem
+from unet_exp.data.items import SyntheticItem
 from unet_exp.data.loaders import EpochBatches, Loader
+from unet_exp.data.stats import look_at
 from unet_exp.data.transforms import Compose, Normalization, RandomCrop, RandomFlip, RandomRotate90, ToTensor
 
 AUGMENT = Compose([RandomCrop(8), RandomFlip(), RandomRotate90(), Normalization(), ToTensor()])
@@ -23,7 +23,7 @@ def make(
 ) -> Loader:
     rng = np.random.default_rng(0)
     image = rng.integers(256, size=(count, 12, 12, 1), dtype=np.uint8)
-    items = [DrawnItem(str(i), 0, i, 12) for i in range(count)]
+    items = [SyntheticItem(str(i), 0, i, 12) for i in range(count)]
     pairs = [(one, (one > 127).astype(np.uint8)) for one in image]
     facts = [look_at(*pair, item) for pair, item in zip(pairs, items, strict=True)]
     samples = Samples(items, list(pairs), [(12, 12)] * count, 1, "", facts)

@@ -16,17 +16,17 @@ import torch
 from torch import nn
 
 from tests.conftest import TINY, Cli, composed
-from unet_exp import build, prepare
+from unet_exp.config.schema import Config
 from unet_exp.data.transforms import Compose
 from unet_exp.errors import CheckpointError, TrainingError, UserError
-from unet_exp.schema import Config
 from unet_exp.signals import Stop
-from unet_exp.training import checkpoint, loop
+from unet_exp.training import build, checkpoint, loop, setup
 from unet_exp.training.checkpoint import Checkpoints, load, weights_sha256
-from unet_exp.training.loop import Parts, fit
+from unet_exp.training.loop import fit
+from unet_exp.training.parts import Parts
 from unet_exp.training.resume import contents
 from unet_exp.training.state import State, Sums
-from unet_exp.training.tracking import Tracker
+from unet_exp.training.tracker import Tracker
 
 SMALL = ["data.size=32", "data.split.train=6", "data.split.val=3", "data.split.test=0", "model.depth=2",
          "model.base_channels=4", "threads=1", "trainer.precision=fp32", "trainer.images_every=0",
@@ -34,10 +34,10 @@ SMALL = ["data.size=32", "data.split.train=6", "data.split.val=3", "data.split.t
 
 
 def prepared(*overrides: str) -> tuple[Config, Parts]:
-    config = prepare.decide_machine(composed(*SMALL, *overrides))
+    config = setup.decide_machine(composed(*SMALL, *overrides))
     torch.manual_seed(config.seed)
-    data = prepare.read_data(config, prepare.find_items(config))
-    config = prepare.decide_from_data(config, data)
+    data = setup.read_data(config, setup.find_items(config))
+    config = setup.decide_from_data(config, data)
     return config, build.build_parts(config, data)
 
 

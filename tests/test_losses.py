@@ -10,14 +10,7 @@ from scipy.special import softmax
 from sklearn.metrics import f1_score, log_loss
 from torch import Tensor, nn
 
-from unet_exp.losses import (
-    CEDiceLoss,
-    CELoss,
-    CrossEntropyLoss,
-    DiceLoss,
-    class_probabilities,
-    supervised,
-)
+from unet_exp.losses import CEDiceLoss, CELoss, CrossEntropyLoss, DiceLoss, class_probabilities, supervised
 from unet_exp.models.unet import UNet
 
 

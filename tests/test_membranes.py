@@ -5,14 +5,14 @@ import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
-from unet_exp.data.membranes import draw_membranes
+from unet_exp.data.synthetic import generate_membranes
 
 Slices = list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]
 
 
 @pytest.fixture(scope="module")
 def slices() -> Slices:
-    return [draw_membranes(3, index) for index in range(8)]
+    return [generate_membranes(3, index) for index in range(8)]
 
 
 def best_threshold_dice(greys: npt.NDArray[np.uint8], membrane: npt.NDArray[np.bool_]) -> float:
@@ -26,13 +26,13 @@ def best_threshold_dice(greys: npt.NDArray[np.uint8], membrane: npt.NDArray[np.b
 
 
 def test_same_arguments_same_slice(slices: Slices) -> None:
-    image, label = draw_membranes(3, 5)  # drawn out of turn, and after others
+    image, label = generate_membranes(3, 5)  # drawn out of turn, and after others
     assert np.array_equal(image, slices[5][0])
     assert np.array_equal(label, slices[5][1])
 
 
 def test_seed_and_index_each_change_the_slice(slices: Slices) -> None:
-    labels = [label for _, label in slices] + [draw_membranes(4, 0)[1]]
+    labels = [label for _, label in slices] + [generate_membranes(4, 0)[1]]
     for i, one in enumerate(labels):
         for other in labels[:i]:
             assert (one != other).mean() > 0.1
@@ -40,7 +40,7 @@ def test_seed_and_index_each_change_the_slice(slices: Slices) -> None:
 
 @pytest.mark.parametrize("size", [32, 64, 100, 129])
 def test_sizes(size: int) -> None:
-    image, label = draw_membranes(0, 1, size)
+    image, label = generate_membranes(0, 1, size)
     assert image.shape == label.shape == (size, size)
     assert image.dtype == label.dtype == np.uint8
     assert set(np.unique(label)) == {0, 1}

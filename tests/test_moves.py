@@ -14,21 +14,24 @@ from omegaconf import OmegaConf
 
 import run
 from tests.conftest import ROOT, Cli, write_folder
-from unet_exp import commandline, provenance, runs, saved
-from unet_exp.checks import find_problems
-from unet_exp.config import changeable, check, check_resume, register, save_resolved
-from unet_exp.errors import UserError
-from unet_exp.schema import Config
-from unet_exp.tasks.evaluate import evaluate
-from unet_exp.tasks.load import run_config
-from unet_exp.tasks.reproduce import reproduce
-from unet_exp.verbs import (
+from unet_exp.cli import command_line
+from unet_exp.config import saved
+from unet_exp.config.checks import find_problems
+from unet_exp.config.hydra_hooks import register
+from unet_exp.config.resolve import changeable, check, check_resume, save_resolved
+from unet_exp.config.schema import Config
+from unet_exp.config.task_schema import (
     DataRootConfig,
     EvaluateConfig,
     MovedDataConfig,
     MovedWeightsConfig,
     ReproduceConfig,
 )
+from unet_exp.errors import UserError
+from unet_exp.inference.load import run_config
+from unet_exp.rundir import layout, provenance
+from unet_exp.tasks.evaluate import evaluate
+from unet_exp.tasks.reproduce import reproduce
 
 SMALL = ["model.depth=1", "model.base_channels=2", "epochs=1", "batch_size=2", "threads=1", "device=cpu",
          "trainer.plots=false"]  # fmt: skip
@@ -41,10 +44,10 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Start:
     """As `python run.py WORDS`, in this process; returns the run directory."""
 
     def begin(*words: str, run_dir: str = "run") -> Path:
-        runs.remember_command(["run.py", *words])
+        layout.remember_command(["run.py", *words])
         register()
         GlobalHydra.instance().clear()
-        command = commandline.prepare(list(words))
+        command = command_line.prepare(list(words))
         primary = command.argv[1] if command.argv[0] == "--config-name" else "config"
         overrides = [word for word in command.argv if "=" in word and not word.startswith("hydra.")]
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
@@ -52,7 +55,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Start:
         directory = command.origin if command.resume and command.origin else Path(run_dir)
         if not command.resume:
             (directory / ".hydra").mkdir(parents=True)
-            OmegaConf.save(cfg, directory / runs.SAVED_CONFIG)
+            OmegaConf.save(cfg, directory / layout.SAVED_CONFIG)
         monkeypatch.setattr(run, "command", command)
         run.run(cfg, directory, directory if command.resume else command.origin)
         return directory
@@ -110,12 +113,12 @@ def test_what_a_resumed_run_may_change_it_keeps(tmp_path: Path) -> None:
     """Every knob that resume= may change: changed once, it has that value at each later start."""
     cfg = compose_with("data=image_folder", f"data.root={tmp_path}")
     (tmp_path / ".hydra").mkdir()
-    OmegaConf.save(cfg, tmp_path / runs.SAVED_CONFIG)
+    OmegaConf.save(cfg, tmp_path / layout.SAVED_CONFIG)
 
     def begin(config: Config) -> dict[str, Any]:
         """What a start leaves; the resolved config has other values than were given."""
         decided = dataclasses.replace(config, data=dataclasses.replace(config.data, cache="ram"))
-        save_resolved(dataclasses.replace(decided, num_workers=0), tmp_path / runs.RESOLVED_CONFIG)
+        save_resolved(dataclasses.replace(decided, num_workers=0), tmp_path / layout.RESOLVED_CONFIG)
         given = changeable(config)
         facts = {"start_dir": str(tmp_path), "epochs": config.epochs, "from_epoch": 0, "given": given}
         provenance.write_environment(tmp_path, facts)
@@ -171,7 +174,7 @@ def test_moved_data(project: Path, start: Start, monkeypatch: pytest.MonkeyPatch
     start("from_run=run", run_dir="new")
     (project / "elsewhere").rename(project.parent / "third")
     monkeypatch.chdir(project.parent)
-    runs.remember_command(["run.py", "task=evaluate", "run=project/run"])
+    layout.remember_command(["run.py", "task=evaluate", "run=project/run"])
     with pytest.raises(UserError, match=r"task=evaluate run=project/run data\.root=DIR"):
         evaluate(EvaluateConfig(run="project/run"))
     replay(run="project/run", data=MovedDataConfig(root="third"))
@@ -229,7 +232,7 @@ def test_the_file_that_a_run_began_from_may_be_gone_later(
     assert "1 problem" in error
     assert "base.safetensors is not there" in error
     assert "from_run=tuned model.weights=FILE" in error
-    runs.remember_command(["run.py", "task=reproduce", "run=tuned"])
+    layout.remember_command(["run.py", "task=reproduce", "run=tuned"])
     with pytest.raises(UserError, match=r"task=reproduce run=tuned model\.weights=FILE"):
         replay(run="tuned")
     (project / "backup").mkdir()
@@ -275,7 +278,7 @@ def test_calls_are_saved_as_the_values_they_had(tmp_path: Path, monkeypatch: pyt
     kept = saved.save_composed(cfg, tmp_path)
     back = saved.load_saved(tmp_path, ())
     assert OmegaConf.to_container(back) == OmegaConf.to_container(kept)
-    text = (tmp_path / runs.SAVED_CONFIG).read_text()
+    text = (tmp_path / layout.SAVED_CONFIG).read_text()
     assert "lr: ${lr}" in text
     assert "mean: ${transform.mean}" in text
     assert not any(name in text for name in ("oc.", "mine:"))
@@ -318,7 +321,7 @@ def test_places_that_hydra_would_misread_are_refused(tmp_path: Path, monkeypatch
     odd = tmp_path / "a${x}b"
     odd.mkdir()
     with pytest.raises(UserError, match="rename the folder"):
-        commandline.prepare([f"resume={odd}"])
+        command_line.prepare([f"resume={odd}"])
     monkeypatch.chdir(odd)
     with pytest.raises(UserError, match="rename the folder"):
-        commandline.prepare([])
+        command_line.prepare([])

@@ -12,20 +12,21 @@ import numpy as np
 import pytest
 
 from tests.conftest import TINY, composed, write_folder
-from unet_exp import report, runs
-from unet_exp.config import output_problem
-from unet_exp.console import survive_odd_names
+from unet_exp.cli.startup_patches import survive_odd_names
+from unet_exp.config.hydra_hooks import output_problem
+from unet_exp.config.schema import DataConfig, SplitConfig
 from unet_exp.data.items import UnpairedError, image_items
-from unet_exp.data.names import ending, natural, part_named
+from unet_exp.data.names import ending, natural, split_named
+from unet_exp.data.pairing import pair
 from unet_exp.data.splits import as_csv, find_splits
 from unet_exp.errors import DataError, UserError
-from unet_exp.schema import DataConfig, SplitConfig
-from unet_exp.sweeps import plots
+from unet_exp.inference.export import report
+from unet_exp.inference.inputs import is_label
+from unet_exp.plots import run, sweep
+from unet_exp.rundir import atomic
 from unet_exp.sweeps.jobs import Job, Progress
-from unet_exp.sweeps.summary import Row
+from unet_exp.sweeps.results import Row
 from unet_exp.tasks.finish import finish
-from unet_exp.tasks.inputs import is_label
-from unet_exp.tasks.pairing import pair
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -179,7 +180,7 @@ def test_a_name_in_brackets_is_that_name(tmp_path: Path) -> None:
 
 
 def test_other_words_for_the_parts() -> None:
-    assert [part_named(word) for word in ("Training", "valid", "VALIDATION", " test ", "dev")] == [
+    assert [split_named(word) for word in ("Training", "valid", "VALIDATION", " test ", "dev")] == [
         "train", "val", "val", "test", None,
     ]  # fmt: skip
 
@@ -363,12 +364,12 @@ def test_a_dollar_in_a_name_begins_no_formula(tmp_path: Path) -> None:
     grey = np.full((8, 8, 1), 0.5, np.float32)
     sample = {"input": grey, "label": grey * 0}
     samples, black = [sample] * len(FORMULAS), [(0, 0, 0)] * 2
-    report.draw_sheet(tmp_path / "sheet.png", samples, FORMULAS, black, (0, 1), ["$x", "$_"])
-    run = tmp_path / FORMULAS[0]
-    (run / "plots").mkdir(parents=True)
-    (run / "metrics.csv").write_text("epoch,split,loss,dice,iou,lr\n1,train,1,1,1,0.1\n")
-    report.draw_curves(run, "dice", 1)
-    for picture in (tmp_path / "sheet.png", run / "plots/curves.png"):
+    run.plot_sheet(tmp_path / "sheet.png", samples, FORMULAS, black, (0, 1), ["$x", "$_"])
+    run_dir = tmp_path / FORMULAS[0]
+    (run_dir / "plots").mkdir(parents=True)
+    (run_dir / "metrics.csv").write_text("epoch,split,loss,dice,iou,lr\n1,train,1,1,1,0.1\n")
+    run.plot_curves(run_dir, "dice", 1)
+    for picture in (tmp_path / "sheet.png", run_dir / "plots/curves.png"):
         assert picture.stat().st_size > 1000
 
 
@@ -381,7 +382,7 @@ def test_a_dollar_in_a_setting_of_a_sweep_begins_no_formula(tmp_path: Path, keys
         )
         for i, name in enumerate(FORMULAS)
     ]  # fmt: skip
-    plots.draw(rows, tmp_path / "sweep.png")
+    sweep.plot_sweep(rows, tmp_path / "sweep.png")
     assert (tmp_path / "sweep.png").stat().st_size > 1000
 
 
@@ -408,8 +409,8 @@ def test_a_terminal_takes_every_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_run_keeps_paths_of_any_bytes_and_lies_in_none(tmp_path: Path) -> None:
     odd = os.fsdecode(b"/data/\xbb\xe7")
-    runs.write_json(tmp_path / "a.json", {"start_dir": odd})
-    assert runs.read_json(tmp_path / "a.json") == {"start_dir": odd}
+    atomic.write_json(tmp_path / "a.json", {"start_dir": odd})
+    assert atomic.read_json(tmp_path / "a.json") == {"start_dir": odd}
     problem = output_problem(tmp_path / Path(odd).name)
     assert problem is not None
     assert "is not UTF-8; choose another hydra.run.dir=DIR" in problem

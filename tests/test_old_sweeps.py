@@ -17,10 +17,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from tests.conftest import ROOT, Cli, write_folder
 from tests.test_sweeps import state
-from unet_exp import compare, runs, saved, schema
-from unet_exp.config import register
+from unet_exp.config import saved, schema
+from unet_exp.config.hydra_hooks import register
+from unet_exp.config.schema import MAY_CHANGE, knob
 from unet_exp.errors import UserError
-from unet_exp.schema import MAY_CHANGE, knob
+from unet_exp.rundir import atomic, layout
 from unet_exp.sweeps import known, plan
 from unet_exp.sweeps.plan import Planned
 from unet_exp.sweeps.trial import open_study
@@ -93,25 +94,25 @@ def test_a_kept_run_is_continued_by_itself(cli: Cli, project: Path) -> None:
 
 
 def test_a_knob_that_came_since_is_no_change(project: Path) -> None:
-    values = compare.resolved(project / SWEEP / DONE)
+    values = saved.resolved(project / SWEEP / DONE)
     assert not {"channels", "unlabelled"} & set(values["data"])
     values["data"] = asdict(schema.DataConfig()) | values["data"] | {"unlabelled": "skip"}
     values["trainer"] = asdict(schema.TrainerConfig()) | values["trainer"]
-    assert compare.config_changes(project / SWEEP / DONE, values) == ["data.unlabelled: refuse -> skip"]
+    assert saved.config_changes(project / SWEEP / DONE, values) == ["data.unlabelled: refuse -> skip"]
 
 
 def with_knob(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if trainer.sparkle, data.sparkle and model.sparkle had come since."""
-    from unet_exp import targets
+    from unet_exp.config import components
 
     new: Any = [("sparkle", int, knob(3, "made up", minimum=0))]
     trainer: Any = dataclass(make_dataclass("TrainerConfig", new, bases=(schema.TrainerConfig,)))
     data: Any = dataclass(make_dataclass("DataConfig", new, bases=(schema.DataConfig,)))
-    unet: Any = dataclass(make_dataclass("UNetConfig", new, bases=(targets.UNetConfig,)))
+    unet: Any = dataclass(make_dataclass("UNetConfig", new, bases=(components.UNetConfig,)))
     parts: Any = [("trainer", trainer, knob(None, "")), ("data", data, knob(None, ""))]
     config: Any = dataclass(make_dataclass("Config", parts, bases=(schema.Config,)))
     monkeypatch.setattr(known, "Config", config)
-    monkeypatch.setitem(targets.TARGETS, targets.UNetConfig._target_, unet)
+    monkeypatch.setitem(components.COMPONENTS, components.UNetConfig._target_, unet)
 
 
 def test_a_new_knob_changes_no_directory(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,10 +136,10 @@ def test_a_new_knob_changes_no_directory(project: Path, monkeypatch: pytest.Monk
 def test_a_begun_job_whose_config_is_damaged_is_named(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (project / SWEEP / BEGUN / runs.SAVED_CONFIG).write_text("lr: 0.1\n\tseed: 1\n")
+    (project / SWEEP / BEGUN / layout.SAVED_CONFIG).write_text("lr: 0.1\n\tseed: 1\n")
     assert len(known.read_known(project / SWEEP).jobs) == 2
     said = capsys.readouterr().out
-    assert f"{SWEEP}/{BEGUN}/{runs.SAVED_CONFIG} line 2" in said
+    assert f"{SWEEP}/{BEGUN}/{layout.SAVED_CONFIG} line 2" in said
 
 
 def test_what_differs_is_another_job(project: Path) -> None:
@@ -194,14 +195,14 @@ def test_a_sweep_over_a_moved_folder_goes_on(cli: Cli, project: Path) -> None:
     done = cli("-m", *small, f"data.root={old / 'data'}", "epochs=1", cwd=old)
     assert done.returncode == 0, done.stdout
     for job in (old / "sweep").glob("job-*"):  # as if it had been cut off after its first epoch
-        config = job / runs.SAVED_CONFIG
+        config = job / layout.SAVED_CONFIG
         config.write_text(config.read_text().replace("epochs: 1\n", "epochs: 2\n"))
-        resolved = job / runs.RESOLVED_CONFIG
+        resolved = job / layout.RESOLVED_CONFIG
         resolved.write_text(resolved.read_text().replace("epochs: 1\n", "epochs: 2\n"))
-        environment = json.loads((job / runs.ENVIRONMENT).read_text())
+        environment = json.loads((job / layout.ENVIRONMENT).read_text())
         environment["given"]["epochs"] = 2
-        (job / runs.ENVIRONMENT).write_text(json.dumps(environment))
-        runs.set_state(job, "interrupted")
+        (job / layout.ENVIRONMENT).write_text(json.dumps(environment))
+        layout.set_state(job, "interrupted")
     old.rename(new)
     done = cli("-m", *small, f"data.root={new / 'data'}", "epochs=2", cwd=new)
     assert done.returncode == 0, done.stdout
@@ -223,7 +224,7 @@ def test_other_data_of_the_same_names_is_another_job(project: Path) -> None:
 def test_a_kept_search_finds_its_trials(project: Path) -> None:
     """Its proposals come from the study; each is the config of a directory."""
     shutil.copytree(KEPT.with_name("search_fae3d32"), project / "tune")
-    record = runs.read_json(next((project / "tune").glob("*/trial.json")))
+    record = atomic.read_json(next((project / "tune").glob("*/trial.json")))
     words = [*(word for word in WORDS if not word.startswith("epochs")), "epochs=12", "optimizer=adam",
              "hydra.sweep.dir=tune"]  # fmt: skip
     proposed = [repr(trial.params["lr"]) for trial in open_study(project / "tune", record).trials]
@@ -234,7 +235,7 @@ def test_a_kept_search_finds_its_trials(project: Path) -> None:
 
 def test_every_default_is_filled_in() -> None:
     """As the program itself fills it in when it runs a config."""
-    from unet_exp.config import check
+    from unet_exp.config.resolve import check
 
     composer = Composer(WORDS)
     (planned,) = composer.jobs("lr", ["1e-3"])

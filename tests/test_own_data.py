@@ -10,19 +10,19 @@ import tifffile
 from PIL import Image
 
 from tests.conftest import composed
-from unet_exp import prepare
-from unet_exp.build import build
+from unet_exp.config.label_map import LabelMap, label_map
+from unet_exp.config.schema import IGNORE, DataConfig, SplitConfig
 from unet_exp.data.datasets import SegmentationDataset, load_samples
 from unet_exp.data.formats import open_array, read_array
-from unet_exp.data.inspect import displayed
 from unet_exp.data.items import Item, image_items
-from unet_exp.data.label_map import LabelMap, label_map
 from unet_exp.data.labels import class_indices
 from unet_exp.data.splits import as_csv, find_splits
+from unet_exp.data.stats import displayed
 from unet_exp.data.tiff import TiffWindows
 from unet_exp.data.transforms import Compose, Normalization, RandomCrop, ToTensor
 from unet_exp.errors import DataError, UserError
-from unet_exp.schema import IGNORE, DataConfig, SplitConfig
+from unet_exp.training import setup
+from unet_exp.training.build import build
 
 Array = npt.NDArray[Any]
 FIVE = ["sky", "road", "tree", "car", "person"]
@@ -349,11 +349,11 @@ def test_folds_keep_groups_together(tmp_path: Path) -> None:
 
 
 def prepared(root: Path, *overrides: str) -> Any:
-    config = prepare.decide_machine(
+    config = setup.decide_machine(
         composed("data=image_folder", f"data.root={root}", "batch_size=1", "threads=1", *overrides)
     )
-    found = prepare.read_data(config, prepare.find_items(config))
-    return prepare.decide_from_data(config, found), found
+    found = setup.read_data(config, setup.find_items(config))
+    return setup.decide_from_data(config, found), found
 
 
 def three_classes(root: Path, count: int = 3) -> tuple[list[Array], list[Array]]:
@@ -484,7 +484,7 @@ def test_values_that_want_their_own_statistics_are_said_in_one_line(
         samples = load_samples(find_splits(data(tmp_path / name))["train"], "train", "ram", 10)
         for config, lines in ((fixed, int(said)), (own, 0)):
             caplog.clear()
-            prepare.warn_of_range(config, samples)
+            setup.warn_of_range(config, samples)
             assert len(caplog.messages) == lines, name
             assert all("transform.mean=train transform.std=train" in line for line in caplog.messages)
 
@@ -497,7 +497,7 @@ def test_images_of_two_ranges_want_statistics_of_each_image(
         save(tmp_path / "labels" / f"{number}.png", random(number, most=2))
     items = [item for part in find_splits(data(tmp_path)).values() for item in part]
     samples = load_samples(items, "train", "ram", 10)
-    prepare.warn_of_range(composed("data=image_folder", "data.root=."), samples)
+    setup.warn_of_range(composed("data=image_folder", "data.root=."), samples)
     (line,) = caplog.messages
     assert "transform.mean=image transform.std=image" in line
 
@@ -611,4 +611,4 @@ def test_large_images_are_validated_in_windows(tmp_path: Path) -> None:
         top, bottom, left, right = item.window
         whole[top:bottom, left:right] += dataset[0, index]["input"][..., 0]
     assert np.allclose(whole, image / 255)
-    assert prepare.pixels_of(samples) == [int((label == 0).sum()), int((label == 1).sum())]
+    assert setup.pixels_of(samples) == [int((label == 0).sum()), int((label == 1).sum())]

@@ -19,12 +19,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import unet_exp
 from tests.conftest import train
 from tests.test_tasks import blobs, picture, save
+from unet_exp.config.task_schema import EvaluateConfig, PredictConfig
 from unet_exp.errors import DataError, UserError
+from unet_exp.inference.load import load_run
 from unet_exp.inference.predictor import Predictor
 from unet_exp.tasks.evaluate import evaluate
-from unet_exp.tasks.load import load_run
 from unet_exp.tasks.predict import predict, predict_one
-from unet_exp.verbs import EvaluateConfig, PredictConfig
 
 Array = npt.NDArray[Any]
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TINY, Cli
-from unet_exp import commandline, ranks
+from unet_exp.cli import command_line
 from unet_exp.errors import UserError
+from unet_exp.training import ranks
 
 TORCHRUN = {
     "RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "TORCHELASTIC_RUN_ID": "none",
@@ -39,14 +40,14 @@ def test_ranks_that_nobody_started_are_refused_by_name(
         monkeypatch.setenv(name, value)
     for words in ([], ["-m", "lr=1,2"], ["resume=run"]):
         with pytest.raises(UserError) as caught:
-            commandline.prepare(words)
+            command_line.prepare(words)
         assert all(
             f"{name}={value.strip()}" in caught.value.what
             for name, value in left.items() if name in ("RANK", "WORLD_SIZE") and value
         )  # fmt: skip
         assert f"unset {' '.join(name for name in ranks.VARIABLES if name in left)}" in caught.value.do
-    commandline.prepare(["task=check_data"])  # nothing else depends on ranks
-    commandline.prepare(["--cfg", "job"])
+    command_line.prepare(["task=check_data"])  # nothing else depends on ranks
+    command_line.prepare(["--cfg", "job"])
 
 
 @pytest.mark.parametrize(
@@ -58,17 +59,17 @@ def test_one_process_is_one_whatever_else_is_set(
 ) -> None:
     for name, value in left.items():
         monkeypatch.setenv(name, value)
-    commandline.prepare([])
+    command_line.prepare([])
     assert (ranks.launched(), ranks.is_follower()) == (1, False)
 
 
 def test_torchruns_own_process_is_known(agent: socket.socket) -> None:
     assert ranks.launch() == ranks.Launch(1, 4, 1)
     assert ranks.is_follower()
-    commandline.prepare(["lr=1"])
+    command_line.prepare(["lr=1"])
     for words, named in ((["-m", "lr=1,2"], "a sweep"), (["task=predict", "run=x"], "task=predict")):
         with pytest.raises(UserError, match=f"{named} is started once"):
-            commandline.prepare(words)
+            command_line.prepare(words)
 
 
 def test_a_torchrun_that_is_gone_is_not_waited_for(agent: socket.socket) -> None:

@@ -14,8 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.conftest import TINY, Cli
 from tests.test_run import rows
-from unet_exp.console import say_from_the_start
 from unet_exp.errors import CheckpointError
+from unet_exp.training.announce import say_from_the_start
 
 Run = tuple[Path, str]
 LONG = [*TINY, "batch_size=2", "epochs=24", "model.dropout=0.2", "trainer.ema_decay=0.9", "optimizer=adamw",

@@ -19,9 +19,9 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import TINY, Cli, run_dirs, write_folder
-from unet_exp.config import output_problem
-from unet_exp.console import logdir
-from unet_exp.data.membranes import draw_membranes
+from unet_exp.config.hydra_hooks import output_problem
+from unet_exp.data.synthetic import generate_membranes
+from unet_exp.messages import logdir
 
 Run = tuple[Path, str]
 
@@ -164,7 +164,7 @@ def test_pictures_are_denormalised(finished_run: Run) -> None:
         np.asarray(Image.open(BytesIO(recorded.Images(tag)[0].encoded_image_string)))[:, :32, 0]
         for tag in ("input", "label")
     )
-    image, label = draw_membranes(0, 6, 32)  # the first after six training images
+    image, label = generate_membranes(0, 6, 32)  # the first after six training images
     assert np.abs(shown.astype(int) - image).max() <= 1
     assert np.array_equal(labels > 127, label == 1)
 

@@ -17,12 +17,12 @@ import tifffile
 from PIL import Image
 
 from tests.conftest import ISBI, ROOT, Cli, composed, train_here
-from unet_exp.data.membranes import draw_membranes
+from unet_exp.config.task_schema import EvaluateConfig, ExportConfig, PredictConfig
+from unet_exp.data.synthetic import generate_membranes
 from unet_exp.tasks import autotune
 from unet_exp.tasks.evaluate import evaluate
 from unet_exp.tasks.export import export
 from unet_exp.tasks.predict import predict
-from unet_exp.verbs import EvaluateConfig, ExportConfig, PredictConfig
 
 pytestmark = pytest.mark.default_size
 # Two epochs of two updates and one batch of validation.
@@ -59,7 +59,7 @@ def start(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = cli(*FEW, "hydra.run.dir=run", cwd=start)
     assert done.returncode == 0, done.stdout
     assert "open:" in done.stdout
-    Image.fromarray(draw_membranes(0, 99, 256)[0]).save(start / "image.png")
+    Image.fromarray(generate_membranes(0, 99, 256)[0]).save(start / "image.png")
     return start
 
 
@@ -158,7 +158,7 @@ def slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for kind in ("images", "labels"):
         (start / kind).mkdir()
     for number in (0, 1, 20, 21, 22):
-        image, label = draw_membranes(0, number, 512)
+        image, label = generate_membranes(0, number, 512)
         for kind, drawn in (("images", image), ("labels", (255 * label).astype(np.uint8))):
             path = start / kind / f"{number:02d}.png"
             if ISBI.is_dir():

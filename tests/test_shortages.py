@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
-from unet_exp import shortages
+from unet_exp import errors
 from unet_exp.errors import DataError, TrainingError
 
 WORKER = "DataLoader worker (pid 12) is killed by signal: "
@@ -43,7 +43,7 @@ WORKER = "DataLoader worker (pid 12) is killed by signal: "
 )  # fmt: skip
 def test_what_ran_out_is_said(error: Exception, said: str) -> None:
     for each in (error, chained(error)):
-        with pytest.raises(TrainingError, match=said) as caught, shortages.in_words("train"):
+        with pytest.raises(TrainingError, match=said) as caught, errors.in_words("train"):
             raise each
         assert caught.value.do
 
@@ -65,7 +65,7 @@ def chained(error: Exception) -> Exception:
      RuntimeError(WORKER + "Segmentation fault. ")],
 )  # fmt: skip
 def test_other_errors_stay_what_they_are(error: Exception) -> None:
-    with pytest.raises(type(error)) as caught, shortages.in_words("train"):
+    with pytest.raises(type(error)) as caught, errors.in_words("train"):
         raise error
     assert caught.value is error
 
@@ -74,7 +74,7 @@ def test_numpys_and_torchs_own_words_are_known() -> None:
     for allocate in (lambda: np.zeros((10**9, 10**7)), lambda: torch.zeros(10**9, 10**6)):
         with (
             pytest.raises(TrainingError, match=r": [\d.]+ \w+ more were requested"),
-            shortages.in_words("train"),
+            errors.in_words("train"),
         ):
             allocate()
 
@@ -84,9 +84,9 @@ def test_shared_memory_that_is_not_for_writing() -> None:
     code = compile("def lock(): raise OSError(30, 'Read-only file system')", synchronize.__file__, "exec")
     space: dict[str, Any] = {}
     exec(code, space)
-    with pytest.raises(TrainingError, match="/dev/shm can't be used: Read-only"), shortages.in_words("train"):
+    with pytest.raises(TrainingError, match="/dev/shm can't be used: Read-only"), errors.in_words("train"):
         space["lock"]()
-    with pytest.raises(OSError, match="Read-only"), shortages.in_words("train"):
+    with pytest.raises(OSError, match="Read-only"), errors.in_words("train"):
         raise OSError(errno.EROFS, "Read-only file system")
 
 

@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from tests.conftest import Cli, composed
-from unet_exp import build, prepare
 from unet_exp.errors import TrainingError
 from unet_exp.tasks import autotune
-from unet_exp.training import precision
+from unet_exp.training import build, machine, setup
 
 TINY = ["data.size=32", "data.split.train=4", "data.split.val=2", "data.split.test=0", "batch_size=2",
         "epochs=3", "model.depth=1", "model.base_channels=2", "threads=1"]  # fmt: skip
@@ -21,15 +20,15 @@ CPU, CUDA, MPS = (torch.device(name) for name in ("cpu", "cuda", "mps"))
 
 
 def test_what_auto_means_on_each_kind_of_machine() -> None:
-    assert [precision.decide_fused("auto", device) for device in (CPU, CUDA, MPS)] == [True, True, False]
-    assert precision.decide_fused(False, CPU) is False
-    assert precision.decide_allocator("auto", CUDA) == "system"
-    assert precision.decide_allocator("auto", CPU) in ("keep", "system")
-    assert precision.decide_allocator("system", CPU) == "system"
+    assert [machine.decide_fused("auto", device) for device in (CPU, CUDA, MPS)] == [True, True, False]
+    assert machine.decide_fused(False, CPU) is False
+    assert machine.decide_allocator("auto", CUDA) == "system"
+    assert machine.decide_allocator("auto", CPU) in ("keep", "system")
+    assert machine.decide_allocator("system", CPU) == "system"
 
 
 def test_decisions_are_in_the_resolved_config() -> None:
-    trainer = prepare.decide_machine(composed(*TINY)).trainer
+    trainer = setup.decide_machine(composed(*TINY)).trainer
     assert "auto" not in (trainer.precision, trainer.channels_last, trainer.fused, trainer.allocator)
 
 
@@ -39,7 +38,7 @@ def test_an_allocator_that_cannot_be_kept_is_refused(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(ctypes, "CDLL", NoLibrary)
     with pytest.raises(TrainingError, match="glibc"):
-        precision.set_allocator("keep")
+        machine.set_allocator("keep")
 
 
 @pytest.mark.parametrize(
@@ -48,16 +47,16 @@ def test_an_allocator_that_cannot_be_kept_is_refused(monkeypatch: pytest.MonkeyP
      (["optimizer._target_=torch.optim.NAdam"], None)],
 )  # fmt: skip
 def test_the_fused_update_where_torch_has_it(overrides: list[str], fused: bool | None) -> None:
-    config = prepare.decide_machine(composed(*TINY, "device=cpu", *overrides))
-    data = prepare.read_data(config, prepare.find_items(config))
-    parts = build.build_parts(prepare.decide_from_data(config, data), data)
+    config = setup.decide_machine(composed(*TINY, "device=cpu", *overrides))
+    data = setup.read_data(config, setup.find_items(config))
+    parts = build.build_parts(setup.decide_from_data(config, data), data)
     assert parts.optimizer.param_groups[0].get("fused") is fused
 
 
 def test_validation_in_batches_of_its_own() -> None:
-    config = prepare.decide_machine(composed(*TINY, "trainer.val_batch_size=1"))
-    data = prepare.read_data(config, prepare.find_items(config))
-    parts = build.build_parts(prepare.decide_from_data(config, data), data)
+    config = setup.decide_machine(composed(*TINY, "trainer.val_batch_size=1"))
+    data = setup.read_data(config, setup.find_items(config))
+    parts = build.build_parts(setup.decide_from_data(config, data), data)
     assert (len(parts.train), len(parts.val)) == (2, 2)
 
 

@@ -19,12 +19,15 @@ from PIL import Image
 
 import run
 from tests.conftest import ROOT, Cli
-from unet_exp import commandline, load_run, runs, saved, schema
-from unet_exp.build import find_class
-from unet_exp.checks import ALLOWED_TARGETS
-from unet_exp.config import check
+from unet_exp import load_run
+from unet_exp.cli import command_line
+from unet_exp.config import saved, schema
+from unet_exp.config.checks import ALLOWED_TARGETS
+from unet_exp.config.resolve import check
 from unet_exp.data.formats import MOST_PIXELS, read_array
 from unet_exp.errors import CheckpointError, ConfigError, DataError, UserError
+from unet_exp.rundir import lock
+from unet_exp.training.build import find_class
 from unet_exp.training.checkpoint import add_checksum
 
 Run = tuple[Path, str]
@@ -60,7 +63,7 @@ def train_saved(run_dir: Path, new: Path) -> None:
     try:
         run.train(check(saved.load_saved(run_dir, saved.AGAIN)), new)
     finally:
-        runs.unlock(new)
+        lock.unlock(new)
 
 
 def set_in(path: Path, key: str, value: object) -> None:
@@ -223,7 +226,7 @@ def test_a_strange_environment_is_refused(content: str, run_dir: Path) -> None:
     set_in(run_dir / ".hydra" / "config.yaml", "data.root", "data")
     GlobalHydra.instance().clear()
     with pytest.raises(CheckpointError, match=r"environment\.json"):
-        commandline.prepare([f"resume={run_dir}", "epochs=5"])
+        command_line.prepare([f"resume={run_dir}", "epochs=5"])
 
 
 @pytest.mark.parametrize("value", ["${oc.env:HOME}", "os.system"])
@@ -288,7 +291,7 @@ def test_a_checkpoint_with_parts_of_something_else_is_refused(part: str, run_dir
         with pytest.raises(CheckpointError, match="does not fit this run"):
             run.train(replace(config, epochs=5), run_dir, run_dir)
     finally:
-        runs.unlock(run_dir)
+        lock.unlock(run_dir)
 
 
 def test_keys_of_another_version_are_named(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,7 +301,7 @@ def test_keys_of_another_version_are_named(run_dir: Path, monkeypatch: pytest.Mo
     set_in(path, "learning_rate", 3)
     monkeypatch.setitem(schema.RENAMED, "learning_rate", "lr")
     with pytest.raises(CheckpointError) as caught:
-        commandline.prepare([f"from_run={run_dir}"])
+        command_line.prepare([f"from_run={run_dir}"])
     assert "learning_rate" not in str(caught.value)  # it is read under its name of today
     assert "trainer.save_evry is not known; did you mean 'save_every'?" in str(caught.value)
     assert str(path) in str(caught.value)

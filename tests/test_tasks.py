@@ -20,15 +20,15 @@ from sklearn.metrics import f1_score
 
 import unet_exp
 from tests.conftest import TINY, Cli, composed, train, write_folder
+from unet_exp.config.task_schema import EvaluateConfig, PredictConfig
 from unet_exp.data.items import files_in
-from unet_exp.data.membranes import draw_membranes
+from unet_exp.data.synthetic import generate_membranes
 from unet_exp.errors import UserError
 from unet_exp.metrics.em import em_table
 from unet_exp.tasks.check_data import check_data
 from unet_exp.tasks.evaluate import evaluate
 from unet_exp.tasks.predict import predict
 from unet_exp.training.checkpoint import load, weights_sha256
-from unet_exp.verbs import EvaluateConfig, PredictConfig
 
 Array = npt.NDArray[Any]
 S = 32
@@ -605,7 +605,7 @@ def test_a_run_keeps_the_threshold_that_is_best_on_validation(metric: str, tmp_p
     items = composed(*size)
     labels, images = [], []
     for index in range(4, 6):  # drawn after the four of training
-        image, label = draw_membranes(items.data.seed, index, 64)
+        image, label = generate_membranes(items.data.seed, index, 64)
         images.append(image)
         labels.append(label == 1)
     for name, ending in (("plain", ""), ("tta", "_tta")):
@@ -652,7 +652,9 @@ def test_evaluate_scores_the_masks_that_predict_writes(
     }
     (membranes / "threshold.json").write_text(json.dumps(stored))
     try:
-        pairs = [draw_membranes(0, index, 64) for index in range(8, 11)]  # drawn after the eight of training
+        pairs = [
+            generate_membranes(0, index, 64) for index in range(8, 11)
+        ]  # drawn after the eight of training
         for number, (image, _) in enumerate(pairs):
             save(tmp_path / f"new/{number}.png", image)
         for tta, threshold in ((False, "0.70"), (True, "0.30")):

@@ -20,8 +20,8 @@ from unet_exp.inference.tiling import (
     tile_starts,
     unet_margin,
 )
-from unet_exp.models.sizes import output_size
 from unet_exp.models.unet import UNet
+from unet_exp.sizes import output_size
 
 
 @pytest.fixture(autouse=True)

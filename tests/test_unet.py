@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unet_exp.config.components import UNetConfig
 from unet_exp.errors import ModelError
-from unet_exp.models.sizes import nearest_sizes, output_size
 from unet_exp.models.unet import DoubleConv, InstanceNorm, UNet
-from unet_exp.targets import UNetConfig
+from unet_exp.sizes import nearest_sizes, output_size
 
 
 @pytest.fixture(autouse=True)

@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from scipy import ndimage
 
 from tests.conftest import composed
-from unet_exp import build
+from unet_exp.config.components import COMPONENTS
 from unet_exp.data import intensities
 from unet_exp.data.transforms import RandomCrop, Sample, Transform
 from unet_exp.data.warp import RandomWarp, coordinates, displacements, mirrored, resample, rotation
 from unet_exp.errors import DataError
-from unet_exp.targets import TARGETS
+from unet_exp.training import build
 
 Array = npt.NDArray[Any]
 WARPS: dict[str, dict[str, Any]] = {
@@ -238,16 +238,18 @@ def test_defaults_of_losses_are_the_schemas(loss: str) -> None:
     given = dict(composed(f"loss={loss}").loss)
     target = given.pop("_target_")
     taken = inspect.signature(build.find_class(target, "loss")).parameters
-    fields = {field.name: field.default for field in dataclasses.fields(TARGETS[target])}
+    fields = {field.name: field.default for field in dataclasses.fields(COMPONENTS[target])}
     assert given == {name: value for name, value in fields.items() if name != "_target_"}
     assert given == {name: parameter.default for name, parameter in taken.items()}
 
 
-@pytest.mark.parametrize("target", [target for target in TARGETS if "unet_exp.data" in target])
+@pytest.mark.parametrize("target", [target for target in COMPONENTS if "unet_exp.data" in target])
 def test_defaults_are_the_schemas(target: str) -> None:
     """What Python, the schema and conf/transform/strong.yaml say of a transform is one thing said thrice."""
     taken = inspect.signature(build.find_class(target, "transform")).parameters
-    fields = {field.name: field for field in dataclasses.fields(TARGETS[target]) if field.name != "_target_"}
+    fields = {
+        field.name: field for field in dataclasses.fields(COMPONENTS[target]) if field.name != "_target_"
+    }
     assert list(taken) == list(fields)
     strong = {step["_target_"]: step for step in composed("transform=strong").transform["train"].values()}
     for name, field in fields.items():

@@ -9,10 +9,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from tests.conftest import Cli
-from unet_exp.commandline import quote_names
+from unet_exp.cli.command_line import quote_names
+from unet_exp.config.saved import read_config
+from unet_exp.config.yaml_files import check_nodes, fault, load_sweep, names_as_written, shape_fault
 from unet_exp.errors import CheckpointError
-from unet_exp.saved import read_config
-from unet_exp.yaml_files import check_nodes, fault, load_sweep, names_as_written, shape_fault
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ from PIL import Image
 
 from tests.conftest import TINY, Cli, train_here
 from unet_exp import load_run
-from unet_exp.build import find_class
+from unet_exp.config.task_schema import EvaluateConfig, PredictConfig
 from unet_exp.errors import ConfigError
 from unet_exp.tasks.evaluate import evaluate
 from unet_exp.tasks.predict import predict
+from unet_exp.training.build import find_class
 from unet_exp.training.checkpoint import load
-from unet_exp.verbs import EvaluateConfig, PredictConfig
 
 pytest.importorskip("monai", reason="pip install -e '.[zoo]'")
 NET = ["model=monai_basic_unet", "model.features=[2,2,2,2,2,2]"]

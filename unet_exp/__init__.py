@@ -18,6 +18,6 @@ def load_run(run_dir: str | Path, device: str = "auto", weights: str = "best") -
     Raises unet_exp.errors.CheckpointError for what is no trained run; predict raises
     unet_exp.errors.DataError for an image that can't be used.
     """
-    from unet_exp.tasks.load import load_run
+    from unet_exp.inference.load import load_run
 
     return load_run(run_dir, device, weights)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unet_exp.schema import IGNORE
+from unet_exp.config.schema import IGNORE
 
 
 class CELoss(nn.Module):
@@ -26,13 +26,18 @@ class CELoss(nn.Module):
     weights: Tensor | None
 
     def __init__(
-        self, class_weights: Sequence[float] | None = None, pos_weight: float | None = None,
-        w0: float = 0.0, sigma: float = 5.0,
-    ) -> None:  # fmt: skip
+        self,
+        class_weights: Sequence[float] | None = None,
+        pos_weight: float | None = None,
+        w0: float = 0.0,
+        sigma: float = 5.0,
+    ) -> None:
         super().__init__()
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
         self.register_buffer("weights", weights, persistent=False)
-        self.pos_weight, self.w0, self.sigma = pos_weight, w0, sigma
+        self.pos_weight = pos_weight
+        self.w0 = w0
+        self.sigma = sigma
 
     def forward(self, logits: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
         counted = label != IGNORE
@@ -93,12 +98,18 @@ class CEDiceLoss(nn.Module):
     """(1 - dice_weight) * CELoss + dice_weight * DiceLoss."""
 
     def __init__(
-        self, dice_weight: float = 0.5, smooth: float = 1.0, class_weights: Sequence[float] | None = None,
-        pos_weight: float | None = None, w0: float = 0.0, sigma: float = 5.0,
-    ) -> None:  # fmt: skip
+        self,
+        dice_weight: float = 0.5,
+        smooth: float = 1.0,
+        class_weights: Sequence[float] | None = None,
+        pos_weight: float | None = None,
+        w0: float = 0.0,
+        sigma: float = 5.0,
+    ) -> None:
         super().__init__()
         self.dice_weight = dice_weight
-        self.ce, self.dice = CELoss(class_weights, pos_weight, w0, sigma), DiceLoss(smooth)
+        self.ce = CELoss(class_weights, pos_weight, w0, sigma)
+        self.dice = DiceLoss(smooth)
 
     def forward(self, logits: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
         ce: Tensor = self.ce(logits, label, weight)
@@ -114,7 +125,8 @@ def supervised(
     The shares sum to 1; labels and weights of coarser levels are every 2nd, 4th ... pixel of the label.
     """
     levels = [outputs] if isinstance(outputs, Tensor) else outputs
-    total, shares = torch.zeros((), device=label.device), 2 - 0.5 ** (len(levels) - 1)
+    total = torch.zeros((), device=label.device)
+    shares = 2 - 0.5 ** (len(levels) - 1)
     for number, logits in enumerate(levels):
         step = 2**number
         extra = () if weight is None else (weight[..., ::step, ::step],)

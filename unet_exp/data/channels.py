@@ -29,7 +29,8 @@ def as_channels(source: Source, rule: str, name: str, alpha: bool = False) -> So
     if rule not in WANTED:
         return source
     channels = source.shape[2]
-    colours, wanted = channels - alpha, WANTED[rule]
+    colours = channels - alpha
+    wanted = WANTED[rule]
     if colours not in (1, 3):
         raise DataError(
             f"{name} has {channels} channels, which data.channels={rule} can't convert to {rule}",

@@ -10,14 +10,14 @@ import numpy as np
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from unet_exp import shortages
+from unet_exp import errors
+from unet_exp.config.label_map import BINARY, LabelMap
 from unet_exp.data.channels import open_image
 from unet_exp.data.formats import WHOLE, Source, open_array, orientation, read_window, to_unit
-from unet_exp.data.inspect import Facts, look_at
-from unet_exp.data.items import DrawnItem, Item
-from unet_exp.data.label_map import BINARY, LabelMap
+from unet_exp.data.items import Item, SyntheticItem
 from unet_exp.data.labels import class_indices
 from unet_exp.data.problems import Failed, all_problems
+from unet_exp.data.stats import Facts, look_at
 from unet_exp.data.tiff import Window
 from unet_exp.data.transforms import MAPS, RandomCrop, Sample, Transform
 from unet_exp.errors import DataError
@@ -46,7 +46,10 @@ class ClassIndices:
 
     def __init__(self, source: Source, item: Item, labels: LabelMap) -> None:
         page = "" if item.page is None else f" page {item.page}"
-        self.source, self.path, self.name, self.labels = source, item.label, f"{item.label}{page}", labels
+        self.source = source
+        self.path = item.label
+        self.name = f"{item.label}{page}"
+        self.labels = labels
         self.shape = source.shape
 
     def __getitem__(self, window: Window) -> np.ndarray:
@@ -63,11 +66,19 @@ class SegmentationDataset(Dataset[Sample]):
     """
 
     def __init__(
-        self, samples: Samples, transform: Transform, seed: int, crop: RandomCrop | None = None,
+        self,
+        samples: Samples,
+        transform: Transform,
+        seed: int,
+        crop: RandomCrop | None = None,
         weights: tuple[float, float] | None = None,
-    ) -> None:  # fmt: skip
-        self.samples, self.transform, self.seed, self.crop = samples, transform, seed, crop
-        self.weights, self.maps = weights, dict[tuple[str, tuple[int, ...]], np.ndarray]()
+    ) -> None:
+        self.samples = samples
+        self.transform = transform
+        self.seed = seed
+        self.crop = crop
+        self.weights = weights
+        self.maps = dict[tuple[str, tuple[int, ...]], np.ndarray]()
         if weights is not None and samples.pairs is None:
             log.warning(
                 "the data is not kept in RAM, so the weight map of a whole label is computed for each of its "
@@ -79,12 +90,14 @@ class SegmentationDataset(Dataset[Sample]):
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, index = key
-        item, pairs = self.samples.items[index], self.samples.pairs
+        item = self.samples.items[index]
+        pairs = self.samples.pairs
         image, label = pairs[index] if pairs is not None else open_pair(item, self.samples.labels)
         facts = self.samples.facts[index]
         # The leading number keeps this stream apart from the one that orders the epochs.
         rng = np.random.default_rng((1, self.seed, epoch, index))
-        window, then = window_of(item), None
+        window = window_of(item)
+        then = None
         if self.crop is not None:
             window, then = self.crop.draw(image.shape[:2], rng, facts.points)
         sample = {
@@ -103,7 +116,7 @@ class SegmentationDataset(Dataset[Sample]):
         facts = self.samples.facts[index]
         key = facts.label_sha256, facts.shape[:2]  # windows of one label share its map
         if key not in self.maps:
-            from unet_exp.data.weight_map import weight_map  # scipy takes a fifth of a second
+            from unet_exp.data.weight_map import weight_map
 
             assert self.weights is not None
             found = weight_map(np.asarray(label[WHOLE])[..., 0], *self.weights)[..., np.newaxis]
@@ -113,19 +126,19 @@ class SegmentationDataset(Dataset[Sample]):
         return self.maps[key]
 
 
-def window_of(item: Item | DrawnItem) -> Window:
+def window_of(item: Item | SyntheticItem) -> Window:
     if item.window is None:
         return WHOLE
     top, bottom, left, right = item.window
     return slice(top, bottom), slice(left, right)
 
 
-def open_pair(item: Item | DrawnItem, labels: LabelMap) -> Pair:
+def open_pair(item: Item | SyntheticItem, labels: LabelMap) -> Pair:
     """Image and label of a sample, opened but, where the format allows, not read. Raises DataError."""
-    if isinstance(item, DrawnItem):
-        from unet_exp.data.membranes import draw_membranes  # scipy takes a fifth of a second
+    if isinstance(item, SyntheticItem):
+        from unet_exp.data.synthetic import generate_membranes
 
-        image, label = draw_membranes(item.seed, item.index, item.size)
+        image, label = generate_membranes(item.seed, item.index, item.size)
         return image[..., np.newaxis], label[..., np.newaxis]
     opened = open_image(item.image, item.page, item.channels)
     indices = ClassIndices(open_array(item.label, item.page, label=True), item, labels)
@@ -145,9 +158,13 @@ def open_pair(item: Item | DrawnItem, labels: LabelMap) -> Pair:
 
 
 def load_samples(
-    items: list[Any], part: str, cache: str, cache_limit_mb: int, labels: LabelMap = BINARY,
+    items: list[Any],
+    part: str,
+    cache: str,
+    cache_limit_mb: int,
+    labels: LabelMap = BINARY,
     largest: int | None = None,
-) -> Samples:  # fmt: skip
+) -> Samples:
     """Read and check every sample of a split, keeping the decoded arrays if `cache` says so.
 
     largest: cut images higher or wider than this into windows, each a sample of its own.
@@ -158,7 +175,8 @@ def load_samples(
     found: list[tuple[Any, Pair, Facts]] = []
     channels: dict[int, str] = {}  # number of channels -> the first image that has it
     problems: list[Failed] = []
-    stored, digest = 0, hashlib.sha256()
+    stored = 0
+    digest = hashlib.sha256()
     keep = cache != "none"
     for item in tqdm(items, desc=f"reading {part}", delay=1.0, leave=False, disable=None):
         try:
@@ -173,7 +191,7 @@ def load_samples(
                 label = np.asarray(label[WHOLE])
             facts = look_at(image, label, item)
         except DataError as error:
-            shortages.pass_on(error)
+            errors.pass_on(error)
             problems.append((item, error))
             continue
         channels.setdefault(image.shape[2], item.name)

@@ -17,7 +17,8 @@ from unet_exp.data import png, tiff
 from unet_exp.data.tiff import TiffWindows, Window
 from unet_exp.errors import DataError
 
-TIFF, NUMPY = (".tif", ".tiff"), (".npy", ".npz")
+TIFF = (".tif", ".tiff")
+NUMPY = (".npy", ".npz")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", *TIFF, *NUMPY)
 PILLOW_FORMATS = ("PNG", "JPEG", "BMP")  # and MPO, which is a JPEG
 OTHERS = ("GIF", "WEBP", "AVIF", "JPEG2000", "ICO", "PPM", "TGA", "PSD", "DDS")  # known by sight, not read
@@ -35,7 +36,9 @@ class View:
     def __init__(
         self, source: "Source", orientation: int = 1, shown: Callable[[np.ndarray], np.ndarray] | None = None
     ) -> None:
-        self.source, self.orientation, self.shown = source, orientation, shown
+        self.source = source
+        self.orientation = orientation
+        self.shown = shown
         height, width, channels = source.shape
         example = np.zeros((1, 1, channels), source.dtype.newbyteorder("="))
         example = example if shown is None else shown(example)

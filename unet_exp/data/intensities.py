@@ -17,13 +17,17 @@ class RandomGamma:
     """value ** gamma on the image's own range, every other time of the inverted image."""
 
     def __init__(self, gamma: Range = (0.7, 1.5), probability: float = 0.3) -> None:
-        self.gamma, self.probability = gamma, probability
+        self.gamma = gamma
+        self.probability = probability
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if rng.random() >= self.probability:
             return sample
-        image, gamma, inverted = sample["input"], rng.uniform(*self.gamma), rng.random() < 0.5
-        low, high = image.min(), image.max()
+        image = sample["input"]
+        gamma = rng.uniform(*self.gamma)
+        inverted = rng.random() < 0.5
+        low = image.min()
+        high = image.max()
         unit = (image - low) / max(high - low, np.finfo(np.float32).tiny)
         unit = 1 - unit if inverted else unit
         unit **= np.float32(gamma)
@@ -34,12 +38,14 @@ class RandomBrightness:
     """value + shift; the shift is a share of the image's range of values."""
 
     def __init__(self, shift: Range = (-0.15, 0.15), probability: float = 0.3) -> None:
-        self.shift, self.probability = shift, probability
+        self.shift = shift
+        self.probability = probability
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if rng.random() >= self.probability:
             return sample
-        image, share = sample["input"], rng.uniform(*self.shift)
+        image = sample["input"]
+        share = rng.uniform(*self.shift)
         return sample | {"input": image + np.float32(share * np.ptp(image))}
 
 
@@ -47,12 +53,14 @@ class RandomContrast:
     """Distance from the mean of each channel, times a factor."""
 
     def __init__(self, factor: Range = (0.7, 1.3), probability: float = 0.3) -> None:
-        self.factor, self.probability = factor, probability
+        self.factor = factor
+        self.probability = probability
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if rng.random() >= self.probability:
             return sample
-        image, mean = sample["input"], sample["input"].mean((0, 1), keepdims=True)
+        image = sample["input"]
+        mean = sample["input"].mean((0, 1), keepdims=True)
         return sample | {"input": mean + (image - mean) * np.float32(rng.uniform(*self.factor))}
 
 
@@ -60,12 +68,14 @@ class RandomNoise:
     """Gaussian noise; its standard deviation is drawn as a share of the image's own."""
 
     def __init__(self, share: Range = (0.0, 0.3), probability: float = 0.2) -> None:
-        self.share, self.probability = share, probability
+        self.share = share
+        self.probability = probability
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if rng.random() >= self.probability:
             return sample
-        image, share = sample["input"], rng.uniform(*self.share)
+        image = sample["input"]
+        share = rng.uniform(*self.share)
         noise = rng.standard_normal(image.shape, np.float32)
         return sample | {"input": image + noise * np.float32(share * image.std())}
 
@@ -74,7 +84,8 @@ class RandomBlur:
     """A Gaussian of standard deviation `sigma` pixels."""
 
     def __init__(self, sigma: Range = (0.5, 1.0), probability: float = 0.2) -> None:
-        self.sigma, self.probability = sigma, probability
+        self.sigma = sigma
+        self.probability = probability
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if rng.random() >= self.probability:
@@ -87,19 +98,24 @@ class RandomLowResolution:
     """Reduced to a share `zoom` of its height and width by the nearest pixels and enlarged bicubically."""
 
     def __init__(self, zoom: Range = (0.5, 1.0), probability: float = 0.2) -> None:
-        self.zoom, self.probability = zoom, probability
+        self.zoom = zoom
+        self.probability = probability
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if rng.random() >= self.probability:
             return sample
-        image, zoom = sample["input"], rng.uniform(*self.zoom)
+        image = sample["input"]
+        zoom = rng.uniform(*self.zoom)
         sizes = [max(2, round(length * zoom)) for length in image.shape[:2]]
         places = [
             np.linspace(0, length - 1, size) for length, size in zip(image.shape[:2], sizes, strict=True)
         ]
         small = image[np.ix_(*(np.rint(place).astype(int) for place in places))]
         rows, columns = np.meshgrid(
-            *(np.linspace(0, size - 1, length, dtype=np.float32)
-              for length, size in zip(image.shape[:2], sizes, strict=True)), indexing="ij",
-        )  # fmt: skip
+            *(
+                np.linspace(0, size - 1, length, dtype=np.float32)
+                for length, size in zip(image.shape[:2], sizes, strict=True)
+            ),
+            indexing="ij",
+        )
         return sample | {"input": resample(small, rows, columns, "bicubic")}

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from unet_exp.config.schema import DataConfig
 from unet_exp.data.formats import IMAGE_SUFFIXES, TIFF, count_pages
 from unet_exp.data.names import (
     IGNORED_FILES,
@@ -23,10 +24,11 @@ from unet_exp.data.names import (
     refuse_other_encodings,
 )
 from unet_exp.errors import DataError
-from unet_exp.schema import DataConfig
+from unet_exp.messages import shortened
 
 log = logging.getLogger("unet_exp")
-FIRST_NUMBER, LAST_NUMBER = r"(\d+)", r"(\d+)\D*$"
+FIRST_NUMBER = r"(\d+)"
+LAST_NUMBER = r"(\d+)\D*$"
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class DrawnItem:
+class SyntheticItem:
     """One sample that is drawn: see data.membranes."""
 
     name: str
@@ -81,11 +83,14 @@ def image_items(folder: Path, data: DataConfig, left_out: list[Path] | None = No
                 hint = f"{data.image_stack} is there: add data.kind=tiff_stack"
             above = next(one for one in path.parents if one.is_dir())
             raise DataError(
-                f"{path.parent} has no folder {path.name}", allowed=f"found in {above}: {listing(above)}",
+                f"{path.parent} has no folder {path.name}",
+                allowed=f"found in {above}: {listing(above)}",
                 do=hint or f"name the folder of the {name}: data.{name}=NAME",
-            )  # fmt: skip
+            )
     images, labels = (files_in(path, IMAGE_SUFFIXES) for path in folders)
-    suffix, regex, same = data.label_suffix, data.pair_regex, folders[0].resolve() == folders[1].resolve()
+    suffix = data.label_suffix
+    regex = data.pair_regex
+    same = folders[0].resolve() == folders[1].resolve()
     if same and not suffix:
         raise DataError(
             f"images and labels are both in {folders[0]}: {shortened([path.name for path in images])}",
@@ -135,9 +140,10 @@ def stack_items(folder: Path, data: DataConfig) -> list[Item]:
     for path in stacks:
         if not path.is_file():
             raise DataError(
-                f"{path} is not there", allowed=f"found in {folder}: {listing(folder)}",
+                f"{path} is not there",
+                allowed=f"found in {folder}: {listing(folder)}",
                 do="set data.image_stack and data.label_stack to the names of the two TIFF files",
-            )  # fmt: skip
+            )
     pages = [count_pages(path) for path in stacks]
     if pages[0] != pages[1]:
         raise DataError(
@@ -161,9 +167,10 @@ def names_in(folder: Path) -> list[str]:
     """The names of all files, unsorted, except hidden ones and those that file managers leave."""
     with os.scandir(folder) as entries:
         names = [
-            entry.name for entry in entries
+            entry.name
+            for entry in entries
             if entry.is_file(follow_symlinks=False) or (entry.is_symlink() and not os.path.isdir(entry.path))
-        ]  # fmt: skip
+        ]
     return [name for name in names if not name.startswith(".") and name.lower() not in IGNORED_FILES]
 
 
@@ -206,9 +213,12 @@ def by_name(paths: list[Path], folder: Path, regex: str | None, cut: int) -> dic
 
 
 def paired(
-    images: dict[str, Path], labels: dict[str, Path], folders: tuple[Path, ...], data: DataConfig,
+    images: dict[str, Path],
+    labels: dict[str, Path],
+    folders: tuple[Path, ...],
+    data: DataConfig,
     left_out: list[Path] | None,
-) -> list[Item]:  # fmt: skip
+) -> list[Item]:
     """Images with the labels of the same name, or number. folders: those of both, for the message.
 
     Raises DataError listing those without a partner. With data.unlabelled=skip images without a label go to
@@ -267,8 +277,3 @@ def numbers_that_pair(images: dict[str, Path], labels: dict[str, Path]) -> str |
 
 def listing(folder: Path) -> str:
     return shortened(sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())) or "nothing"
-
-
-def shortened(names: list[str], most: int = 10) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

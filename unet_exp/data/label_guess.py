@@ -43,7 +43,8 @@ def are_numbered(values: np.ndarray, index: np.ndarray) -> bool:
     objects = np.flatnonzero(values > 0)  # below 0 is nodata
     if not len(objects):
         return False
-    low, high = int(values[objects[0]]), int(values[objects[-1]])
+    low = int(values[objects[0]])
+    high = int(values[objects[-1]])
     if high - low + 1 > 1.2 * len(objects):
         return False
     whole = 0

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from unet_exp.data.label_map import BINARY, IGNORED, LabelMap, parse_value
+from unet_exp.config.label_map import BINARY, IGNORED, LabelMap, parse_value
+from unet_exp.config.quoting import setting
+from unet_exp.config.schema import IGNORE
 from unet_exp.errors import DataError
-from unet_exp.quoting import setting
-from unet_exp.schema import IGNORE
 
 NODATA = (IGNORE, 65535)  # what public sets have for pixels of no class
 UNKNOWN = IGNORE - 1  # so there may be 254 classes, 0 to 253
@@ -24,7 +24,9 @@ class LabelValuesError(DataError):
 
     def __init__(self, what: str, allowed: str, do: str, name: str, counts: Counts, coloured: bool) -> None:
         super().__init__(what, allowed, do)
-        self.name, self.counts, self.coloured = name, counts, coloured
+        self.name = name
+        self.counts = counts
+        self.coloured = coloured
 
 
 def is_coloured(label: np.ndarray) -> bool:
@@ -42,7 +44,8 @@ def one_kind(label: np.ndarray, name: str) -> np.ndarray:
     if channels in (1, 3) or not differ(label):
         return label if channels == 3 else label[..., :1]
     if channels in (2, 4):
-        colours, alpha = label[..., :-1], label[..., -1]
+        colours = label[..., :-1]
+        alpha = label[..., -1]
         opaque = np.iinfo(label.dtype).max if label.dtype.kind in "ui" else 1
         if (alpha == opaque).all() or (channels == 4 and _follows(alpha, colours)):
             return colours
@@ -56,7 +59,8 @@ def one_kind(label: np.ndarray, name: str) -> np.ndarray:
 
 def differ(label: np.ndarray) -> bool:
     """Whether the channels of an H x W x C label differ anywhere."""
-    first, others = label[..., :1], label[..., 1:]
+    first = label[..., :1]
+    others = label[..., 1:]
     unlike = others != first
     if label.dtype.kind == "f":
         unlike &= ~(np.isnan(others) & np.isnan(first))
@@ -131,13 +135,16 @@ def values_error(
     do = f"save it without smoothing or JPEG; or, if the values are intended:\n{shlex.join(words)}"
     if coloured and not labels.colours:
         who = who.replace(" has", " is a colour image:").replace(", have", ", are colour images:")
-        what, allowed = shown_counts(counts), "one grey value per class, or colours named in data.label_map"
+        what = shown_counts(counts)
+        allowed = "one grey value per class, or colours named in data.label_map"
     elif labels.both_ways:
         what = f"values that are not binary: {shown_counts(counts)}"
         allowed = "0 and 1, or 0 and 255; anything else named in data.label_map"
     else:
-        known = {as_value(v, labels.colours): [*labels.classes, IGNORED][i] if i != IGNORE else IGNORED
-                 for v, i in labels.values.items()}  # fmt: skip
+        known = {
+            as_value(v, labels.colours): [*labels.classes, IGNORED][i] if i != IGNORE else IGNORED
+            for v, i in labels.values.items()
+        }
         strange = {value: count for value, count in counts.items() if value not in known}
         what = f"values that are not in the label map: {shown_counts(strange)}"
         allowed = f"{', '.join(list(known)[:20])}, for the classes {', '.join(labels.classes[:20])}"

@@ -8,11 +8,11 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from unet_exp.config.schema import SPLIT, TEMPLATES, DataConfig
 from unet_exp.data.items import Item, image_items, listing, npy_items, stack_items
 from unet_exp.data.lists import csv_items
-from unet_exp.data.names import PARTS, SPELLINGS, as_stored, composed
+from unet_exp.data.names import SPELLINGS, SPLITS, as_stored, composed
 from unet_exp.errors import DataError
-from unet_exp.schema import SPLIT, TEMPLATES, DataConfig
 
 log = logging.getLogger("unet_exp")
 
@@ -35,36 +35,41 @@ def read_items(root: Path, data: DataConfig, left_out: list[Path] | None = None)
     )
 
 
-def folder_parts(data: DataConfig, left_out: list[Path] | None = None) -> dict[str, list[Item]]:
+def split_folders(data: DataConfig, left_out: list[Path] | None = None) -> dict[str, list[Item]]:
     """The parts that have folders of their own: where {split} in the paths leads, or train/ val/ test/.
 
     Raises DataError for a part that is missing or exists twice. A test part without labels is left out.
     """
-    root, keys, lists = root_of(data), TEMPLATES[data.kind], is_template(data)
+    root = root_of(data)
+    keys = TEMPLATES[data.kind]
+    lists = is_template(data)
     templates = [getattr(data, key) if lists else f"{SPLIT}/{getattr(data, key)}" for key in keys] or [SPLIT]
     found = [split_paths(root, template) for template in templates]
     needed = ("train",) if data.folds else ("train", "val")
     if not lists and not set(needed) <= set(found[0]):
         kind = "data=image_folder" if data.kind == "npy_folder" else "data.split.mode=blocks"
         raise DataError(
-            f"{root} has no folders train and val", allowed=f"found there: {listing(root)}",
+            f"{root} has no folders train and val",
+            allowed=f"found there: {listing(root)}",
             do=f"make train/ and val/ (and test/), or read the folder with {kind}",
-        )  # fmt: skip
+        )
     for part in needed:
         for template, paths in zip(templates, found, strict=True):
             if part not in paths:
-                raise missing_part(root, part, template, found, keys)
-    splits: dict[str, list[Item]] = {part: [] for part in PARTS}
-    for part in PARTS:
+                raise missing_split(root, part, template, found, keys)
+    splits: dict[str, list[Item]] = {part: [] for part in SPLITS}
+    for part in SPLITS:
         own = [each[part] for each in found if part in each]
         if part == "test" and own and not (len(own) == len(found) and own[-1].exists()):
             log.info("no test samples: %s lacks its %s", own[0], " or ".join(templates[1:]))
         elif len(own) == len(found):
-            splits[part] = part_items(root, own, data, left_out)
+            splits[part] = items_of_split(root, own, data, left_out)
     return splits
 
 
-def part_items(root: Path, paths: list[Path], data: DataConfig, left_out: list[Path] | None) -> list[Item]:
+def items_of_split(
+    root: Path, paths: list[Path], data: DataConfig, left_out: list[Path] | None
+) -> list[Item]:
     """The samples of one part. paths: its images and its labels, or the one file that has both."""
     if data.kind == "npy_folder":
         return npy_items(paths[0], data, left_out)
@@ -73,7 +78,7 @@ def part_items(root: Path, paths: list[Path], data: DataConfig, left_out: list[P
     return read_items(root, dataclasses.replace(data, **keys), left_out)
 
 
-def missing_part(
+def missing_split(
     root: Path, part: str, template: str, found: list[dict[str, Path]], keys: tuple[str, ...]
 ) -> DataError:
     """The error for a template that no path matches for train or val."""
@@ -104,7 +109,7 @@ def split_paths(root: Path, template: str) -> dict[str, Path]:
     Raises DataError if two match one part, such as val/ and valid/.
     """
     found: dict[str, Path] = {}
-    for part in PARTS:
+    for part in SPLITS:
         paths = [root]
         for piece in Path(template).parts:
             paths = [path for folder in paths for path in spelled(folder, piece, part)]
@@ -137,7 +142,7 @@ def deepest(root: Path, template: str) -> Path:
     return root
 
 
-def has_parts(root: Path, data: DataConfig) -> bool:
+def has_split_folders(root: Path, data: DataConfig) -> bool:
     """Whether there is a train/; other spellings do not count beside a folder of images."""
     if (root / "train").is_dir():
         return True

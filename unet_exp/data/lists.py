@@ -6,10 +6,10 @@ import os
 from collections import Counter
 from pathlib import Path
 
+from unet_exp.config.schema import DataConfig
 from unet_exp.data.items import Item, listing, pages_of
-from unet_exp.data.names import PARTS, as_stored, composed, part_named, refuse_other_encodings
+from unet_exp.data.names import SPLITS, as_stored, composed, refuse_other_encodings, split_named
 from unet_exp.errors import DataError
-from unet_exp.schema import DataConfig
 
 log = logging.getLogger("unet_exp")
 MOST_PROBLEMS = 10
@@ -43,13 +43,14 @@ def csv_items(folder: Path, data: DataConfig, left_out: list[Path] | None = None
     skipped: list[Path] = []
     moved = 0
     for number, row in rows:
-        part = part_named(row["split"]) if "split" in columns else None
+        part = split_named(row["split"]) if "split" in columns else None
         listed = Path(row["image"])
         name = listed.with_suffix("").as_posix() if listed.name else ""
         for key in ("image", "label"):
             now = where_now(row[key], folder)
             moved, row[key] = moved + (now != row[key]), now
-        image, label = row["image"], row["label"]
+        image = row["image"]
+        label = row["label"]
         may_lack = data.unlabelled == "skip" or row.get("split") == LEFT_OUT
         if image.strip() and not label.strip() and may_lack:
             skipped.append(folder / image)
@@ -60,7 +61,7 @@ def csv_items(folder: Path, data: DataConfig, left_out: list[Path] | None = None
         elif not all(os.path.isfile(folder / row[key]) for key in ("image", "label")):
             problems.append((number, "", row))
         elif "split" in columns and part is None:
-            problems.append((number, f"split is {row['split'] or None!r}; allowed: {', '.join(PARTS)}", row))
+            problems.append((number, f"split is {row['split'] or None!r}; allowed: {', '.join(SPLITS)}", row))
         else:
             items.append(Item(name, folder / image, folder / label, part=part, group=row.get("group")))
     if problems:
@@ -126,8 +127,11 @@ def where_now(cell: str, folder: Path) -> str:
 def say_what_is_doubled(path: Path, rows: list[tuple[int, Row]]) -> None:
     """Log one line if a pair is listed more than once, since it is then trained on as often."""
     first: dict[tuple[str, str], int] = {}
-    again = [(number, before) for number, row in rows
-             if (before := first.setdefault((row["image"], row["label"]), number)) != number]  # fmt: skip
+    again = [
+        (number, before)
+        for number, row in rows
+        if (before := first.setdefault((row["image"], row["label"]), number)) != number
+    ]
     if again:
         what = "1 row repeats" if len(again) == 1 else f"{len(again)} rows repeat"
         log.info("%s: %s an earlier one, such as line %d (line %d)", path, what, *again[0])

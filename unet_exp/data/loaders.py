@@ -23,16 +23,28 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
     """
 
     def __init__(
-        self, samples: int, batch_size: int, seed: int, shuffle: bool, limit: int | None = None,
-        rank: int = 0, ranks: int = 1,
-    ) -> None:  # fmt: skip
-        self.rank, self.ranks, self.limit = rank, ranks, limit
-        self.samples, self.batch_size, self.seed, self.shuffle = samples, batch_size, seed, shuffle
+        self,
+        samples: int,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        limit: int | None = None,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        self.rank = rank
+        self.ranks = ranks
+        self.limit = limit
+        self.samples = samples
+        self.batch_size = batch_size
+        self.seed = seed
+        self.shuffle = shuffle
         self.num_batches = min(math.ceil(samples / batch_size), limit or samples)
         if not shuffle:  # of what there is to validate every ranks-th sample, in batches of its own
             self.dealt = np.arange(min(samples, self.num_batches * batch_size))[rank::ranks]
             self.num_batches = math.ceil(len(self.dealt) / batch_size)
-        self.epoch, self.start = 0, 0
+        self.epoch = 0
+        self.start = 0
 
     def __len__(self) -> int:
         return self.num_batches
@@ -72,7 +84,8 @@ class Loader:
     def __init__(
         self, dataset: SegmentationDataset, batches: EpochBatches, num_workers: int, pin_memory: bool
     ) -> None:
-        self.dataset, self.batches = dataset, batches
+        self.dataset = dataset
+        self.batches = batches
         self.loader: DataLoader[Sample] = DataLoader(
             dataset,
             batch_sampler=batches,
@@ -93,5 +106,6 @@ class Loader:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Sample]:
         """The batches of an epoch (counted from 0), from batch `start` on."""
-        self.batches.epoch, self.batches.start = epoch, start
+        self.batches.epoch = epoch
+        self.batches.start = start
         return iter(self.loader)

@@ -1,6 +1,5 @@
 """File names: their order, when two are equal, which mean train, val or test. Standard library only."""
 
-import contextlib
 import os
 import re
 import unicodedata
@@ -8,24 +7,27 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from unet_exp.config.paths import decoded, is_utf8
 from unet_exp.errors import DataError
 
-PARTS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 SPELLINGS = {
-    "train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing"),
-}  # fmt: skip
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
 Key = Callable[[str], object]
 # Formats that are not read, and what to save them as; the last hold outlines or tables, not images.
 OTHER_PICTURES = {
     **dict.fromkeys((".gif", ".webp", ".jp2", ".j2k", ".heic", ".avif", ".ppm", ".pgm", ".tga"), "png"),
     **dict.fromkeys((".dcm", ".dicom", ".nii", ".nii.gz", ".nrrd", ".mha"), "tif or npy, slice by slice"),
     **dict.fromkeys((".czi", ".nd2", ".lif", ".svs", ".h5", ".hdf5", ".mat"), "tif or npy"),
-}  # fmt: skip
+}
 OUTLINES = dict.fromkeys((".json", ".xml", ".txt", ".svg"), "png masks, drawn from their outlines")
 IGNORED_FILES = ("thumbs.db", "desktop.ini")
 
 
-def part_named(word: str) -> str | None:
+def split_named(word: str) -> str | None:
     """The part that a word means, in any case: 'Validation' is val. None for any other word."""
     return next((part for part, words in SPELLINGS.items() if word.strip().lower() in words), None)
 
@@ -69,9 +71,11 @@ def partners(images: dict[str, Path], labels: dict[str, Path], keys: Iterable[Ke
         alone = labels.keys() - found.values()
         if len(found) == len(images):
             break
-        of_images, of_labels = by_key(images, key), by_key(labels, key)
+        of_images = by_key(images, key)
+        of_labels = by_key(labels, key)
         for name in [name for name in images if name not in found]:
-            mine, theirs = of_images[key(name)], of_labels.get(key(name), [])
+            mine = of_images[key(name)]
+            theirs = of_labels.get(key(name), [])
             for paths, several, other in ((images, mine, theirs), (labels, theirs, mine)):
                 if len(several) > 1 and other:
                     both = " and ".join(sorted(str(paths[one]) for one in several))
@@ -109,14 +113,6 @@ def not_read(names: Iterable[str]) -> str:
     return ", ".join(words)
 
 
-def is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:  # bytes of another encoding, which Python keeps as lone surrogates
-        return False
-    return True
-
-
 def refuse_other_encodings(names: Iterable[str], where: str) -> None:
     """Raises DataError for names whose bytes are not UTF-8, as from an old Korean or Windows zip file."""
     wrong = [name for name in names if not is_utf8(name)]
@@ -126,12 +122,3 @@ def refuse_other_encodings(names: Iterable[str], where: str) -> None:
             do="rename them, for instance: convmv -f cp949 -t utf8 -r --notest DIR, or unpack the archive "
             "again with its encoding: unzip -O cp949 FILE",
         )
-
-
-def decoded(name: str) -> str:
-    """A name that is not UTF-8, with its bytes as \\x.., and decoded as cp949 or latin-1."""
-    raw = name.encode(errors="surrogateescape")
-    for encoding in ("cp949", "latin-1"):
-        with contextlib.suppress(UnicodeDecodeError):
-            return f"{raw.decode('ascii', 'backslashreplace')} ({raw.decode(encoding)} in {encoding})"
-    return ascii(name)

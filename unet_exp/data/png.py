@@ -55,7 +55,8 @@ def has_notes(path: Path) -> bool:
 
 def read_16_bits(path: Path) -> np.ndarray:
     """uint16 H x W x C. Raises ValueError, zlib.error for a damaged file."""
-    head, packed = read_header(path), []
+    head = read_header(path)
+    packed = []
     with open(path, "rb") as file:
         for name, length in chunks(file):
             if name == b"acTL":
@@ -116,13 +117,17 @@ def _band(filters: np.ndarray, lines: np.ndarray, above: np.ndarray) -> np.ndarr
     for step in range(steps):
         before[0] = upper[step + 1] if step < width else 0
         before2[0] = upper[step]
-        a, b, c = before[1:], before[:-1], before2[:-1]
-        near_a, near_b = np.abs(b - c), np.abs(a - c)
+        a = before[1:]
+        b = before[:-1]
+        c = before2[:-1]
+        near_a = np.abs(b - c)
+        near_b = np.abs(a - c)
         near_c = np.abs(a + b - 2 * c)
         best = np.where((near_a <= near_b) & (near_a <= near_c), a, np.where(near_b <= near_c, b, c))
         guess = a * left + b * up + ((a + b) >> 1) * mean + best * paeth
         now = skewed[step] + guess & 255
-        first, last = max(0, step - width + 1), min(rows, step + 1)
+        first = max(0, step - width + 1)
+        last = min(rows, step + 1)
         skewed[step] = now
         before2, before = before, np.zeros_like(before)
         before[first + 1 : last + 1] = now[first:last]

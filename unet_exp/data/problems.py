@@ -4,10 +4,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from unet_exp.data.items import Item, shortened
-from unet_exp.data.label_map import LabelMap
+from unet_exp.config.label_map import LabelMap
+from unet_exp.data.items import Item
 from unet_exp.data.labels import Counts, LabelValuesError, values_error
 from unet_exp.errors import DataError
+from unet_exp.messages import shortened
 
 MOST_KINDS = 8
 Failed = tuple[Any, DataError]  # an item and what is wrong with it

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from unet_exp.data.items import DrawnItem, Item, shortened
-from unet_exp.data.layouts import folder_parts, has_parts, is_template, read_items, root_of
+from unet_exp.config.schema import DataConfig, SplitConfig
+from unet_exp.data.items import Item, SyntheticItem
+from unet_exp.data.layouts import has_split_folders, is_template, read_items, root_of, split_folders
 from unet_exp.data.lists import LEFT_OUT, has_splits
-from unet_exp.data.names import PARTS, as_stored, composed, natural
+from unet_exp.data.names import SPLITS, as_stored, composed, natural
 from unet_exp.errors import DataError
-from unet_exp.schema import DataConfig, SplitConfig
+from unet_exp.messages import shortened
 
 Splits = dict[str, list[Any]]  # part -> Items or DrawnItems, in the order of their names
 
@@ -28,7 +29,7 @@ def find_splits(data: DataConfig, left_out: list[Path] | None = None) -> Splits:
     left_out: takes the images without a label that data.unlabelled=skip leaves out.
     """
     if decide_mode(data) == "folders":
-        parts: Splits = dict(folder_parts(data, left_out))
+        parts: Splits = dict(split_folders(data, left_out))
     else:
         parts = split_items(all_items(data, left_out), data)
     if data.channels != "stored":
@@ -50,7 +51,9 @@ def with_channels(item: Any, rule: str) -> Any:
 
 def all_items(data: DataConfig, left_out: list[Path] | None = None) -> list[Any]:
     """All samples of a data set without folders for its parts."""
-    return list(drawn_items(data)) if data.kind == "membranes" else read_items(root_of(data), data, left_out)
+    return (
+        list(synthetic_items(data)) if data.kind == "membranes" else read_items(root_of(data), data, left_out)
+    )
 
 
 def decide_mode(data: DataConfig) -> str:
@@ -62,17 +65,17 @@ def decide_mode(data: DataConfig) -> str:
     root = Path(data.root or "")
     if data.kind == "csv":
         return "column" if has_splits(as_stored(root, data.csv)) else "blocks"
-    parted = data.kind == "image_folder" and has_parts(root, data)
+    parted = data.kind == "image_folder" and has_split_folders(root, data)
     return "folders" if parted or data.kind == "npy_folder" else "blocks"
 
 
-def drawn_items(data: DataConfig) -> list[DrawnItem]:
-    counts = [getattr(data.split, part) for part in PARTS]
+def synthetic_items(data: DataConfig) -> list[SyntheticItem]:
+    counts = [getattr(data.split, part) for part in SPLITS]
     if not all(isinstance(count, int) for count in counts):
         raise DataError(
             f"data.split for drawn images is {counts}", allowed="whole numbers of train, val and test images"
         )
-    return [DrawnItem(f"membranes_{i:04d}", data.seed, i, data.size) for i in range(sum(counts))]
+    return [SyntheticItem(f"membranes_{i:04d}", data.seed, i, data.size) for i in range(sum(counts))]
 
 
 def split_items(items: list[Any], data: DataConfig) -> Splits:
@@ -80,20 +83,21 @@ def split_items(items: list[Any], data: DataConfig) -> Splits:
 
     Raises DataError when the numbers do not add up.
     """
-    split, mode = data.split, decide_mode(data)
+    split = data.split
+    mode = decide_mode(data)
     if mode == "listed":
         return listed_split(items, split)
     if mode == "column":
-        return {part: [item for item in items if item.part == part] for part in PARTS}
+        return {part: [item for item in items if item.part == part] for part in SPLITS}
     units = grouped(items, split)
     order = list(range(len(units)))
     if mode == "random":
         order = np.random.default_rng(split.seed).permutation(len(units)).tolist()
-    counts = part_counts(split, len(units))
+    counts = split_counts(split, len(units))
     rest = [part for part, count in counts.items() if count is None]
     taken = sum(count for count in counts.values() if count is not None)
     if len(rest) > 1 or taken > len(units):
-        asked = ", ".join(f"{part}={getattr(split, part)}" for part in PARTS)
+        asked = ", ".join(f"{part}={getattr(split, part)}" for part in SPLITS)
         there = f"{len(units)} {'images' if len(units) == len(items) else 'groups'}"
         raise DataError(
             f"data.split asks for {asked}, but there are {there}",
@@ -101,7 +105,7 @@ def split_items(items: list[Any], data: DataConfig) -> Splits:
         )
     parts: Splits = {}
     start = 0
-    for part in PARTS:
+    for part in SPLITS:
         count = counts[part]
         stop = start + (len(units) - taken if count is None else count)
         parts[part] = [item for i in sorted(order[start:stop]) for item in units[i]]
@@ -168,13 +172,13 @@ def as_csv(parts: Splits, root: str | None, left_out: Sequence[Path] = ()) -> st
     return text.getvalue()
 
 
-def part_counts(split: SplitConfig, total: int) -> dict[str, int | None]:
+def split_counts(split: SplitConfig, total: int) -> dict[str, int | None]:
     """Samples of each part; None for 'rest'. Fractions are rounded at their common borders, so that
     fractions that sum to 1 use every sample once; beside a 'rest' a fraction gives at least one."""
     least = 1 if "rest" in (split.train, split.val, split.test) else 0
     counts: dict[str, int | None] = {}
     border = 0.0
-    for part in PARTS:
+    for part in SPLITS:
         value = getattr(split, part)
         if isinstance(value, float):
             count = round((border + value) * total) - round(border * total)
@@ -189,7 +193,7 @@ def listed_split(items: list[Any], split: SplitConfig) -> Splits:
     parts: Splits = {}
     seen: dict[str, str] = {}
     forms = {item.name: composed(item.name) for item in items}
-    for part in PARTS:
+    for part in SPLITS:
         names: set[str] = set()
         for pattern in map(str, getattr(split, part) or []):
             found = listed(composed(pattern), forms)

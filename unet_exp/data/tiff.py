@@ -11,18 +11,11 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from unet_exp.data.tiff_codecs import (
-    INKS,
-    PALETTE,
-    WHITE_IS_ZERO,
-    YCBCR,
-    Layout,
-    decoder,
-    layout,
-)
+from unet_exp.data.tiff_codecs import INKS, PALETTE, WHITE_IS_ZERO, YCBCR, Layout, decoder, layout
 
 Window = tuple[slice, slice]
-REDUCED, MASK = 1, 4  # bits of NewSubfileType
+REDUCED = 1
+MASK = 4
 
 
 @dataclass(frozen=True)
@@ -50,7 +43,8 @@ def _pages(path: Path, _changed: int, _size: int) -> Pages:
     with tifffile.TiffFile(path) as file:
         if not len(file.pages):
             raise ValueError("it holds no picture")
-        first, count = file.pages[0].aspage(), len(file.pages)
+        first = file.pages[0].aspage()
+        count = len(file.pages)
         if count == 1:
             return _stack(file, first)
         if file.is_svs:  # a slide: the thumbnail and the levels after it are not marked as such
@@ -90,7 +84,8 @@ def _stack(file: tifffile.TiffFile, page: tifffile.TiffPage) -> Pages:
         return Pages([0])
     if not page.is_contiguous or page.compression != 1:
         raise ValueError(f"its metadata name {count} images, but it lists one; save the stack again")
-    start, step = page.dataoffsets[0], page.nbytes
+    start = page.dataoffsets[0]
+    step = page.nbytes
     if start + count * step > file.filehandle.size:
         raise ValueError(f"its metadata name {count} images, but it is too short for them")
     return Pages([0] * count, [start + number * step for number in range(count)])
@@ -100,16 +95,21 @@ class TiffWindows:
     """The stored values of a page, H x W x C: array[rows, columns] decodes only the segments it touches."""
 
     def __init__(self, page: Layout) -> None:
-        self.page, self.shape, self.dtype, self.segment = page, page.shape, page.dtype, page.segment
+        self.page = page
+        self.shape = page.shape
+        self.dtype = page.dtype
+        self.segment = page.segment
         self.decode = decoder(page)
 
     def __getitem__(self, window: Window) -> np.ndarray:
         (top, bottom, _), (left, right, _) = (
             part.indices(size) for part, size in zip(window, self.shape[:2], strict=True)
         )
-        page, (height, width) = self.page, self.segment
+        page = self.page
+        (height, width) = self.segment
         out = np.full((max(bottom - top, 0), max(right - left, 0), self.shape[2]), page.nodata, self.dtype)
-        down, across = -(-self.shape[0] // height), -(-self.shape[1] // width)
+        down = -(-self.shape[0] // height)
+        across = -(-self.shape[1] // width)
         with open(page.path, "rb") as file:
             for plane in range(self.shape[2] if page.planes else 1):
                 channels = slice(plane, plane + 1) if page.planes else slice(None)
@@ -120,7 +120,8 @@ class TiffWindows:
                         index = (plane * down + row) * across + column
                         if not page.counts[index]:  # a segment that was never written is background
                             continue
-                        y, x = row * height, column * width
+                        y = row * height
+                        x = column * width
                         lines = height * at_once if page.tiled else min(height * at_once, self.shape[0] - y)
                         strips = [
                             read_segment(file, page, number) for number in range(index, index + at_once)
@@ -128,9 +129,11 @@ class TiffWindows:
                         piece = self.decode(strips, index, lines)
                         rows = slice(max(top, y), min(bottom, y + piece.shape[0]))
                         columns = slice(max(left, x), min(right, x + piece.shape[1]))
-                        out[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left,
-                            channels] = piece[rows.start - y : rows.stop - y,
-                                              columns.start - x : columns.stop - x]  # fmt: skip
+                        out[
+                            rows.start - top : rows.stop - top,
+                            columns.start - left : columns.stop - left,
+                            channels,
+                        ] = piece[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x]
         return out
 
 
@@ -164,7 +167,8 @@ def as_shown(page: Layout, label: bool) -> tuple[Callable[[np.ndarray], np.ndarr
     None if both are the same. label: palette indices and values of few bits stay as they are.
     Raises ValueError if the value of white is unknown.
     """
-    samples, most = page.shape[2], 2**page.bits - 1
+    samples = page.shape[2]
+    most = 2**page.bits - 1
     spread = 1 < page.bits < 8 and not label
     if page.photometric == PALETTE:
         if label:

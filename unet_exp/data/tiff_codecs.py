@@ -18,20 +18,55 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-DEFLATE, BYTES = (8, 32946), (5, 32773, 34925, 50000)  # LZW, PackBits, LZMA, Zstandard: bytes to bytes
-FAX, JPEG = (2, 3, 4, 32771), (7,)
+DEFLATE = (8, 32946)
+BYTES = (5, 32773, 34925, 50000)
+FAX = (2, 3, 4, 32771)
+JPEG = (7,)
 NAMES = {
-    1: "no compression", 2: "CCITT", 3: "CCITT group 3", 4: "CCITT group 4", 5: "LZW", 6: "old-style JPEG",
-    7: "JPEG", 8: "deflate", 32946: "deflate", 32773: "PackBits", 34925: "LZMA", 50000: "Zstandard",
-    50001: "WebP", 33003: "JPEG 2000", 33004: "JPEG 2000", 33005: "JPEG 2000", 34712: "JPEG 2000",
-    34887: "LERC", 34892: "lossy JPEG", 50002: "JPEG XL", 22610: "JPEG XR", 34934: "JPEG XR",
-    34933: "PNG", 48124: "Jetraw",
-}  # fmt: skip
+    1: "no compression",
+    2: "CCITT",
+    3: "CCITT group 3",
+    4: "CCITT group 4",
+    5: "LZW",
+    6: "old-style JPEG",
+    7: "JPEG",
+    8: "deflate",
+    32946: "deflate",
+    32773: "PackBits",
+    34925: "LZMA",
+    50000: "Zstandard",
+    50001: "WebP",
+    33003: "JPEG 2000",
+    33004: "JPEG 2000",
+    33005: "JPEG 2000",
+    34712: "JPEG 2000",
+    34887: "LERC",
+    34892: "lossy JPEG",
+    50002: "JPEG XL",
+    22610: "JPEG XR",
+    34934: "JPEG XR",
+    34933: "PNG",
+    48124: "Jetraw",
+}
 COLOURS = {
-    0: "white is zero", 1: "grey", 2: "RGB", 3: "palette", 4: "a mask", 5: "inks", 6: "YCbCr", 8: "CIELab",
-    9: "CIELab", 10: "CIELab",
-}  # fmt: skip
-WHITE_IS_ZERO, GREY, RGB, PALETTE, INKS, YCBCR, LAB = 0, 1, 2, 3, 5, 6, (8, 9, 10)
+    0: "white is zero",
+    1: "grey",
+    2: "RGB",
+    3: "palette",
+    4: "a mask",
+    5: "inks",
+    6: "YCbCr",
+    8: "CIELab",
+    9: "CIELab",
+    10: "CIELab",
+}
+WHITE_IS_ZERO = 0
+GREY = 1
+RGB = 2
+PALETTE = 3
+INKS = 5
+YCBCR = 6
+LAB = (8, 9, 10)
 EXTRA = 'pip install -c constraints.txt -e ".[codecs]"'
 Decoder = Callable[[list[bytes], int, int], np.ndarray]
 
@@ -92,7 +127,8 @@ def layout(path: Path, page: tifffile.TiffPage) -> Layout:
     formats = page.tags.valueof(339)
     if isinstance(formats, tuple) and len(set(formats)) > 1:
         raise ValueError(f"its channels are of several kinds (SampleFormat {formats})")
-    samples, rows = page.samplesperpixel, min(page.rowsperstrip or page.imagelength, page.imagelength)
+    samples = page.samplesperpixel
+    rows = min(page.rowsperstrip or page.imagelength, page.imagelength)
     subsampled = page.photometric == YCBCR and tuple(page.tags.valueof(530) or (2, 2)) != (1, 1)
     if subsampled and page.compression not in (6, *JPEG):
         raise ValueError("its colours are YCbCr of a lower resolution; save it as RGB")
@@ -101,18 +137,28 @@ def layout(path: Path, page: tifffile.TiffPage) -> Layout:
         colours = colours // 256 if colours.max(initial=0) > 255 else colours
     kept = (292, 293, 347, 530)  # of fax, of JPEG
     return Layout(
-        path=path, directory=page.index, shape=(page.imagelength, page.imagewidth, samples),
-        dtype=np.dtype(page.dtype), compression=int(page.compression), photometric=int(page.photometric),
-        bits=int(page.bitspersample), planes=samples > 1 and page.planarconfig == 2,
-        predictor=int(page.predictor), reversed_bits=page.fillorder == 2, byteorder=page.parent.byteorder,
+        path=path,
+        directory=page.index,
+        shape=(page.imagelength, page.imagewidth, samples),
+        dtype=np.dtype(page.dtype),
+        compression=int(page.compression),
+        photometric=int(page.photometric),
+        bits=int(page.bitspersample),
+        planes=samples > 1 and page.planarconfig == 2,
+        predictor=int(page.predictor),
+        reversed_bits=page.fillorder == 2,
+        byteorder=page.parent.byteorder,
         segment=(page.tilelength, page.tilewidth) if page.is_tiled else (rows, page.imagewidth),
-        tiled=page.is_tiled, offsets=tuple(page.dataoffsets), counts=tuple(page.databytecounts),
-        nodata=page.nodata, orientation=int(page.tags.valueof(274) or 1),
+        tiled=page.is_tiled,
+        offsets=tuple(page.dataoffsets),
+        counts=tuple(page.databytecounts),
+        nodata=page.nodata,
+        orientation=int(page.tags.valueof(274) or 1),
         palette=None if colours is None else np.ascontiguousarray(colours.T.astype(np.uint8)),
         alpha=any(int(kind) in (1, 2) for kind in page.extrasamples[-1:]),
         plain_bits=page.bitspersample == 1 and str(page.software).startswith("tifffile"),
         stored={code: page.tags.valueof(code) for code in kept if page.tags.valueof(code) is not None},
-    )  # fmt: skip
+    )
 
 
 def decoder(page: Layout) -> Decoder:
@@ -150,7 +196,8 @@ def decoder(page: Layout) -> Decoder:
 
 def plain_bytes(page: Layout, strips: list[bytes], rows: int) -> bytes:
     """A tile, or consecutive strips, decompressed. rows: their total number."""
-    width, size = row_bytes(page), rows * row_bytes(page)
+    width = row_bytes(page)
+    size = rows * row_bytes(page)
     if page.reversed_bits:
         strips = [reverse_bits(data) for data in strips]
     if page.compression in BYTES:
@@ -180,7 +227,9 @@ def row_bytes(page: Layout) -> int:
 
 def values(page: Layout, data: bytes, rows: int) -> np.ndarray:
     """Bytes to values rows x width x channels: unpacks bits, byte order and a predictor's differences."""
-    samples, width, bits = 1 if page.planes else page.shape[2], page.segment[1], page.bits
+    samples = 1 if page.planes else page.shape[2]
+    width = page.segment[1]
+    bits = page.bits
     if bits not in (8, 16, 32, 64, 128):
         if page.predictor != 1 or page.dtype.kind not in "bu":
             raise ValueError(f"it has a predictor or sample format that {bits} bits can't have")
@@ -205,11 +254,18 @@ def values(page: Layout, data: bytes, rows: int) -> np.ndarray:
 
 def from_libtiff(page: Layout, data: bytes, rows: int, photometric: int) -> np.ndarray:
     """Decode a fax or JPEG segment; YCbCr becomes RGB."""
-    width, samples = page.segment[1], 1 if page.planes else page.shape[2]
+    width = page.segment[1]
+    samples = 1 if page.planes else page.shape[2]
     tags = {
-        **page.stored, 256: width, 257: rows, 258: (page.bits,) * samples, 259: page.compression,
-        262: photometric, 266: 2 if page.reversed_bits and page.compression in FAX else 1, 277: samples,
-    }  # fmt: skip
+        **page.stored,
+        256: width,
+        257: rows,
+        258: (page.bits,) * samples,
+        259: page.compression,
+        262: photometric,
+        266: 2 if page.reversed_bits and page.compression in FAX else 1,
+        277: samples,
+    }
     if samples in (2, 4) and photometric != INKS:
         tags[338] = 2  # alpha that is not multiplied in: values as they are
     array = libtiff(tags, rows, [data])
@@ -218,15 +274,19 @@ def from_libtiff(page: Layout, data: bytes, rows: int, photometric: int) -> np.n
 
 def libtiff(tags: dict[int, Any], rows: int, strips: list[bytes]) -> np.ndarray:
     """Write the strips as a small TIFF and read it by Pillow. tags: numbers, tuples of them, or bytes."""
-    data, lengths = b"".join(strips), [len(strip) for strip in strips]
+    data = b"".join(strips)
+    lengths = [len(strip) for strip in strips]
     starts = list(accumulate(lengths[:-1], initial=8))
     start = 8 + len(data) + len(data) % 2
     kinds = {**tags, 273: tuple(starts), 278: rows, 279: tuple(lengths)}
     at = start + 2 + 12 * len(kinds) + 4
-    entries, more = b"", b""
+    entries = b""
+    more = b""
     for code, value in sorted(kinds.items()):
         if isinstance(value, bytes):
-            kind, count, packed = 7, len(value), value
+            kind = 7
+            count = len(value)
+            packed = value
         else:
             numbers = value if isinstance(value, tuple) else (value,)
             short = code in (258, 259, 262, 266, 277, 338, 530)

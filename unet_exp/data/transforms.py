@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from unet_exp.config.schema import IGNORE
 from unet_exp.errors import DataError
-from unet_exp.models.sizes import output_size
-from unet_exp.schema import IGNORE
+from unet_exp.sizes import output_size
 
 Sample = dict[str, Any]
 Transform = Callable[[Sample, np.random.Generator], Sample]
@@ -45,7 +45,8 @@ class Normalization:
     """
 
     def __init__(self, mean: Statistic = 0.5, std: Statistic = 0.5) -> None:
-        self.mean, self.std = mean, std
+        self.mean = mean
+        self.std = std
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         mean = sample["mean"] if self.mean == "image" else self.mean
@@ -55,7 +56,8 @@ class Normalization:
 
 def normalized(image: np.ndarray, mean: Any, std: Any) -> np.ndarray:
     """(image - mean) / std in float32; mean and std: numbers, or one for each channel of H x W x C."""
-    shift, scale = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+    shift = np.asarray(mean, np.float32)
+    scale = np.asarray(std, np.float32)
     return np.asarray((image - shift) / np.where(scale == 0, np.float32(1), scale))
 
 
@@ -88,7 +90,8 @@ class RandomCrop:
     """
 
     def __init__(self, size: int, foreground: float = 0.0) -> None:
-        self.size, self.foreground = size, foreground
+        self.size = size
+        self.foreground = foreground
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         label = sample["label"][..., 0]

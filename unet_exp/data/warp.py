@@ -31,15 +31,33 @@ class RandomWarp(RandomCrop):
     """
 
     def __init__(
-        self, size: int | None = None, elastic: float = 10.0, grid: int = 3, rotation: float = 180.0,
-        scale: Sequence[float] = (1.0, 1.0), shear: float = 0.0, shift: float = 0.0, flip: bool = True,
-        turn: bool = True, probability: float = 1.0, margin: int = 0, foreground: float = 0.0,
+        self,
+        size: int | None = None,
+        elastic: float = 10.0,
+        grid: int = 3,
+        rotation: float = 180.0,
+        scale: Sequence[float] = (1.0, 1.0),
+        shear: float = 0.0,
+        shift: float = 0.0,
+        flip: bool = True,
+        turn: bool = True,
+        probability: float = 1.0,
+        margin: int = 0,
+        foreground: float = 0.0,
         interpolation: str = "bicubic",
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(size or 0, foreground)
-        self.elastic, self.grid, self.rotation, self.scale = elastic, grid, rotation, tuple(scale)
-        self.shear, self.shift, self.flip, self.turn = shear, shift, flip, turn
-        self.probability, self.margin, self.interpolation = probability, margin, interpolation
+        self.elastic = elastic
+        self.grid = grid
+        self.rotation = rotation
+        self.scale = tuple(scale)
+        self.shear = shear
+        self.shift = shift
+        self.flip = flip
+        self.turn = turn
+        self.probability = probability
+        self.margin = margin
+        self.interpolation = interpolation
 
     def draw(self, shape: Sequence[int], rng: np.random.Generator, points: Points) -> tuple[Window, Then]:
         """The window of the image that the patch is made of, and what makes it of this window."""
@@ -124,7 +142,8 @@ def coordinates(
     down, right = (np.arange(length, dtype=np.float64) - (length - 1) / 2 for length in size)
     found = []
     for axis in (0, 1):
-        start, step = matrix[axis, 0] * down + middle[axis], matrix[axis, 1] * right
+        start = matrix[axis, 0] * down + middle[axis]
+        step = matrix[axis, 1] * right
         values = start.astype(np.float32)[:, None] + step.astype(np.float32)[None, :]
         if waves is not None:
             values += displacements(waves[axis], size)
@@ -173,7 +192,8 @@ def mirrored(place: np.ndarray, length: int) -> np.ndarray:
 
 def around(place: np.ndarray, length: int, spare: int) -> slice:
     """The pixels of one axis that these places lie between, and `spare` more on each side."""
-    first, last = int(np.floor(place.min())), int(np.ceil(place.max()))
+    first = int(np.floor(place.min()))
+    last = int(np.ceil(place.max()))
     return slice(max(first - spare, 0), min(last + spare, length - 1) + 1)
 
 

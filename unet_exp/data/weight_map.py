@@ -21,7 +21,8 @@ def weight_map(label: np.ndarray, w0: float = 10.0, sigma: float = 5.0) -> np.nd
         for number, box in enumerate(ndimage.find_objects(objects), start=1):
             window = tuple(slice(max(part.start - reach, 0), part.stop + reach) for part in box)
             distance = ndimage.distance_transform_edt(objects[window] != number).astype(np.float32)
-            first, second = nearest[0][window], nearest[1][window]
+            first = nearest[0][window]
+            second = nearest[1][window]
             nearest[1][window] = np.minimum(second, np.maximum(first, distance))
             nearest[0][window] = np.minimum(first, distance)
     total = nearest.sum(0)

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from unet_exp import runs
 from unet_exp.errors import ConfigError, ModelError, first_line
 from unet_exp.inference.onnx_graph import depth_and_padding, onnx_graph, output_sides, smallest_size
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.tiling import unet_margin
 from unet_exp.losses import class_probabilities
 from unet_exp.models.unet import UNet
+from unet_exp.rundir import atomic
 
 log = logging.getLogger("unet_exp")
 ROUNDING = 1e-4  # probabilities of two libraries that compute the same in fp32 are closer than this
@@ -40,7 +40,8 @@ def export_onnx(predictor: Predictor, path: Path) -> None:
         raise ConfigError(f"output={path} is not an .onnx file", do=f"output={path.with_suffix('.onnx')}")
     model = predictor.networks[0].to("cpu", torch.float32).eval()
     model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    channels, classes = predictor.channels, len(predictor.classes)
+    channels = predictor.channels
+    classes = len(predictor.classes)
     answers = answers_of(model, channels, classes, sizes_to_try(model))
     graph = onnx_graph(model, channels, classes)
     try:
@@ -49,9 +50,9 @@ def export_onnx(predictor: Predictor, path: Path) -> None:
         log.warning("not compared with PyTorch, because onnxruntime is missing: pip install onnxruntime")
     else:
         report(compare(graph, answers))
-    runs.make_directory(path.parent)
-    runs.write_bytes(path, graph)
-    runs.write_text(path.with_suffix(".json"), json.dumps(facts(predictor, model), indent=2) + "\n")
+    atomic.make_directory(path.parent)
+    atomic.write_bytes(path, graph)
+    atomic.write_text(path.with_suffix(".json"), json.dumps(facts(predictor, model), indent=2) + "\n")
 
 
 def answers_of(
@@ -127,34 +128,44 @@ def sizes_to_try(model: nn.Module) -> list[tuple[int, int]]:
 def facts(predictor: Predictor, model: nn.Module) -> dict[str, Any]:
     """The contents of the .json."""
     depth, padding = depth_and_padding(model)
-    step, least, margin = 2**depth, smallest_size(model), unet_margin(depth, padding)
+    step = 2**depth
+    least = smallest_size(model)
+    margin = unet_margin(depth, padding)
     mean, std = (as_list(value, predictor.channels) for value in predictor.statistics[0])
     if padding == "valid":
         sizes = {
-            "smallest": least, "step": step,
+            "smallest": least,
+            "step": step,
             "others": "the graph fails at a Reshape, whose message names the next larger side that fits",
-        }  # fmt: skip
+        }
     else:
         inside = f"a multiple of {step}" + (
             f", at least {step} x {2 * step}" if isinstance(model, UNet) else ""
         )
         sizes = {
-            "smallest": 1, "step": 1,
+            "smallest": 1,
+            "step": 1,
             "others": "none: any height and width fits",
             "inside": f"the graph repeats the last row and column up to {inside}, and crops the result",
-        }  # fmt: skip
+        }
     scale = "uint8 / 255, uint16 / 65535, floats as they are; then (value - mean) / std of each channel"
     if "image" in (mean, std):
         scale += '; "image": of that channel over the whole image (std without correction; 1 where it is 0)'
     return {
         "input": {
-            "name": "image", "shape": ["batch", predictor.channels, "height", "width"], "dtype": "float32",
-            "scale": scale, "channels": predictor.data_channels, "mean": mean, "std": std,
+            "name": "image",
+            "shape": ["batch", predictor.channels, "height", "width"],
+            "dtype": "float32",
+            "scale": scale,
+            "channels": predictor.data_channels,
+            "mean": mean,
+            "std": std,
         },
         "output": {
             "name": "probabilities",
             "shape": ["batch", len(predictor.classes), *output_sides(model)],
-            "dtype": "float32", "sums_to_one_over": 1,
+            "dtype": "float32",
+            "sums_to_one_over": 1,
             "margin": margin,
         },
         "sizes": sizes,
@@ -164,7 +175,7 @@ def facts(predictor: Predictor, model: nn.Module) -> dict[str, Any]:
         "size_multiple": 1 if padding == "same" else None,
         "example_size": least if padding == "valid" else 4 * step,
         "output_is_smaller_by": 2 * margin,
-    }  # fmt: skip
+    }
 
 
 def as_list(value: object, channels: int) -> list[float] | str:

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from unet_exp.config.paths import expanded
 from unet_exp.data.channels import as_channels, open_image
 from unet_exp.data.formats import Source, count_pages, unreadable
 from unet_exp.errors import DataError
-from unet_exp.paths import expanded
 
 ONE_BY_ONE = "one image at a time: [predictor.predict(image) for image in images]"
 AS_STORED = ("1", "L", "LA", "RGB", "RGBA", "I", "I;16", "I;16L", "I;16B", "F")  # modes of PIL
@@ -70,10 +70,12 @@ def as_array(given: Any) -> tuple[str, np.ndarray]:
             raise DataError(f"a {type(given).__name__} of {len(given)} images is given", allowed=ONE_BY_ONE)
     if np.ma.is_masked(given):
         raise DataError("the image is an array with masked values", do="fill them: image.filled(0)")
-    name, kind = "the image", type(given).__name__
+    name = "the image"
+    kind = type(given).__name__
     try:
         if isinstance(given, torch.Tensor):
-            name, plain = "the tensor", given.detach().cpu()
+            name = "the tensor"
+            plain = given.detach().cpu()
             given = (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
         array = np.asarray(given)
     except Exception as error:  # rows of different lengths, sparse tensors, and what other libraries raise
@@ -90,9 +92,10 @@ def from_pillow(image: Image.Image) -> np.ndarray:
     """Convert as a file is read: EXIF orientation applied, palette and CMYK as RGB."""
     if image.mode not in (*AS_STORED, *AS_RGB):
         raise DataError(
-            f"the PIL image is of mode {image.mode}", allowed=", ".join((*AS_STORED, *AS_RGB)),
+            f"the PIL image is of mode {image.mode}",
+            allowed=", ".join((*AS_STORED, *AS_RGB)),
             do="image.convert('RGB')",
-        )  # fmt: skip
+        )
     try:
         upright = ImageOps.exif_transpose(image)
         return np.asarray(upright.convert("RGB") if image.mode in AS_RGB else upright)

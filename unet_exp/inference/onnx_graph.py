@@ -14,8 +14,8 @@ from unet_exp.errors import ModelError, first_line
 from unet_exp.inference.predictor import OTHER_DEPTH, AnySize
 from unet_exp.inference.tiling import unet_margin
 from unet_exp.losses import class_probabilities
-from unet_exp.models.sizes import nearest_sizes
 from unet_exp.models.unet import UNet
+from unet_exp.sizes import nearest_sizes
 
 
 class Graph(nn.Module):
@@ -98,11 +98,16 @@ def onnx_graph(model: nn.Module, channels: int, classes: int) -> bytes:
         with quiet():
             traced = torch.export.export(graph, (example,), dynamic_shapes=any_size, strict=False)
             program = torch.onnx.export(
-                traced, dynamo=True, verbose=False, dynamic_shapes=(free,),
-                input_names=["image"], output_names=["probabilities"],
-            )  # fmt: skip
+                traced,
+                dynamo=True,
+                verbose=False,
+                dynamic_shapes=(free,),
+                input_names=["image"],
+                output_names=["probabilities"],
+            )
         assert program is not None
-        (given,), (answer,) = program.model.graph.inputs, program.model.graph.outputs
+        (given,) = program.model.graph.inputs
+        (answer,) = program.model.graph.outputs
         assert given.shape is not None
         taken = [dim if isinstance(dim, int) else dim.value for dim in given.shape]
         if taken != ["batch", channels, "height", "width"]:

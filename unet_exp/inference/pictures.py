@@ -8,10 +8,10 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from unet_exp import runs
 from unet_exp.data.formats import Source, read_window, row_blocks, to_unit
-from unet_exp.data.inspect import display_range
+from unet_exp.data.stats import display_range
 from unet_exp.inference.predictor import Predictor
+from unet_exp.rundir import atomic
 
 TIFF_TILE = 512
 Rows = Callable[[slice], np.ndarray]
@@ -19,14 +19,20 @@ Rows = Callable[[slice], np.ndarray]
 
 def save_picture(folder: Path, name: str, shape: tuple[int, ...], rows: Rows, large: bool) -> None:
     """NAME.png, or NAME.tif for a large one, uint8, from rows(slice); whole or not at all."""
-    runs.make_directory(folder)
+    atomic.make_directory(folder)
     temporary = folder / f".{os.getpid()}.tmp"
     if large:
         colour = "rgb" if len(shape) == 3 else "minisblack"
         tifffile.imwrite(
-            temporary, tiles_of(shape, rows), shape=shape, dtype=np.uint8, photometric=colour,
-            compression="zlib", tile=(TIFF_TILE, TIFF_TILE), bigtiff=True,
-        )  # fmt: skip
+            temporary,
+            tiles_of(shape, rows),
+            shape=shape,
+            dtype=np.uint8,
+            photometric=colour,
+            compression="zlib",
+            tile=(TIFF_TILE, TIFF_TILE),
+            bigtiff=True,
+        )
     else:
         whole = np.empty(shape, np.uint8)
         for top in range(0, shape[0], TIFF_TILE):

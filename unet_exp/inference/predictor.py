@@ -13,16 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unet_exp.config.label_map import Colour
 from unet_exp.data.channels import as_channels
 from unet_exp.data.formats import Source, read_window, row_blocks
-from unet_exp.data.inspect import Values, Watch, finite_unit
-from unet_exp.data.label_map import Colour
+from unet_exp.data.stats import Values, Watch, finite_unit
 from unet_exp.errors import DataError
 from unet_exp.inference import given, tiling
 from unet_exp.losses import class_probabilities
-from unet_exp.models.sizes import nearest_sizes, output_size
 from unet_exp.models.unet import UNet
-from unet_exp.training.precision import Precision
+from unet_exp.sizes import nearest_sizes, output_size
+from unet_exp.training.machine import Precision
 
 log = logging.getLogger("unet_exp")
 OTHER_DEPTH = 5  # networks that are not ours: sides are continued to a multiple of 32
@@ -42,7 +42,8 @@ class AnySize(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]
-        right, bottom = -width % 2**OTHER_DEPTH, -height % 2**OTHER_DEPTH
+        right = -width % 2**OTHER_DEPTH
+        bottom = -height % 2**OTHER_DEPTH
         if right or bottom:
             image = F.pad(image, (0, right, 0, bottom), mode="replicate")
         return self.fitted_logits(image)[0][..., :height, :width]
@@ -218,7 +219,8 @@ class Predictor:
             multiple = 2**OTHER_DEPTH
             tile = -(-self.tile // multiple) * multiple
             return {"tile": tile, "overlap": self.overlap, "margin": 0, "multiple": multiple, "halo": 0}
-        depth, padding = model.halvings, model.padding
+        depth = model.halvings
+        padding = model.padding
         tile = self.tile
         if output_size(tile, depth, padding) is None:
             tile = nearest_sizes(tile, depth, padding)[0]
@@ -228,8 +230,13 @@ class Predictor:
             if isinstance(each, UNet)
         )
         halo = min(radius, tile // 4)
-        return {"tile": tile, "overlap": self.overlap, "margin": tiling.unet_margin(depth, padding),
-                "multiple": 2**depth, "halo": halo}  # fmt: skip
+        return {
+            "tile": tile,
+            "overlap": self.overlap,
+            "margin": tiling.unet_margin(depth, padding),
+            "multiple": 2**depth,
+            "halo": halo,
+        }
 
     def with_options(self, **options: Any) -> "Predictor":
         """The same with other threshold, tile, overlap, batch or tta."""
@@ -239,7 +246,8 @@ class Predictor:
 def statistics_of(image: Source, name: str) -> tuple[np.ndarray, np.ndarray]:
     """mean and std of each channel of a whole image in the unit of to_unit, read by rows."""
     count = image.shape[0] * image.shape[1]
-    sums, squares = np.zeros(image.shape[2]), np.zeros(image.shape[2])
+    sums = np.zeros(image.shape[2])
+    squares = np.zeros(image.shape[2])
     for window in row_blocks(image.shape):
         unit = finite_unit(read_window(image, window, name), image, name).astype(np.float64)
         sums += unit.sum((0, 1))

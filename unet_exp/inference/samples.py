@@ -12,7 +12,7 @@ from unet_exp.data.datasets import SegmentationDataset
 from unet_exp.losses import class_probabilities
 from unet_exp.metrics.confusion import confusion, predict_classes, scores
 from unet_exp.models.unet import center_crop
-from unet_exp.training.precision import Precision
+from unet_exp.training.machine import Precision
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,13 @@ class SampleResult:
 
 
 def extreme_samples(
-    model: nn.Module, dataset: SegmentationDataset, classes: list[str], precision: Precision, each: int,
+    model: nn.Module,
+    dataset: SegmentationDataset,
+    classes: list[str],
+    precision: Precision,
+    each: int,
     threshold: float = 0.5,
-) -> list[SampleResult]:  # fmt: skip
+) -> list[SampleResult]:
     """The `each` worst and `each` best samples by Dice, worst first; all of them in a small set."""
     ranked: list[SampleResult] = []
     for index in tqdm(range(len(dataset)), "samples", leave=False, disable=None, delay=1.0):
@@ -54,9 +58,13 @@ def classes_at(logits: Tensor, threshold: float) -> Tensor:
 
 
 def predict_sample(
-    model: nn.Module | Callable[[Tensor], Tensor], dataset: SegmentationDataset, index: int,
-    classes: list[str], precision: Precision, threshold: float = 0.5,
-) -> SampleResult:  # fmt: skip
+    model: nn.Module | Callable[[Tensor], Tensor],
+    dataset: SegmentationDataset,
+    index: int,
+    classes: list[str],
+    precision: Precision,
+    threshold: float = 0.5,
+) -> SampleResult:
     if isinstance(model, nn.Module):
         model.eval()
     sample = dataset[(0, index)]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from unet_exp.errors import ConfigError, ModelError
-from unet_exp.models.sizes import nearest_sizes, output_size
+from unet_exp.sizes import nearest_sizes, output_size
 
 Network = Callable[[Tensor], Tensor]
 Read = Callable[[slice, slice], np.ndarray]
@@ -76,10 +76,20 @@ def count_tiles(
 
 @torch.inference_mode()
 def predict_tiles(
-    networks: Sequence[Network], read: Read, size: tuple[int, int], write: Callable[[int, np.ndarray], None],
-    *, tile: int, overlap: float, margin: int, multiple: int, halo: int, batch: int, tta: bool = False,
+    networks: Sequence[Network],
+    read: Read,
+    size: tuple[int, int],
+    write: Callable[[int, np.ndarray], None],
+    *,
+    tile: int,
+    overlap: float,
+    margin: int,
+    multiple: int,
+    halo: int,
+    batch: int,
+    tta: bool = False,
     progress: Callable[[int], None] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Probabilities of an image of size (H, W) that is never held as a whole.
 
     networks: each takes tiles N x C x h x w, float32 on the CPU, which it must not change, and gives
@@ -141,9 +151,18 @@ def predict_tiles(
 
 
 def predict_array(
-    networks: Sequence[Network], image: np.ndarray, *, tile: int, overlap: float, margin: int, multiple: int,
-    halo: int, batch: int, tta: bool = False, progress: Callable[[int], None] | None = None,
-) -> np.ndarray:  # fmt: skip
+    networks: Sequence[Network],
+    image: np.ndarray,
+    *,
+    tile: int,
+    overlap: float,
+    margin: int,
+    multiple: int,
+    halo: int,
+    batch: int,
+    tta: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> np.ndarray:
     """Normalised float32 image H x W x C to probabilities K x H x W, float32; the rest as predict_tiles."""
     size = (image.shape[0], image.shape[1])
     result = np.empty(0, np.float32)
@@ -155,9 +174,19 @@ def predict_array(
         result[:, top : top + rows.shape[1]] = rows
 
     predict_tiles(
-        networks, lambda rows, columns: image[rows, columns], size, write, tile=tile, overlap=overlap,
-        margin=margin, multiple=multiple, halo=halo, batch=batch, tta=tta, progress=progress,
-    )  # fmt: skip
+        networks,
+        lambda rows, columns: image[rows, columns],
+        size,
+        write,
+        tile=tile,
+        overlap=overlap,
+        margin=margin,
+        multiple=multiple,
+        halo=halo,
+        batch=batch,
+        tta=tta,
+        progress=progress,
+    )
     return result
 
 
@@ -170,7 +199,8 @@ def check_tile(tile: int, overlap: float, margin: int, multiple: int, halo: int)
             f"multiple {multiple}, margin {margin}, halo {halo}",
             allowed="a power of 2, and two of at least 0",
         )
-    depth, padding = multiple.bit_length() - 1, "valid" if margin else "same"
+    depth = multiple.bit_length() - 1
+    padding = "valid" if margin else "same"
 
     def fits(side: int) -> bool:
         used = side - 2 * unused(margin, multiple, halo)
@@ -212,7 +242,8 @@ def cut_axis(
         for start in tile_starts(size, length, max(overlap, 2 * halo / tile), multiple):
             stop = start + length
             ranges.append((start, start + halo if start else 0, stop - halo if stop < size else size))
-    weights, total = [], np.zeros(size)
+    weights = []
+    total = np.zeros(size)
     for start, first, last in ranges:
         # A standard deviation of an eighth of the tile, as Isensee et al.
         away = (np.arange(first, last) - start - (length - 1) / 2) / (length / 8)

@@ -61,11 +61,16 @@ def class_scores(matrix: Tensor) -> dict[str, Tensor]:
     """Per class, float64 ... x classes, of matrices ... x classes x classes; nan where it does not occur."""
     counts = matrix.double().cpu()
     hit = counts.diagonal(dim1=-2, dim2=-1)
-    labelled, predicted = counts.sum(-1), counts.sum(-2)
+    labelled = counts.sum(-1)
+    predicted = counts.sum(-2)
     either = labelled + predicted - hit
     absent = torch.where(either == 0, torch.nan, 0.0)
-    values = {"dice": 2 * hit / (either + hit), "iou": hit / either,
-              "precision": hit / predicted, "recall": hit / labelled}  # fmt: skip
+    values = {
+        "dice": 2 * hit / (either + hit),
+        "iou": hit / either,
+        "precision": hit / predicted,
+        "recall": hit / labelled,
+    }
     return {name: value.nan_to_num(nan=0.0) + absent for name, value in values.items()}
 
 

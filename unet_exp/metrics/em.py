@@ -12,7 +12,8 @@ from scipy import ndimage
 from tqdm import tqdm
 
 THRESHOLDS = tuple(round(0.05 * number, 2) for number in range(1, 20))
-LINE, OUTSIDE = -1, -2
+LINE = -1
+OUTSIDE = -2
 Row = dict[str, float]
 
 
@@ -33,7 +34,8 @@ def proposal_segments(interior: np.ndarray) -> np.ndarray:
     height, width = interior.shape
     padded = np.full((height + 2, width + 2), OUTSIDE, np.int32)
     padded[1:-1, 1:-1] = segments
-    flat, order = padded.ravel(), np.empty(padded.size, np.int32)
+    flat = padded.ravel()
+    order = np.empty(padded.size, np.int32)
     steps = (-(width + 2), width + 2, -1, 1)
     # Pixels of one colour of a chessboard are no neighbours, so each half of a layer is done at once.
     odd = (np.add.outer(np.arange(height + 2), np.arange(width + 2)) % 2).ravel().astype(bool)
@@ -77,7 +79,8 @@ def v_info(truth: np.ndarray, proposal: np.ndarray) -> float:
 def rand_and_info(truth: np.ndarray, proposal: np.ndarray) -> tuple[float, float]:
     """v_rand and v_info of one count of pairs."""
     inside = truth > 0
-    true, proposed = truth[inside], proposal[inside]
+    true = truth[inside]
+    proposed = proposal[inside]
     total = len(true)
     if not total:
         return float("nan"), float("nan")
@@ -90,13 +93,16 @@ def rand_and_info(truth: np.ndarray, proposal: np.ndarray) -> tuple[float, float
     else:
         found, counts = np.unique(pairs, return_counts=True)
     p = counts / total
-    s, t = np.bincount(found // columns, p), np.bincount(found % columns, p)[1:]
+    s = np.bincount(found // columns, p)
+    t = np.bincount(found % columns, p)[1:]
     p = p[found % columns > 0]
     singles = total - int(counts[found % columns > 0].sum())
     alone = singles / total**2
     rand = ((p**2).sum() + alone) / (0.5 * (s**2).sum() + 0.5 * ((t**2).sum() + alone))
     alone = singles / total * np.log(total)
-    of_s, of_t, of_both = entropy(s), entropy(t) + alone, entropy(p) + alone
+    of_s = entropy(s)
+    of_t = entropy(t) + alone
+    of_both = entropy(p) + alone
     info = 2 * (of_s + of_t - of_both) / (of_s + of_t) if of_s + of_t > 0 else 1.0
     return float(rand), float(info)
 
@@ -107,9 +113,11 @@ def entropy(shares: np.ndarray) -> float:
 
 
 def em_table(
-    probabilities: Iterable[np.ndarray], labels: Sequence[np.ndarray],
-    thresholds: Sequence[float] = THRESHOLDS, ignore: Sequence[np.ndarray] | None = None,
-) -> list[Row]:  # fmt: skip
+    probabilities: Iterable[np.ndarray],
+    labels: Sequence[np.ndarray],
+    thresholds: Sequence[float] = THRESHOLDS,
+    ignore: Sequence[np.ndarray] | None = None,
+) -> list[Row]:
     """A row for each threshold: threshold, v_rand, v_info, pixel_error, pixel_f1, slices.
 
     probabilities: of the cells' interior, float H x W each; labels: bool H x W, True inside cells; ignore:

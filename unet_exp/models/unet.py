@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unet_exp.errors import ModelError
-from unet_exp.models.sizes import nearest_sizes, output_size
+from unet_exp.sizes import nearest_sizes, output_size
 
 
 class UNet(nn.Module):
@@ -58,7 +58,10 @@ class UNet(nn.Module):
             raise ModelError(f"stride is {stride}", allowed="1, 2, 4, 8 ...")
         if padding != "same" and (deep_supervision or stride > 1):
             raise ModelError(f"{'deep_supervision' if deep_supervision else 'stride'} needs padding=same")
-        self.in_channels, self.depth, self.padding, self.upsample = in_channels, depth, padding, upsample
+        self.in_channels = in_channels
+        self.depth = depth
+        self.padding = padding
+        self.upsample = upsample
         self.stride = stride
         outputs = out_channels * stride**2
         most = max_channels or base_channels * 2**depth
@@ -116,7 +119,8 @@ class UNet(nn.Module):
         height, width = image.shape[-2:]
         if self.padding == "same":
             multiple = 2**self.halvings
-            right, bottom = -width % multiple, -height % multiple
+            right = -width % multiple
+            bottom = -height % multiple
             if max(height + bottom, width + right) == multiple:
                 right += multiple  # one pixel at the lowest level has no variance to normalise by
             return F.pad(image, (0, right, 0, bottom), mode="replicate") if right or bottom else image
@@ -158,7 +162,7 @@ class Up(nn.Module):
 
     def __init__(
         self, in_channels: int, out_channels: int, norm: str, activation: str, padding: str, upsample: str
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.enlarge: nn.Module
         if upsample == "transpose":
@@ -182,7 +186,8 @@ class Up(nn.Module):
 
 def center_crop(x: Tensor, height: int, width: int) -> Tensor:
     """The middle height x width of the last two dimensions; the tensor itself if it has that size."""
-    top, left = (x.shape[-2] - height) // 2, (x.shape[-1] - width) // 2
+    top = (x.shape[-2] - height) // 2
+    left = (x.shape[-1] - width) // 2
     return x[..., top : top + height, left : left + width]
 
 

@@ -15,10 +15,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from unet_exp import runs, signals
+from unet_exp import signals
 from unet_exp.errors import CheckpointError
+from unet_exp.rundir import atomic, layout, lock
 
-RECORD, JOB_LOG, SWEEP_CSV, SWEEP_PNG = "job.json", "job.log", "sweep.csv", "sweep.png"
+RECORD = "job.json"
+JOB_LOG = "job.log"
+SWEEP_CSV = "sweep.csv"
+SWEEP_PNG = "sweep.png"
 RUN_PY = Path(__file__).resolve().parents[2] / "run.py"
 POINT = "point"  # the axis of points that have names
 DONE = ("finished", "pruned")  # not run again by the same command
@@ -42,8 +46,13 @@ class Job:
 
     def record(self) -> dict[str, Any]:
         """What job.json holds."""
-        return {"overrides": self.overrides, "axes": self.axes, "monitor": self.monitor, "mode": self.mode,
-                "epochs": self.epochs}  # fmt: skip
+        return {
+            "overrides": self.overrides,
+            "axes": self.axes,
+            "monitor": self.monitor,
+            "mode": self.mode,
+            "epochs": self.epochs,
+        }
 
 
 def read_jobs(sweep_dir: Path) -> list[Job]:
@@ -51,7 +60,7 @@ def read_jobs(sweep_dir: Path) -> list[Job]:
     jobs = []
     for path in sorted(sweep_dir.glob(f"*/{RECORD}"), key=lambda path: by_number(path.parent.name)):
         try:
-            jobs.append(Job(directory=path.parent, **runs.read_json(path)))
+            jobs.append(Job(directory=path.parent, **atomic.read_json(path)))
         except TypeError as error:
             raise CheckpointError(f"{path} is not the record of a job", do="remove it; run again") from error
     return jobs
@@ -78,25 +87,32 @@ class Progress:
 
 def progress(job: Job) -> Progress:
     """How far a job is, from its status.json and, while it runs, from its metrics.csv."""
-    status = runs.read_status(job.directory)
+    status = layout.read_status(job.directory)
     state = str(status.get("state", "waiting"))
     reason = str(status.get("error", ""))
     if state in DONE:
         best = status.get("best_metric")
-        return Progress(state, int(status["epoch"]), best, int(status["best_epoch"]),
-                        float(status["seconds"]), reason, status.get("scores", {}))  # fmt: skip
+        return Progress(
+            state,
+            int(status["epoch"]),
+            best,
+            int(status["best_epoch"]),
+            float(status["seconds"]),
+            reason,
+            status.get("scores", {}),
+        )
     scores = validations(job)
     found = [pair for pair in scores if not math.isnan(pair[1])]
     best_epoch, best = (min if job.mode == "min" else max)(
         found, key=lambda pair: (pair[1], -pair[0] if job.mode == "max" else pair[0]), default=(0, None)
     )
-    seconds = sum(float(row["seconds"]) for row in table(job.directory / runs.TIMING))
+    seconds = sum(float(row["seconds"]) for row in table(job.directory / layout.TIMING))
     return Progress(state, scores[-1][0] if scores else 0, best, best_epoch, seconds, reason)
 
 
 def validations(job: Job) -> list[tuple[int, float]]:
     """(epoch, monitored metric) of each validation so far."""
-    rows = table(job.directory / runs.METRICS)
+    rows = table(job.directory / layout.METRICS)
     return [(int(row["epoch"]), float(row[job.monitor])) for row in rows if row["split"] == "val"]
 
 
@@ -126,7 +142,7 @@ def conclude(directory: Path, code: int, reason: str = "") -> str:
 
     reason: why it was killed, if it was by us.
     """
-    status = runs.read_status(directory)
+    status = layout.read_status(directory)
     state = status.get("state", "waiting")
     if code == 0 and state in DONE:
         return str(state)
@@ -139,7 +155,7 @@ def conclude(directory: Path, code: int, reason: str = "") -> str:
         reason = f"killed by {signal_name(-code)}" if code < 0 else f"its process ended with exit code {code}"
         reason += " (out of memory?)" if -code == signal.SIGKILL else ""
     facts = {key: value for key, value in status.items() if key not in ("state", "time", "error")}
-    runs.write_status(directory, "failed", **facts, error=reason)
+    layout.write_status(directory, "failed", **facts, error=reason)
     return "failed"
 
 
@@ -153,10 +169,10 @@ def signal_name(number: int) -> str:
 def is_held(directory: Path) -> bool:
     """Whether another process still writes this job, such as one whose sweep was killed just now."""
     try:
-        runs.lock(directory)
+        lock.lock(directory)
     except CheckpointError:
         return True
-    runs.unlock(directory)
+    lock.unlock(directory)
     return False
 
 
@@ -165,8 +181,8 @@ def wait_until_free(directory: Path) -> None:
     started = time.monotonic()
     while is_held(directory):
         if time.monotonic() - started > GRACE:
-            runs.lock(directory)
-            runs.unlock(directory)
+            lock.lock(directory)
+            lock.unlock(directory)
             return
         time.sleep(0.2)
 
@@ -177,8 +193,8 @@ def run_here(directory: Path) -> str:
     SIGTERM and SIGUSR2 (a cluster that takes its machine back) reach the job, which saves and leaves; then
     they have their usual effect here, such as submitit's new submission.
     """
-    if runs.read_status(directory).get("state") in DONE:
-        return str(runs.read_status(directory)["state"])
+    if layout.read_status(directory).get("state") in DONE:
+        return str(layout.read_status(directory)["state"])
     wait_until_free(directory)
     process = begin(directory, {})
     noted: list[int] = []

@@ -14,14 +14,16 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from unet_exp import runs, yaml_files
-from unet_exp.checks import GROUPS
-from unet_exp.console import say
+from unet_exp.config import yaml_files
+from unet_exp.config.checks import GROUPS
+from unet_exp.config.components import COMPONENTS
+from unet_exp.config.saved import PLACES, place, renamed
+from unet_exp.config.schema import Config
 from unet_exp.errors import UserError
-from unet_exp.saved import PLACES, place, renamed, starts
-from unet_exp.schema import Config
+from unet_exp.messages import say
+from unet_exp.rundir import atomic, layout
+from unet_exp.rundir.provenance import starts
 from unet_exp.sweeps.jobs import RECORD
-from unet_exp.targets import TARGETS
 
 REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
 YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, a tenth of the time
@@ -48,11 +50,11 @@ class Known:
 def read_known(sweep_dir: Path) -> Known:
     """Read each frozen config of a sweep once; a damaged one belongs to no job, which is said."""
     known = Known(sweep_dir, {})
-    for path in sorted(sweep_dir.glob(f"*/{runs.SAVED_CONFIG}")):
+    for path in sorted(sweep_dir.glob(f"*/{layout.SAVED_CONFIG}")):
         try:
             settings = settings_of(resolved(yaml.load(path.read_text(encoding="utf-8"), YAML)))
         except Exception as error:  # whatever YAML, or what somebody wrote into it, raises
-            if runs.has_started(path.parent.parent):
+            if layout.has_started(path.parent.parent):
                 say(f"left out, its job is unknown: {yaml_files.fault(path, error)}")
             continue
         known.jobs.setdefault(settings.text, []).append((settings, path.parent.parent))
@@ -66,8 +68,9 @@ def find_directory(known: Known, label: str, values: dict[str, Any]) -> Path:
     if found is not None:
         known.met[found] = settings
         return found
-    directory, number = known.directory / label, 2
-    while runs.has_started(directory):  # a job of this name, whose settings are others
+    directory = known.directory / label
+    number = 2
+    while layout.has_started(directory):  # a job of this name, whose settings are others
         directory, number = known.directory / f"{label}-{number}", number + 1
     return directory
 
@@ -119,9 +122,9 @@ def start_directory(directory: Path) -> str:
 def has_files(places: tuple[Any, ...], directory: Path) -> bool:
     """Whether the files that a job read exist with the same size; the job itself compares their content."""
     try:
-        files = runs.read_json(directory / runs.FINGERPRINT)["files"]
+        files = atomic.read_json(directory / layout.FINGERPRINT)["files"]
     except (UserError, KeyError, TypeError):
-        return not runs.has_started(directory)
+        return not layout.has_started(directory)
     root, weights = places
     for name, facts in files.items():
         part, _, rest = str(name).partition("/")
@@ -133,7 +136,7 @@ def has_files(places: tuple[Any, ...], directory: Path) -> bool:
 
 def record(directory: Path) -> dict[str, Any]:
     try:
-        return dict(runs.read_json(directory / RECORD))
+        return dict(atomic.read_json(directory / RECORD))
     except (UserError, TypeError, ValueError):
         return {}
 
@@ -156,14 +159,16 @@ def complete(values: dict[str, Any]) -> dict[str, Any]:
         full[group] = with_target(full[group])
     full["metrics"] = {name: with_target(node) for name, node in full["metrics"].items()}
     steps = full["transform"]
-    parts = {part: {name: with_target(step) for name, step in steps[part].items() if step}
-             for part in ("train", "eval")}  # fmt: skip
+    parts = {
+        part: {name: with_target(step) for name, step in steps[part].items() if step}
+        for part in ("train", "eval")
+    }
     full["transform"] = {**steps, **parts}
     return full
 
 
 def with_target(node: dict[str, Any]) -> dict[str, Any]:
-    schema = TARGETS.get(str(node.get("_target_")))
+    schema = COMPONENTS.get(str(node.get("_target_")))
     return dict(node) if schema is None else with_defaults(node, schema)
 
 

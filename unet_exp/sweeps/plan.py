@@ -17,11 +17,11 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from unet_exp import runs
-from unet_exp.checks import find_problems, literal
+from unet_exp.config.checks import find_problems, literal
+from unet_exp.config.paths import quote_path
+from unet_exp.config.saved import PLACES, read_config, save_composed, without_hydra
 from unet_exp.errors import ConfigError
-from unet_exp.paths import quote_path
-from unet_exp.saved import PLACES, read_config, save_composed, without_hydra
+from unet_exp.rundir import atomic, layout
 from unet_exp.sweeps.jobs import POINT, RECORD, Job
 from unet_exp.sweeps.known import Known, find_directory, of_earlier_start, read_known, settings_of
 
@@ -83,9 +83,13 @@ def expand(overrides: Overrides, loader: ConfigLoader) -> list[Overrides]:
 
 
 def compose(
-    overrides: Overrides, axes: list[str], loader: ConfigLoader, master: DictConfig,
-    point: str | None = None, of_points: Collection[str] = (),
-) -> tuple[Planned, list[str]]:  # fmt: skip
+    overrides: Overrides,
+    axes: list[str],
+    loader: ConfigLoader,
+    master: DictConfig,
+    point: str | None = None,
+    of_points: Collection[str] = (),
+) -> tuple[Planned, list[str]]:
     """The job of these overrides, its directory a label only, and what is wrong with its config.
 
     point: the name of the point it belongs to, which stands for the keys that are set by points.
@@ -98,8 +102,11 @@ def compose(
     given = dict(override.partition("=")[::2] for override in overrides)
     hidden = {"sweep", *(of_points if point is not None else ())}
     kept = {} if point is None else {POINT: point}
-    kept |= {key.lstrip("+"): value_text(config, key.lstrip("+"), text) for key, text in given.items()
-             if key.lstrip("+") not in hidden and not key.startswith("hydra")}  # fmt: skip
+    kept |= {
+        key.lstrip("+"): value_text(config, key.lstrip("+"), text)
+        for key, text in given.items()
+        if key.lstrip("+") not in hidden and not key.startswith("hydra")
+    }
     slug = slug_of({key: kept[key] for key in axes if key in kept})
     trainer = config.trainer
     mode = trainer.mode if trainer.mode != "auto" else "min" if trainer.monitor == "loss" else "max"
@@ -183,18 +190,18 @@ def freeze(planned: Planned, threads: int | None) -> None:
     """
     directory = planned.job.directory
     own = without_hydra(planned.config)
-    if runs.has_started(directory):
-        runs.write_json(directory / RECORD, planned.job.record())
-        update_places(directory / runs.SAVED_CONFIG, own)
+    if layout.has_started(directory):
+        atomic.write_json(directory / RECORD, planned.job.record())
+        update_places(directory / layout.SAVED_CONFIG, own)
         return
     if threads is not None and own.threads == "auto":
         with open_dict(own):
             own.threads = threads
     save_composed(own, directory)
-    runs.write_text(directory / ".hydra/overrides.yaml", OmegaConf.to_yaml(recorded(planned.overrides)))
+    atomic.write_text(directory / ".hydra/overrides.yaml", OmegaConf.to_yaml(recorded(planned.overrides)))
     hydra = OmegaConf.masked_copy(planned.config, ["hydra"])
-    runs.write_text(directory / ".hydra/hydra.yaml", OmegaConf.to_yaml(hydra))
-    runs.write_json(directory / RECORD, planned.job.record())
+    atomic.write_text(directory / ".hydra/hydra.yaml", OmegaConf.to_yaml(hydra))
+    atomic.write_json(directory / RECORD, planned.job.record())
 
 
 def update_places(path: Path, own: DictConfig) -> None:
@@ -204,7 +211,7 @@ def update_places(path: Path, own: DictConfig) -> None:
         value = OmegaConf.select(own, key)
         if value is not None and value != OmegaConf.select(frozen, key):
             OmegaConf.update(frozen, key, literal(value))
-            runs.write_text(path, OmegaConf.to_yaml(frozen))
+            atomic.write_text(path, OmegaConf.to_yaml(frozen))
 
 
 def shortened(words: list[str], most: int = 5) -> str:

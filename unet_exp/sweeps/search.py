@@ -9,14 +9,14 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from unet_exp import runs
-from unet_exp.console import say, shown_path
 from unet_exp.errors import ConfigError
-from unet_exp.sweeps import conduct, plan
-from unet_exp.sweeps.conduct import Sweep
+from unet_exp.messages import say, shown_path
+from unet_exp.rundir import atomic, layout, lock
+from unet_exp.sweeps import grid, plan
+from unet_exp.sweeps.grid import Sweep
 from unet_exp.sweeps.jobs import Job, progress
-from unet_exp.sweeps.pool import unfinished
-from unet_exp.sweeps.summary import say_results
+from unet_exp.sweeps.results import say_results
+from unet_exp.sweeps.runner import unfinished
 from unet_exp.sweeps.trial import import_optuna, open_study
 
 SEARCH_PNG = "search.png"
@@ -39,14 +39,18 @@ def run_search(context: HydraContext, master: DictConfig, arguments: list[str]) 
     fixed = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
     axes = list(space)
     ends = [overrides_of(fixed, values) for values in corners(space)]
-    composed = conduct.compose(context, master, axes, [(None, end) for end in ends])
-    sweep = conduct.open_sweep(context, master, axes, composed)
+    composed = grid.compose(context, master, axes, [(None, end) for end in ends])
+    sweep = grid.open_sweep(context, master, axes, composed)
     first = composed[0].job
-    runs.make_directory(sweep.directory)
-    runs.lock(sweep.directory)
-    record = {"storage": options["storage"], "pruner": options["pruner"],
-              "pruner_options": options["pruner_options"], "epochs": first.epochs,
-              "direction": "minimize" if first.mode == "min" else "maximize"}  # fmt: skip
+    atomic.make_directory(sweep.directory)
+    lock.lock(sweep.directory)
+    record = {
+        "storage": options["storage"],
+        "pruner": options["pruner"],
+        "pruner_options": options["pruner_options"],
+        "epochs": first.epochs,
+        "direction": "minimize" if first.mode == "min" else "maximize",
+    }
     study = open_study(sweep.directory, record)
     retry_failed(study)
     jobs: dict[int, Job] = {}
@@ -63,30 +67,30 @@ def run_search(context: HydraContext, master: DictConfig, arguments: list[str]) 
         for number in numbers:
             try:
                 proposed = overrides_of(fixed, study.trials[number].params)
-                (found,) = conduct.compose(context, master, axes, [(None, proposed)])
+                (found,) = grid.compose(context, master, axes, [(None, proposed)])
                 planned = plan.put(found, sweep.known)
             except ConfigError as error:  # settings that do not fit each other cost their trial
                 say(f"trial {number}: {error.what}")
                 study.tell(number, state=states.FAIL)
                 failed += 1
                 continue
-            conduct.freeze(sweep, [planned])
+            grid.freeze(sweep, [planned])
             batch[number] = jobs[number] = planned.job
             if planned.job in unfinished([planned.job]):
-                runs.write_json(planned.job.directory / runs.TRIAL, {**record, "number": number})
+                atomic.write_json(planned.job.directory / layout.TRIAL, {**record, "number": number})
         try:
-            conduct.launch(sweep, unfinished(list(batch.values())))
+            grid.launch(sweep, unfinished(list(batch.values())))
         except KeyboardInterrupt:
             say_search(study, sweep.directory, first)
             say("stopped; the same command goes on where it was")
             raise
         failed += tell(study, batch)
-        limits = conduct.limits_of(master)
+        limits = grid.limits_of(master)
         if failed and limits is not None and limits.fail_fast:
             break
     say_search(study, sweep.directory, first)
     say_results(sweep.directory)
-    conduct.leave(list(jobs.values()))
+    grid.leave(list(jobs.values()))
 
 
 def distribution(override: Override) -> Any:
@@ -97,7 +101,8 @@ def distribution(override: Override) -> Any:
     log = "log" in getattr(value, "tags", set())
     if isinstance(value, IntervalSweep):
         whole = isinstance(value.start, int) and isinstance(value.end, int)
-        low, high = value.start, value.end
+        low = value.start
+        high = value.end
         if low is None or high is None or low > high or (log and low <= 0):
             raise ConfigError(f"{override.input_line} is not a range", allowed="low < high; log: low > 0")
         return IntDistribution(int(low), int(high), log) if whole else FloatDistribution(low, high, log)
@@ -120,15 +125,21 @@ def corners(space: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def overrides_of(fixed: list[str], values: dict[str, Any]) -> list[str]:
-    return [*fixed, *(f"{key}={value!r}" if isinstance(value, float) else f"{key}={value}"
-                      for key, value in values.items())]  # fmt: skip
+    return [
+        *fixed,
+        *(
+            f"{key}={value!r}" if isinstance(value, float) else f"{key}={value}"
+            for key, value in values.items()
+        ),
+    ]
 
 
 def ask(study: Any, space: dict[str, Any], options: dict[str, Any]) -> int:
     """A new trial. Its proposal depends on seed, number and the trials told so far, not on earlier starts."""
     import optuna
 
-    name, given = options["sampler"], options["sampler_options"]
+    name = options["sampler"]
+    given = options["sampler_options"]
     allowed = [each for each in optuna.samplers.__all__ if each.endswith("Sampler") and each != "BaseSampler"]
     if name not in allowed:
         raise ConfigError(f"hydra.sweeper.sampler is {name}", allowed=", ".join(allowed))
@@ -161,7 +172,7 @@ def batch_size(sweep: Sweep, options: dict[str, Any]) -> int:
     """How many trials are asked at once: what the launcher runs side by side."""
     if options["batch"] != "auto":
         return int(options["batch"])
-    limits = conduct.limits_of(sweep.master)
+    limits = grid.limits_of(sweep.master)
     return 1 if limits is None else limits.slots
 
 
@@ -193,12 +204,14 @@ def say_search(study: Any, sweep_dir: Path, job: Job) -> None:
     points = history(done_trials(study))
     if not points:
         return
-    from unet_exp.sweeps import plots
+    from unet_exp.plots import sweep
 
-    plots.draw_search(points, job.monitor, job.mode == "min", sweep_dir / SEARCH_PNG)
+    sweep.plot_search(points, job.monitor, job.mode == "min", sweep_dir / SEARCH_PNG)
     pruned = sum(state == "pruned" for _, _, state in points)
-    say(f"{len(points)} trials: {len(points) - pruned} finished, {pruned} pruned; "
-          f"{shown_path(sweep_dir)}/{SEARCH_PNG}")  # fmt: skip
+    say(
+        f"{len(points)} trials: {len(points) - pruned} finished, {pruned} pruned; "
+        f"{shown_path(sweep_dir)}/{SEARCH_PNG}"
+    )
 
 
 def history(trials: Sequence[Any]) -> list[tuple[int, float, str]]:
@@ -215,6 +228,6 @@ def history(trials: Sequence[Any]) -> list[tuple[int, float, str]]:
 
 def summarise(sweep_dir: Path, job: Job) -> None:
     """say_search at any time; nothing for a sweep that is no search. job: any of it."""
-    records = sorted(sweep_dir.glob(f"*/{runs.TRIAL}"))
+    records = sorted(sweep_dir.glob(f"*/{layout.TRIAL}"))
     if records:
-        say_search(open_study(sweep_dir, runs.read_json(records[0])), sweep_dir, job)
+        say_search(open_study(sweep_dir, atomic.read_json(records[0])), sweep_dir, job)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from unet_exp import runs
 from unet_exp.errors import ConfigError
+from unet_exp.rundir import atomic, layout
 from unet_exp.sweeps.jobs import table
 
 STUDY = "search"
@@ -52,7 +52,8 @@ def make_pruner(record: dict[str, Any]) -> Any:
     """One of optuna.pruners by its name; Hyperband learns the number of epochs."""
     import optuna
 
-    name, options = record["pruner"], dict(record["pruner_options"])
+    name = record["pruner"]
+    options = dict(record["pruner_options"])
     allowed = [each for each in optuna.pruners.__all__ if each.endswith("Pruner") and each != "BasePruner"]
     if name not in allowed:
         raise ConfigError(f"hydra.sweeper.pruner is {name}", allowed=", ".join(allowed))
@@ -69,17 +70,18 @@ def pruner(run_dir: Path, monitor: str) -> Callable[[int, float], str]:
     import_optuna()
     from optuna.trial import Trial
 
-    record = runs.read_json(run_dir / runs.TRIAL)
+    record = atomic.read_json(run_dir / layout.TRIAL)
     study = open_study(run_dir.parent, record)
     frozen = study.trials[record["number"]]
-    trial, known = Trial(study, frozen._trial_id), set(frozen.intermediate_values)
+    trial = Trial(study, frozen._trial_id)
+    known = set(frozen.intermediate_values)
 
     def report(epoch: int, value: float) -> None:
         if epoch not in known and not math.isnan(value):
             trial.report(value, epoch)
             known.add(epoch)
 
-    for row in table(run_dir / runs.METRICS):  # of earlier starts, should the study not have them
+    for row in table(run_dir / layout.METRICS):  # of earlier starts, should the study not have them
         if row["split"] == "val":
             report(int(row["epoch"]), float(row[monitor]))
 

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from unet_exp import prepare, quoting
-from unet_exp.console import program
-from unet_exp.data.inspect import better_statistics
-from unet_exp.data.label_map import parse_value
-from unet_exp.paths import PATH_KEYS
-from unet_exp.schema import IGNORE, Config, DataConfig, SplitConfig
-from unet_exp.tasks.survey import Survey, is_mixed
+from unet_exp.config import quoting
+from unet_exp.config.label_map import parse_value
+from unet_exp.config.paths import PATH_KEYS
+from unet_exp.config.schema import IGNORE, Config, DataConfig, SplitConfig
+from unet_exp.data.stats import better_statistics
+from unet_exp.data.survey import Survey, is_mixed
+from unet_exp.messages import program
+from unet_exp.training import setup
 
 OPTIONS = ("membranes", "csv", "npy_folder", "tiff_stack")  # of data=, named as their data.kind
 NOT_ASKED = ("kind", "root", "split", "cache", "cache_limit_mb", "fingerprint_limit_mb")
@@ -33,7 +34,8 @@ def line_to_use(config: Config, typed: Sequence[str], survey: Survey) -> str:
 
 def of_data(config: Config) -> dict[str, str]:
     """Key -> setting, for the layout of the data set and the meaning of its labels."""
-    data, words = config.data, {}
+    data = config.data
+    words = {}
     words["data"] = f"data={data.kind if data.kind in OPTIONS else 'image_folder'}"
     words["data.root"] = quoting.setting("data.root", data.root, verbatim=True)
     parts: list[tuple[str, Any, Any]] = [
@@ -42,7 +44,8 @@ def of_data(config: Config) -> dict[str, str]:
     ]
     for prefix, given, usual in parts:
         for one in dataclasses.fields(given):
-            key, value = prefix + one.name, getattr(given, one.name)
+            key = prefix + one.name
+            value = getattr(given, one.name)
             of_option = key == "data.split.mode" and data.kind == "npy_folder"
             if one.name not in NOT_ASKED and value != getattr(usual, one.name) and not of_option:
                 words[key] = quoting.setting(key, value, verbatim=key in PATH_KEYS)
@@ -74,7 +77,7 @@ def needs(config: Config, chosen: set[str], survey: Survey) -> dict[str, str]:
         survey.findings.append(
             f"batch_size={config.batch_size} is more than the {len(train)} training images"
         )
-    crop, margin = prepare.crop_size(config)
+    crop, margin = setup.crop_size(config)
     sizes = {facts.shape[:2] for facts in train}
     smallest = min(min(size) for size in sizes)
     fitting = min(256, smallest // 32 * 32)

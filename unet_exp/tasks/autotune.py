@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
-from unet_exp import build, prepare, shortages
+from unet_exp import errors
+from unet_exp.config.schema import Config
 from unet_exp.data.datasets import Samples
 from unet_exp.errors import UserError
-from unet_exp.schema import Config
-from unet_exp.training import determinism, loop, precision
-from unet_exp.training.loop import Parts
+from unet_exp.training import build, loop, machine, setup
+from unet_exp.training.parts import Parts
 
 log = logging.getLogger("unet_exp")
 SECONDS = 90.0  # for everything but the compiler
@@ -48,13 +48,16 @@ class Timing:
 
 def autotune(config: Config) -> None:
     """Prints a table of settings against the config as it is, and lines to paste. Writes nothing."""
-    config = prepare.decide_machine(config)
-    prepare.set_up(config)
-    data = prepare.read_data(config, prepare.find_items(config))
-    config = prepare.decide_from_data(config, data)
-    started, timings = time.perf_counter(), []
-    print(f"{config.device}, {len(data['train'].items)} training images, batches of {config.batch_size}; "
-          f"at most {SECONDS + COMPILE_SECONDS:.0f} s")  # fmt: skip
+    config = setup.decide_machine(config)
+    setup.set_up(config)
+    data = setup.read_data(config, setup.find_items(config))
+    config = setup.decide_from_data(config, data)
+    started = time.perf_counter()
+    timings = []
+    print(
+        f"{config.device}, {len(data['train'].items)} training images, batches of {config.batch_size}; "
+        f"at most {SECONDS + COMPILE_SECONDS:.0f} s"
+    )
     print(f"{'setting':<34}{'ms a step':>10}{'images/s':>10}{'data wait':>11}{'ratio':>8}", flush=True)
     base = measured(config, data, "as it is")
     say(base, base)
@@ -64,7 +67,7 @@ def autotune(config: Config) -> None:
             print(f"{override:<34}{'no time left':>20}", flush=True)
             continue
         try:
-            with shortages.in_words("autotune"):
+            with errors.in_words("autotune"):
                 timings.append(measured(trial, data, override))
         except UserError as error:
             print(f"{override:<34}  {str(error).splitlines()[0][:43]}", flush=True)
@@ -77,7 +80,8 @@ def autotune(config: Config) -> None:
 
 def settings(config: Config, data: dict[str, Samples]) -> Iterator[tuple[str, Config]]:
     """What is tried, one knob at a time, the likeliest first."""
-    trainer, workers = config.trainer, int(config.num_workers)
+    trainer = config.trainer
+    workers = int(config.num_workers)
     names = ["fp32", "bf16"] if config.device != "mps" else ["fp32"]
     for name in names:
         if name != trainer.precision:
@@ -89,7 +93,7 @@ def settings(config: Config, data: dict[str, Samples]) -> Iterator[tuple[str, Co
     for number in sorted({0, 1, 2} - {workers}):
         yield f"num_workers={number}", dataclasses.replace(config, num_workers=number)
     if config.device == "cpu":
-        cores = int(precision.decide_threads("auto", 1))
+        cores = int(machine.decide_threads("auto", 1))
         for number in sorted({1, max(cores // 2, 1), cores} - {int(config.threads)}, reverse=True):
             yield f"threads={number}", dataclasses.replace(config, threads=number)
     for size in (config.batch_size // 2, 2 * config.batch_size, 4 * config.batch_size):
@@ -106,7 +110,7 @@ def with_trainer(config: Config, **changes: Any) -> Config:
 
 def measured(config: Config, data: dict[str, Samples], override: str) -> Timing:
     """Seconds of whole steps as the loop takes them: batch, forward, backward, update, scores."""
-    determinism.set_up(config.seed, config.trainer.deterministic, int(config.threads))
+    machine.set_up(config.seed, config.trainer.deterministic, int(config.threads))
     parts = build.build_parts(config, data)
     parts.model.train()
     batches = endless(parts)
@@ -143,7 +147,7 @@ def endless(parts: Parts) -> Iterator[dict[str, Any]]:
 
 def restore(config: Config) -> None:
     """Threads and kernels as the config has them; a full GPU gives back what the last setting took."""
-    determinism.set_up(config.seed, config.trainer.deterministic, int(config.threads))
+    machine.set_up(config.seed, config.trainer.deterministic, int(config.threads))
     if config.device.startswith("cuda"):
         torch.cuda.empty_cache()
 

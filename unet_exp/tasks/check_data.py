@@ -14,22 +14,25 @@ import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from unet_exp import build, prepare, report, runs, shortages
-from unet_exp.console import program
+from unet_exp import errors
+from unet_exp.config.label_map import IGNORED, LabelMap, label_map, palette
+from unet_exp.config.quoting import command, setting
+from unet_exp.config.schema import IGNORE, Config, DataConfig
+from unet_exp.data import detect
 from unet_exp.data.datasets import SegmentationDataset, load_samples
 from unet_exp.data.items import UnpairedError
-from unet_exp.data.label_map import IGNORED, LabelMap, label_map, palette
+from unet_exp.data.label_findings import as_meant, problems_of_files
 from unet_exp.data.labels import shown_counts
 from unet_exp.data.problems import few
 from unet_exp.data.splits import Splits, decide_mode
+from unet_exp.data.survey import Survey, judge, read_labels, read_samples
 from unet_exp.data.transforms import Compose
 from unet_exp.errors import CheckpointError, DataError
-from unet_exp.quoting import command, setting
-from unet_exp.schema import IGNORE, Config, DataConfig
-from unet_exp.tasks import detect
+from unet_exp.messages import program
+from unet_exp.plots import run
+from unet_exp.rundir import atomic
 from unet_exp.tasks.advice import line_to_use, of_data
-from unet_exp.tasks.label_findings import as_meant, problems_of_files
-from unet_exp.tasks.survey import Survey, judge, read_labels, read_samples
+from unet_exp.training import build, setup
 
 log = logging.getLogger("unet_exp")
 SHOWN = 6  # samples on the contact sheets
@@ -42,7 +45,7 @@ def check_data(config: Config, output: str = "check_data", typed: Sequence[str] 
 
     typed: the settings on the command line, which the line to use repeats.
     """
-    config = prepare.decide_machine(config)
+    config = setup.decide_machine(config)
     survey = Survey()
     config, splits = find(config, survey)
     labels = label_map(config.data)
@@ -68,7 +71,7 @@ def find(config: Config, survey: Survey) -> tuple[Config, Splits]:
     if part is not None:
         one_part(*part, config, survey)
     try:
-        return config, prepare.find_items(config)
+        return config, setup.find_items(config)
     except UnpairedError as error:
         reason: DataError = error
         if error.items:
@@ -82,7 +85,7 @@ def find(config: Config, survey: Survey) -> tuple[Config, Splits]:
     config = dataclasses.replace(config, data=found[0])
     survey.findings.append(f"found {detect.described(found[0])}")
     try:
-        return config, prepare.find_items(config)
+        return config, setup.find_items(config)
     except UnpairedError as error:
         survey.problems.append(str(error))
         return config, {"train": list(error.items)}
@@ -91,8 +94,10 @@ def find(config: Config, survey: Survey) -> tuple[Config, Splits]:
 def one_part(part: str, whole: Path, config: Config, survey: Survey) -> None:
     """Report that data.root is a part of a data set; a test or validation part is not trained on."""
     here = Path(config.data.root or "").resolve()
-    sets = {folder: detect.find_layouts(dataclasses.replace(config.data, root=str(folder)))
-            for folder in (whole, whole.parent)}  # fmt: skip
+    sets = {
+        folder: detect.find_layouts(dataclasses.replace(config.data, root=str(folder)))
+        for folder in (whole, whole.parent)
+    }
     above = [
         folder for folder, found in sets.items() if found and Path(found[0].root or "").resolve() != here
     ]
@@ -134,8 +139,9 @@ def wrapped(text: str) -> list[str]:
     if len(text) <= WIDTH or text.lstrip(" '").startswith(("python ", "data.")):
         return [text]
     whole = re.sub(r"(?<=\d) x (?=\d)", "\0x\0", text)  # 1024 x 1024 stays on one line
-    lines = textwrap.wrap(whole, WIDTH, subsequent_indent=indent, break_long_words=False,
-                          break_on_hyphens=False)  # fmt: skip
+    lines = textwrap.wrap(
+        whole, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
     return [line.replace("\0", " ") for line in lines]
 
 
@@ -173,7 +179,8 @@ def summary(config: Config, splits: Splits, survey: Survey) -> list[str]:
     if everything:
         sizes = Counter(f"{facts.shape[0]} x {facts.shape[1]}" for facts in everything)
         kinds = Counter(f"{facts.shape[2]} x {facts.dtype}" for facts in everything)
-        low, high = min(facts.low for facts in everything), max(facts.high for facts in everything)
+        low = min(facts.low for facts in everything)
+        high = max(facts.high for facts in everything)
         lines += [f"sizes:    {tally(sizes)}", f"channels: {tally(kinds)}", f"values:   {low:g} to {high:g}"]
     if survey.values:
         lines.append(f"labels:   file values {shown_counts(survey.values)}")
@@ -204,7 +211,7 @@ def draw_where_possible(config: Config, labels: LabelMap, survey: Survey, folder
         reason = getattr(error, "strerror", None) or str(getattr(error, "what", error))
         return [f"no pictures: {folder} can't be written ({reason}); output=DIR draws them elsewhere"]
     except Exception as error:
-        known = shortages.explained(error, "check_data")
+        known = errors.explained(error, "check_data")
         if known is None:
             raise
         return [f"no pictures: {known.what}"]
@@ -224,13 +231,13 @@ def draw(config: Config, labels: LabelMap, survey: Survey, folder: Path) -> list
     samples = load_samples(chosen, "chosen", "none", 0, labels, config.data.window)
     plain = SegmentationDataset(samples, Compose([]), config.seed)
     colours = palette(labels)
-    runs.make_directory(folder)
+    atomic.make_directory(folder)
     shown = [plain[0, i] for i in range(min(len(plain), SHOWN))]
     names = [item.name for item in samples.items]
     paths = [folder / "samples.png"]
-    report.draw_sheet(paths[0], shown, names, colours, (0.0, 1.0), ["image", "label"], labels.classes)
+    run.plot_sheet(paths[0], shown, names, colours, (0.0, 1.0), ["image", "label"], labels.classes)
     try:
-        steps = prepare.with_statistics(config, samples)
+        steps = setup.with_statistics(config, samples)
         crop, transform = build.build_transform(
             {
                 name: step
@@ -245,5 +252,5 @@ def draw(config: Config, labels: LabelMap, survey: Survey, folder: Path) -> list
         return paths
     denorm = build.denormalization(dataclasses.replace(config, transform=steps))
     paths.append(folder / "augmented.png")
-    report.draw_augmented(paths[1], seen, names, colours, denorm, labels.classes)
+    run.plot_augmented(paths[1], seen, names, colours, denorm, labels.classes)
     return paths

@@ -6,54 +6,36 @@ import io
 import json
 import logging
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
-from tqdm import tqdm
 
-from unet_exp import build, prepare, report, runs
+from unet_exp.config.label_map import label_map, palette
+from unet_exp.config.paths import expanded
+from unet_exp.config.schema import Config
+from unet_exp.config.task_schema import EvaluateConfig
 from unet_exp.data.datasets import Samples, load_samples
-from unet_exp.data.label_map import label_map, palette
 from unet_exp.errors import DataError
-from unet_exp.inference.samples import averaged, classes_at, predict_sample
-from unet_exp.losses import class_probabilities
+from unet_exp.inference.load import check_root, run_config, stored_thresholds
+from unet_exp.inference.samples import averaged, predict_sample
+from unet_exp.inference.scores import Network, SplitScores, em_table, score
 from unet_exp.metrics import em
 from unet_exp.metrics.confusion import (
     NAMES,
     class_scores,
-    confusion_per_image,
     image_means,
-    predict_classes,
     scores,
     shown,
 )
-from unet_exp.paths import expanded
-from unet_exp.schema import IGNORE, Config
-from unet_exp.tasks.load import check_root, run_config, stored_thresholds
-from unet_exp.training import checkpoint
-from unet_exp.training.loop import Parts, counts, forward
-from unet_exp.training.state import State, Sums
-from unet_exp.verbs import EvaluateConfig
+from unet_exp.plots import run
+from unet_exp.rundir import atomic, layout
+from unet_exp.training import build, checkpoint, setup
+from unet_exp.training.parts import Parts
+from unet_exp.training.state import State
 
 log = logging.getLogger("unet_exp")
 MEMBRANES = ("membrane", "membranes", "boundary", "border")
-Network = Callable[[Tensor], Tensor]
-
-
-@dataclasses.dataclass
-class Found:
-    """Of one split: running sums and each image's confusion matrix as training counts them, each image's
-    matrix at the threshold of task=predict, and what the EM scores need."""
-
-    sums: Sums
-    matrices: list[Tensor]
-    predicted: list[Tensor]
-    maps: list[np.ndarray]  # probability of class 1, H x W float32
-    labels: list[np.ndarray]  # uint8 H x W
 
 
 def evaluate(options: EvaluateConfig) -> None:
@@ -67,32 +49,39 @@ def evaluate(options: EvaluateConfig) -> None:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=options.data.root))
     free = dataclasses.replace(config.trainer, limit_val_batches=None, overfit_samples=None)
     config = dataclasses.replace(config, trainer=free, num_workers=0)
-    prepare.set_up(config)
-    contents = checkpoint.load(run_dir / runs.CHECKPOINTS / f"{options.weights}.pt")
+    setup.set_up(config)
+    contents = checkpoint.load(run_dir / layout.CHECKPOINTS / f"{options.weights}.pt")
     samples = samples_of(config, options.split)
     parts, network = parts_with(config, samples, contents, options.tta)
     wants_em = wants_em_scores(options, config)
     sha256 = checkpoint.weights_sha256(contents)
-    threshold = predict_threshold(run_dir, sha256, options.tta)
+    threshold = active_threshold(run_dir, sha256, options.tta)
     found = score(parts, network, options.split, wants_em, threshold)
     name = options.split + "_tta" * options.tta
     folder = expanded(options.output) if options.output else run_dir / "evaluation" / name
-    runs.make_directory(folder)
+    atomic.make_directory(folder)
 
     classes = config.data.classes
     state = State.from_dict(contents["state"])
     result: dict[str, Any] = {
-        "run": str(run_dir), "split": options.split, "weights": options.weights, "epoch": state.epoch,
-        "weights_sha256": sha256, "tta": options.tta,
-        "images": len(samples.items), **found.sums.metrics(classes),
+        "run": str(run_dir),
+        "split": options.split,
+        "weights": options.weights,
+        "epoch": state.epoch,
+        "weights_sha256": sha256,
+        "tta": options.tta,
+        "images": len(samples.items),
+        **found.sums.metrics(classes),
         **image_means(torch.stack(found.matrices), classes),
-    }  # fmt: skip
+    }
     del result["images_per_second"]
     if len(classes) == 2:
         matrices = torch.stack(found.predicted)
         result["predict"] = {
-            "threshold": threshold, **scores(matrices.sum(0), classes), **image_means(matrices, classes)
-        }  # fmt: skip
+            "threshold": threshold,
+            **scores(matrices.sum(0), classes),
+            **image_means(matrices, classes),
+        }
     if wants_em:
         table = em_table(found)
         best, source = choose_threshold(options, config, contents, run_dir, table)
@@ -100,7 +89,7 @@ def evaluate(options: EvaluateConfig) -> None:
         at_threshold = em.row_at(table, threshold)
         result["predict"] |= {key: at_threshold[key] for key in ("v_rand", "v_info", "pixel_error")}
         write_rows(folder / "em.csv", table)
-    runs.write_text(folder / "evaluation.json", json.dumps(plain(result), indent=2) + "\n")
+    atomic.write_text(folder / "evaluation.json", json.dumps(plain(result), indent=2) + "\n")
     write_rows(folder / "classes.csv", class_rows(found, classes))
     rows = image_rows(found, samples, classes)
     write_rows(folder / "images.csv", rows)
@@ -108,14 +97,16 @@ def evaluate(options: EvaluateConfig) -> None:
     by = "predict_dice" if len(classes) == 2 else "dice"
     worst = sorted(range(len(rows)), key=lambda i: (rows[i][by], rows[i]["name"]))[: options.worst]
     if worst:
-        dataset, place = parts.val.dataset, parts.precision
+        dataset = parts.val.dataset
+        place = parts.precision
         results = [predict_sample(network, dataset, i, classes, place, threshold) for i in worst]
-        denorm, colours = build.denormalization(config), palette(label_map(config.data))
-        report.draw_samples(folder / "worst.png", results, classes, denorm, colours, threshold)
+        denorm = build.denormalization(config)
+        colours = palette(label_map(config.data))
+        run.plot_samples(folder / "worst.png", results, classes, denorm, colours, threshold)
     log.info("written: %s", folder)
 
 
-def predict_threshold(run_dir: Path, sha256: str, tta: bool) -> float:
+def active_threshold(run_dir: Path, sha256: str, tta: bool) -> float:
     """The threshold of task=predict for these weights of two classes: the run's, else 0.5."""
     own = stored_thresholds(run_dir, sha256)
     return 0.5 if own is None else own[tta]
@@ -132,7 +123,7 @@ def wants_em_scores(options: EvaluateConfig, config: Config) -> bool:
 def samples_of(config: Config, split: str) -> Samples:
     """The samples of a split, read and checked as training does."""
     check_root(config)
-    splits = prepare.find_items(config)
+    splits = setup.find_items(config)
     items = [item for part in splits.values() for item in part] if split == "all" else splits[split]
     data = config.data
     return load_samples(items, split, data.cache, data.cache_limit_mb, label_map(data), data.window)
@@ -148,39 +139,6 @@ def parts_with(
     return parts, averaged(parts.evaluated, parts.logits_per_pixel) if tta else parts.evaluated
 
 
-def score(parts: Parts, network: Network, split: str, keep_maps: bool, threshold: float = 0.5) -> Found:
-    """One pass in the batches and the precision of the run's own validation.
-
-    threshold: of `Found.predicted`, for two classes.
-    """
-    classes = len(parts.classes)
-    found = Found(Sums(classes), [], [], [], [])
-    for metric in parts.metrics.values():
-        metric.reset()
-    batches = tqdm(
-        parts.val.epoch(0), f"scoring {split}", len(parts.val), leave=False, disable=None, ncols=79
-    )
-    with torch.inference_mode():
-        for batch in batches:
-            image, label, logits, loss = forward(network, parts, batch)
-            found.sums.add(loss.item(), len(image), counts(logits, label, parts))
-            prediction = predict_classes(logits)
-            for metric in parts.metrics.values():
-                metric.update(prediction.squeeze(1), label.squeeze(1).long())
-            found.matrices += list(confusion_per_image(prediction, label, classes).cpu())
-            found.predicted += list(confusion_per_image(classes_at(logits, threshold), label, classes).cpu())
-            if keep_maps:
-                found.maps += list(class_probabilities(logits)[:, 1].cpu().numpy())
-                found.labels += list(label.squeeze(1).to(torch.uint8).cpu().numpy())
-    found.sums.others = {name: float(metric.compute()) for name, metric in parts.metrics.items()}
-    return found
-
-
-def em_table(found: Found) -> list[dict[str, float]]:
-    ignored = [label == IGNORE for label in found.labels]
-    return em.em_table(found.maps, [label == 1 for label in found.labels], ignore=ignored)
-
-
 def choose_threshold(
     options: EvaluateConfig,
     config: Config,
@@ -193,10 +151,10 @@ def choose_threshold(
         return em.best_threshold(table), "val"
     own = stored_thresholds(run_dir, checkpoint.weights_sha256(contents), "v_rand")
     if own is not None:
-        return own[options.tta], runs.THRESHOLD
+        return own[options.tta], layout.THRESHOLD
     stored = run_dir / "evaluation" / ("val" + "_tta" * options.tta) / "evaluation.json"
     if stored.exists():
-        there = runs.read_json(stored)
+        there = atomic.read_json(stored)
         if there.get("weights_sha256") == checkpoint.weights_sha256(contents) and "em" in there:
             return float(there["em"]["threshold"]), str(stored)
     own_config = run_config(run_dir, options.device)
@@ -205,10 +163,11 @@ def choose_threshold(
     return em.best_threshold(em_table(score(parts, network, "val", keep_maps=True))), "val"
 
 
-def class_rows(found: Found, classes: list[str]) -> list[dict[str, Any]]:
+def class_rows(found: SplitScores, classes: list[str]) -> list[dict[str, Any]]:
     """Each class's scores and pixels; of two classes also the scores at the threshold of predict."""
     matrix = found.sums.confusion
-    values, predicted = class_scores(matrix), class_scores(torch.stack(found.predicted).sum(0))
+    values = class_scores(matrix)
+    predicted = class_scores(torch.stack(found.predicted).sum(0))
     rows: list[dict[str, Any]] = []
     for i, name in enumerate(classes):
         pixels = {"label_pixels": int(matrix[i].sum()), "predicted_pixels": int(matrix[:, i].sum())}
@@ -218,7 +177,7 @@ def class_rows(found: Found, classes: list[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def image_rows(found: Found, samples: Samples, classes: list[str]) -> list[dict[str, Any]]:
+def image_rows(found: SplitScores, samples: Samples, classes: list[str]) -> list[dict[str, Any]]:
     """Each image's Dice and IoU: the mean over the classes that occur in it, and of each class; of two
     classes also those at the threshold of predict."""
     kinds = {"": found.matrices} | ({"predict_": found.predicted} if len(classes) == 2 else {})
@@ -237,7 +196,7 @@ def image_rows(found: Found, samples: Samples, classes: list[str]) -> list[dict[
     return rows
 
 
-def as_table(result: dict[str, Any], found: Found, classes: list[str]) -> str:
+def as_table(result: dict[str, Any], found: SplitScores, classes: list[str]) -> str:
     """What the terminal shows. Of two classes a second block has the scores at the threshold of predict,
     where that is not the 0.5 of training."""
     width = max(8, *(len(name) for name in classes), len("mean"))
@@ -287,7 +246,7 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    runs.write_text(path, text.getvalue())
+    atomic.write_text(path, text.getvalue())
 
 
 def plain(value: Any) -> Any:

@@ -2,10 +2,10 @@
 
 import logging
 
+from unet_exp.config.paths import expanded
+from unet_exp.config.task_schema import ExportConfig
 from unet_exp.inference.export import export_onnx
-from unet_exp.paths import expanded
-from unet_exp.tasks.load import load_run
-from unet_exp.verbs import ExportConfig
+from unet_exp.inference.load import load_run
 
 log = logging.getLogger("unet_exp")
 

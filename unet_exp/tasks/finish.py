@@ -3,19 +3,21 @@
 import logging
 from pathlib import Path
 
-from unet_exp import build, runs
-from unet_exp.data.label_map import label_map, palette
+from unet_exp.config.label_map import label_map, palette
+from unet_exp.config.schema import Config
 from unet_exp.errors import UserError
-from unet_exp.schema import Config
-from unet_exp.training.loop import Parts
+from unet_exp.rundir import atomic, layout
+from unet_exp.training import build
+from unet_exp.training.parts import Parts
 
 log = logging.getLogger("unet_exp")
 
 
 def is_threshold_due(run_dir: Path, config: Config) -> bool:
     """Whether a run is asked for a threshold that it has not chosen."""
-    wanted, path = config.trainer.choose_threshold, run_dir / runs.THRESHOLD
-    return wanted is not None and (not path.exists() or runs.read_json(path).get("metric") != wanted)
+    wanted = config.trainer.choose_threshold
+    path = run_dir / layout.THRESHOLD
+    return wanted is not None and (not path.exists() or atomic.read_json(path).get("metric") != wanted)
 
 
 def finish(run_dir: Path, config: Config, parts: Parts, best_epoch: int) -> dict[str, float]:
@@ -25,16 +27,17 @@ def finish(run_dir: Path, config: Config, parts: Parts, best_epoch: int) -> dict
     """
     scores: dict[str, float] = {}
     if config.trainer.choose_threshold is not None:
-        from unet_exp.tasks.threshold import choose_threshold  # scipy takes a fifth of a second
+        from unet_exp.inference.threshold import choose_threshold
 
         scores = choose_threshold(run_dir, config, parts)
     if config.trainer.plots:
-        from unet_exp import report  # matplotlib takes a third of a second
+        from unet_exp.plots import run
 
-        colours, denorm = palette(label_map(config.data)), build.denormalization(config)
+        colours = palette(label_map(config.data))
+        denorm = build.denormalization(config)
         threshold = scores.get("threshold", 0.5)
         try:
-            report.draw_run(run_dir, config, parts, best_epoch, denorm, colours, threshold)
+            run.plot_run(run_dir, config, parts, best_epoch, denorm, colours, threshold)
         except UserError:  # a full disk
             raise
         except Exception as error:  # all is saved: a picture is no reason to fail

@@ -18,22 +18,24 @@ import tifffile
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from unet_exp import runs, shortages
+from unet_exp import errors
+from unet_exp.config.paths import expanded
+from unet_exp.config.task_schema import PredictConfig
 from unet_exp.data.channels import open_image
-from unet_exp.data.fingerprint import SAMPLED, hash_file
-from unet_exp.data.items import shortened
 from unet_exp.errors import ConfigError, DataError, UserError
+from unet_exp.inference.inputs import Job, find_images, plan
+from unet_exp.inference.load import load_ensemble, run_config
 from unet_exp.inference.pictures import overlay_rows, save_picture, visible_rows
 from unet_exp.inference.predictor import Predictor
-from unet_exp.paths import expanded
-from unet_exp.tasks.inputs import Job, find_images, plan
-from unet_exp.tasks.load import load_ensemble, run_config
+from unet_exp.messages import shortened
+from unet_exp.rundir import atomic, layout
+from unet_exp.rundir.fingerprint import SAMPLED, hash_file
 from unet_exp.training import checkpoint
-from unet_exp.training.precision import decide_allocator, set_allocator
-from unet_exp.verbs import PredictConfig
+from unet_exp.training.machine import decide_allocator, set_allocator
 
 log = logging.getLogger("unet_exp")
-PARTS, MASKS = ("visible", "overlays", "probabilities"), (".png", ".tif")
+PARTS = ("visible", "overlays", "probabilities")
+MASKS = (".png", ".tif")
 MOST_PNG = 100_000_000  # pixels; larger masks are TIFFs, which can be written by rows
 SETTINGS = "predict.json"
 
@@ -43,30 +45,35 @@ def predict(options: PredictConfig) -> None:
 
     Exits with 1 when a file could not be predicted; the others are. Raises UserError for what concerns all.
     """
-    dirs, output = run_dirs(options.run), expanded(options.output)
+    dirs = run_dirs(options.run)
+    output = expanded(options.output)
     data = run_config(dirs[0], options.device).data
     paths = find_images(options.input, output, data, dirs[0])
     if output.exists() and any(path.parent.resolve() == output.resolve() for path in paths):
         raise ConfigError("output is the folder of the images", do="choose another: output=DIR")
     jobs, problems = plan(paths)
     predictor = load_ensemble(dirs, options.device, options.weights).with_options(
-        tta=options.tta, threshold=None if options.threshold == "auto" else options.threshold,
-        tile=options.tile, overlap=options.overlap, batch=options.batch_size,
-    )  # fmt: skip
+        tta=options.tta,
+        threshold=None if options.threshold == "auto" else options.threshold,
+        tile=options.tile,
+        overlap=options.overlap,
+        batch=options.batch_size,
+    )
     set_allocator(decide_allocator("auto", predictor.precision.device))
     kind = kind_of_maps(options, predictor)
     for problem in problems:
         log.error("error: %s", problem)
     with nothing_left_of_nothing(output):
-        runs.make_directory(output)
+        atomic.make_directory(output)
         due = remember(options, settings_of(options, kind, predictor.cut), output, jobs)
         if len(predictor.classes) == 2:
             log.info("threshold %g", predictor.cut)
-        failed, strange = len(problems), 0
+        failed = len(problems)
+        strange = 0
         with logging_redirect_tqdm(tqdm_class=tqdm), tqdm(due, "predicting", disable=None, ncols=79) as bar:
             for job in bar:
                 try:
-                    with shortages.in_words("predict"):
+                    with errors.in_words("predict"):
                         remark = predict_one(job, predictor, options, kind, output, bar)
                 except UserError as error:
                     failed += 1
@@ -89,7 +96,7 @@ def predict(options: PredictConfig) -> None:
 @contextmanager
 def nothing_left_of_nothing(output: Path) -> Iterator[None]:
     """If no mask was written in the end, remove the new folders and predict.json."""
-    new = runs.missing_directories(output)
+    new = layout.missing_directories(output)
     try:
         yield
     finally:
@@ -131,17 +138,24 @@ def kind_of_maps(options: PredictConfig, predictor: Predictor) -> str | None:
 
 def settings_of(options: PredictConfig, kind: str | None, threshold: float) -> dict[str, Any]:
     """What predictions depend on besides their images."""
-    files, weights = hashlib.sha256(), []
+    files = hashlib.sha256()
+    weights = []
     for run_dir in run_dirs(options.run):
-        path = run_dir / runs.CHECKPOINTS / f"{options.weights}.pt"
+        path = run_dir / layout.CHECKPOINTS / f"{options.weights}.pt"
         files.update(path.read_bytes()[-64:])
         weights.append(checkpoint.weights_sha256(checkpoint.load(path)))
     return {
-        "run": [str(path.resolve()) for path in run_dirs(options.run)], "weights": files.hexdigest(),
+        "run": [str(path.resolve()) for path in run_dirs(options.run)],
+        "weights": files.hexdigest(),
         "weights_sha256": weights,
-        "tta": options.tta, "threshold": threshold, "tile": options.tile, "overlap": options.overlap,
-        "probabilities": kind, "visible": options.visible, "overlays": options.overlays,
-    }  # fmt: skip
+        "tta": options.tta,
+        "threshold": threshold,
+        "tile": options.tile,
+        "overlap": options.overlap,
+        "probabilities": kind,
+        "visible": options.visible,
+        "overlays": options.overlays,
+    }
 
 
 def remember(options: PredictConfig, settings: dict[str, Any], output: Path, jobs: list[Job]) -> list[Job]:
@@ -151,7 +165,7 @@ def remember(options: PredictConfig, settings: dict[str, Any], output: Path, job
     settings. Raises ConfigError for masks of other settings and of other images.
     """
     path = output / SETTINGS
-    there = runs.read_json(path) if path.exists() else None
+    there = atomic.read_json(path) if path.exists() else None
     other = [key for key in settings if there and there.get(key) != settings[key]]
     # Runs may have moved: weights identify them, by their bits, or by the file as older versions wrote it.
     same = {"weights", "weights_sha256"} - set(other)
@@ -164,9 +178,12 @@ def remember(options: PredictConfig, settings: dict[str, Any], output: Path, job
     known = {} if there is None or other else there.get("images", {})
     by_name_alone = there is not None and "images" not in there  # it was written before images were kept
     content = {file: content_of(file) for file in {job.path for job in jobs}}
-    due, taken, images = [], [], {}
+    due = []
+    taken = []
+    images = {}
     for job in jobs:
-        before, file = known.get(job.name), str(job.path.resolve())
+        before = known.get(job.name)
+        file = str(job.path.resolve())
         images[job.name] = {"file": file, "page": job.page, "sha256": content[job.path]}
         if options.overwrite or not any(os.path.exists(mask) for mask in masks_of(output, job)):
             due.append(job)
@@ -185,7 +202,7 @@ def remember(options: PredictConfig, settings: dict[str, Any], output: Path, job
         for mask in masks_of(output, job):
             with suppress(OSError):  # not there
                 os.unlink(mask)
-    runs.write_text(path, json.dumps(settings | {"images": known | images}, indent=2) + "\n")
+    atomic.write_text(path, json.dumps(settings | {"images": known | images}, indent=2) + "\n")
     return due
 
 
@@ -213,7 +230,7 @@ def predict_one(
         mask = work_file(output, size, np.uint8, large)
         maps = None
         if kind is not None:
-            runs.make_directory(output / "probabilities")
+            atomic.make_directory(output / "probabilities")
             layers = () if len(predictor.classes) == 2 else (len(predictor.classes),)
             temporary = output / "probabilities" / f".{os.getpid()}.tmp"
             maps = tifffile.memmap(temporary, shape=(*layers, *size), dtype=kind, photometric="minisblack")
@@ -249,9 +266,11 @@ def predict_one(
         return remark
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise DataError(f"{name}: the names of its predictions are too long for the file system",
-                            do="shorten its name") from error  # fmt: skip
-        raise runs.cannot_write(output / job.name, error) from error
+            raise DataError(
+                f"{name}: the names of its predictions are too long for the file system",
+                do="shorten its name",
+            ) from error
+        raise atomic.cannot_write(output / job.name, error) from error
     finally:
         remove_leftovers(output)
 

@@ -8,15 +8,18 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from unet_exp import compare, runs
-from unet_exp.config import check
+from unet_exp import messages
+from unet_exp.config import saved
+from unet_exp.config.paths import expanded
+from unet_exp.config.resolve import check
+from unet_exp.config.saved import AGAIN, MAY_CHANGE, compose_saved
+from unet_exp.config.schema import Config
+from unet_exp.config.task_schema import ReproduceConfig
 from unet_exp.errors import CheckpointError, ConfigError
-from unet_exp.paths import expanded
-from unet_exp.saved import AGAIN, MAY_CHANGE, compose_saved, starts
-from unet_exp.schema import Config
+from unet_exp.rundir import atomic, layout, provenance
+from unet_exp.rundir.provenance import starts
+from unet_exp.rundir.tables import Difference, Recorded, recorded
 from unet_exp.training import checkpoint
-from unet_exp.training.tables import Difference, Recorded, recorded
-from unet_exp.verbs import ReproduceConfig
 
 log = logging.getLogger("unet_exp")
 Train = Callable[[Config, Path, Path, Recorded, int], object]  # config, directory, origin, rows, last epoch
@@ -53,10 +56,10 @@ def reproduce(options: ReproduceConfig, train: Train) -> None:
             compare_ends(run_dir, Path(folder), there, until)
         except Difference as found:
             explained = explanations(run_dir, Path(folder))
-            print(compare.as_lines(f"differs first at {found.where}:", found.lines()))
-            print(compare.as_lines("what could explain it:", explained or ["nothing that is recorded"]))
+            print(messages.as_lines(f"differs first at {found.where}:", found.lines()))
+            print(messages.as_lines("what could explain it:", explained or ["nothing that is recorded"]))
             sys.exit(1)
-        here = checkpoint.load(Path(folder) / runs.CHECKPOINTS / checkpoint.LAST)
+        here = checkpoint.load(Path(folder) / layout.CHECKPOINTS / checkpoint.LAST)
     print(f"identical: {steps} steps, {until} epochs, weights sha256 {checkpoint.weights_sha256(here)}")
 
 
@@ -67,7 +70,7 @@ def what_can_be_replayed(config: Config, run_dir: Path, there: Recorded) -> tupl
         raise CheckpointError(f"{run_dir} has no finished epoch to compare with")
     known = {int(row["epoch"]) for row in there.steps.values()}
     if not known >= set(epochs):
-        raise CheckpointError(f"{run_dir / runs.STEPS} lacks updates, so there is nothing to compare with")
+        raise CheckpointError(f"{run_dir / layout.STEPS} lacks updates, so there is nothing to compare with")
     each = starts(run_dir)
     counts_epochs = "total_steps" in config.scheduler.values()
     for before, after in pairwise(each):
@@ -79,8 +82,11 @@ def what_can_be_replayed(config: Config, run_dir: Path, there: Recorded) -> tupl
                 )
             log.warning(
                 "this run was extended from %d to %d epochs after epoch %d, which changed its schedule; "
-                "up to there it can be replayed", before["epochs"], after["epochs"], done,
-            )  # fmt: skip
+                "up to there it can be replayed",
+                before["epochs"],
+                after["epochs"],
+                done,
+            )
             return dataclasses.replace(config, epochs=int(before["epochs"])), done
     return config, max(epochs)
 
@@ -94,13 +100,13 @@ def compare_ends(run_dir: Path, folder: Path, there: Recorded, until: int) -> No
     for split, epoch in there.metrics:
         if epoch <= until and (split, epoch) not in here.metrics:
             log.warning("the validation of epoch %d was not repeated: it was the last epoch then", epoch)
-    found = checkpoint.load_newest(run_dir / runs.CHECKPOINTS)
+    found = checkpoint.load_newest(run_dir / layout.CHECKPOINTS)
     if found is None:
         log.warning("%s has no checkpoints; only its tables were compared", run_dir)
         return
     contents, path = found
     if contents["state"]["epoch"] == until and contents["state"]["batch_in_epoch"] == 0:
-        own = checkpoint.load(folder / runs.CHECKPOINTS / checkpoint.LAST)
+        own = checkpoint.load(folder / layout.CHECKPOINTS / checkpoint.LAST)
         digests = checkpoint.weights_sha256(contents), checkpoint.weights_sha256(own)
         if digests[0] != digests[1]:
             raise Difference(f"the end of epoch {until}, in {path.name}", {"weights": digests})
@@ -109,6 +115,6 @@ def compare_ends(run_dir: Path, folder: Path, there: Recorded, until: int) -> No
 def explanations(run_dir: Path, folder: Path) -> list[str]:
     """Every recorded difference between the run and its replay in `folder`."""
     skipped = set(MAY_CHANGE) - {"device", "epochs"}
-    changed = compare.config_changes(run_dir, compare.resolved(folder))
+    changed = saved.config_changes(run_dir, saved.resolved(folder))
     lines = [f"config {line}" for line in changed if line.split(":")[0] not in skipped]
-    return lines + compare.environment_changes(run_dir, runs.read_json(folder / runs.ENVIRONMENT))
+    return lines + provenance.environment_changes(run_dir, atomic.read_json(folder / layout.ENVIRONMENT))

@@ -1,11 +1,11 @@
 """task=summary: the tables and pictures of a sweep, at any time."""
 
+from unet_exp.config.paths import expanded
+from unet_exp.config.task_schema import SummaryConfig
 from unet_exp.errors import CheckpointError
-from unet_exp.paths import expanded
 from unet_exp.sweeps.jobs import read_jobs
+from unet_exp.sweeps.results import say_results
 from unet_exp.sweeps.search import summarise
-from unet_exp.sweeps.summary import say_results
-from unet_exp.verbs import SummaryConfig
 
 
 def summary(options: SummaryConfig) -> None:

@@ -17,13 +17,16 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from unet_exp import runs, shortages
+from unet_exp import errors
 from unet_exp.errors import CheckpointError
+from unet_exp.rundir import atomic
 from unet_exp.training.state import State
 
 log = logging.getLogger(__name__)
 FORMAT = 2
-LAST, BEST, WEIGHTS = "last.pt", "best.pt", "best.safetensors"
+LAST = "last.pt"
+BEST = "best.pt"
+WEIGHTS = "best.safetensors"
 MARK = b"sha256:"
 COMMENT = len(MARK) + 64
 
@@ -35,7 +38,9 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, config: str, keep: int) -> None:
-        self.folder, self.config, self.keep = folder, config, keep
+        self.folder = folder
+        self.config = config
+        self.keep = keep
         self.thread = ThreadPoolExecutor(1, "checkpoint")
         self.writing: Future[None] | None = None
 
@@ -73,13 +78,13 @@ class Checkpoints:
         add_checksum(buffer)
         with buffer.getbuffer() as content:
             if best:
-                runs.write_bytes(self.folder / WEIGHTS, safetensors.torch.save(weights_of(contents)))
-                runs.write_bytes(self.folder / BEST, content)
+                atomic.write_bytes(self.folder / WEIGHTS, safetensors.torch.save(weights_of(contents)))
+                atomic.write_bytes(self.folder / BEST, content)
             if numbered:
-                runs.write_bytes(self.folder / f"epoch_{epoch:04d}.pt", content)
+                atomic.write_bytes(self.folder / f"epoch_{epoch:04d}.pt", content)
                 for old in self.old_epochs(epoch):
                     old.unlink(missing_ok=True)
-            runs.write_bytes(self.folder / LAST, content)
+            atomic.write_bytes(self.folder / LAST, content)
 
     def old_epochs(self, epoch: int) -> list[Path]:
         """Checkpoints to delete by trainer.keep; first those of later epochs, if the run went back."""
@@ -175,13 +180,14 @@ def load_newest(folder: Path) -> tuple[dict[str, Any], Path] | None:
     paths = sorted(folder.glob("*.pt"))
     if not paths:
         return None
-    problems, whole = [], []
+    problems = []
+    whole = []
     for path in [folder / LAST, *(path for path in paths if path.name != LAST)]:
         try:
             contents = load(path)
             whole.append((State.from_dict(contents["state"]).step, contents, path))
         except (CheckpointError, KeyError, TypeError) as error:
-            shortages.pass_on(error)
+            errors.pass_on(error)
             problems.append(error.what if isinstance(error, CheckpointError) else f"{path} has no state")
         if whole and path.name == LAST:
             break
@@ -248,9 +254,8 @@ def start_from(model: nn.Module, path: Path) -> None:
         raise CheckpointError(f"{path} can't be read as weights: {reason}") from error
     have = model.state_dict()
     fitting = {
-        name: tensor for name, tensor in weights.items()
-        if name in have and have[name].shape == tensor.shape
-    }  # fmt: skip
+        name: tensor for name, tensor in weights.items() if name in have and have[name].shape == tensor.shape
+    }
     lines = misfits(model, weights)
     if not fitting:
         raise CheckpointError("\n".join([f"{path}: none of its weights fits the model", *lines[:2]]))

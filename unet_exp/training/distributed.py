@@ -15,13 +15,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from unet_exp import ranks
+from unet_exp.config.schema import Config
 from unet_exp.errors import ConfigError
-from unet_exp.schema import Config
 from unet_exp.signals import Stop
+from unet_exp.training import ranks
 from unet_exp.training.checkpoint import Checkpoints
 from unet_exp.training.state import State, Sums
-from unet_exp.training.tracking import Tracker
+from unet_exp.training.tracker import Tracker
 
 log = logging.getLogger(__name__)
 PATIENCE = timedelta(hours=2)  # the longest that a rank waits for another, such as for one that validates
@@ -45,11 +45,9 @@ def own_device(device: str) -> str:
 
 def check(config: Config) -> None:
     """Raises ConfigError for what this machine has not, or can't share out. The config has no 'auto' left."""
-    devices, there, is_cuda = (
-        config.trainer.devices,
-        torch.cuda.device_count(),
-        config.device.startswith("cuda"),
-    )
+    devices = config.trainer.devices
+    there = torch.cuda.device_count()
+    is_cuda = config.device.startswith("cuda")
     if is_cuda and ranks.launched() == 1 and devices > there:
         raise ConfigError(
             f"trainer.devices is {devices}, but there are {there} GPUs", allowed=f"1 to {there}"
@@ -129,7 +127,9 @@ def sum_of(sums: Sums) -> Sums:
     """The sums of all ranks' parts of a pass."""
     if size() > 1:
         mean, samples, matrix = total(sums.mean_loss(), sums.samples, sums.confusion)
-        sums.loss, sums.samples, sums.confusion = mean * samples, samples, matrix
+        sums.loss = mean * samples
+        sums.samples = samples
+        sums.confusion = matrix
     return sums
 
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unet_exp import ranks, shortages
+from unet_exp import errors
 from unet_exp.errors import TrainingError, UserError
+from unet_exp.training import ranks
 from unet_exp.training.distributed import hand_over, join, leave, open_store, rank, size
 
 LAST_WORDS = 15.0  # seconds that rank 0 has to notice by itself that another rank died
@@ -120,7 +121,7 @@ def following() -> Iterator[Any]:
         yield content
         leave()
     except BaseException as error:
-        known = shortages.explained(error, "train")
+        known = errors.explained(error, "train")
         if not isinstance(error, UserError) and known is None:
             traceback.print_exc()
         last_words(run_dir, known or error)

@@ -3,53 +3,25 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.profiler import record_function
 
-from unet_exp.data.loaders import Loader
+from unet_exp.config.schema import Config, TrainerConfig
 from unet_exp.losses import supervised
 from unet_exp.metrics.confusion import confusion, predict_classes
 from unet_exp.models.unet import center_crop
-from unet_exp.schema import Config, TrainerConfig
 from unet_exp.signals import Stop
-from unet_exp.training import determinism, distributed
+from unet_exp.training import distributed, machine
 from unet_exp.training.checkpoint import Checkpoints, weights_sha256
-from unet_exp.training.ledger import Ledger
-from unet_exp.training.precision import Precision
+from unet_exp.training.meter import Meter
+from unet_exp.training.parts import Parts
 from unet_exp.training.resume import contents
 from unet_exp.training.state import State, Sums
-from unet_exp.training.tracking import Tracker
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What is trained, with what, on what. scheduler_interval: step (update) or epoch."""
-
-    model: nn.Module
-    loss: nn.Module
-    optimizer: torch.optim.Optimizer
-    scheduler: LRScheduler
-    scheduler_interval: str
-    ema: AveragedModel | None
-    precision: Precision
-    scaler: torch.amp.GradScaler
-    train: Loader
-    val: Loader
-    classes: list[str]
-    logits_per_pixel: int
-    metrics: dict[str, Any]  # objects with update(prediction, label), compute() and reset(), for validation
-    trained: Callable[[Tensor], Any]  # the model, or what averages its gradients over devices
-
-    @property
-    def evaluated(self) -> nn.Module:
-        """The network that is validated and kept: the moving average where there is one."""
-        return self.model if self.ema is None else self.ema.module
+from unet_exp.training.tracker import Tracker
 
 
 def fit(
@@ -75,7 +47,9 @@ def fit(
             state.seconds += distributed.of_first(val.seconds)
         tracker.end_epoch(epoch, train_metrics, val_metrics, state.lr, best)
         end_of_epoch_schedule(parts, val_metrics[trainer.monitor] if val_metrics else None)
-        state.epoch, state.batch_in_epoch, state.sums = epoch, 0, Sums(len(parts.classes))
+        state.epoch = epoch
+        state.batch_in_epoch = 0
+        state.sums = Sums(len(parts.classes))
         save(parts, state, tracker, checkpoints, best, numbered=is_time_to_keep(epoch, trainer))
         if val_metrics is not None:
             pruned = distributed.hand_over(stop.told(epoch, val_metrics[trainer.monitor]))
@@ -91,10 +65,13 @@ def train_one_epoch(
     whose gradients belong together.
     """
     parts.model.train()
-    total, accumulate, epoch = len(parts.train), config.trainer.accumulate, state.epoch + 1
+    total = len(parts.train)
+    accumulate = config.trainer.accumulate
+    epoch = state.epoch + 1
     if state.batch_in_epoch == 0:
-        determinism.seed_epoch(config.seed, state.epoch, distributed.rank())
-    clock, ledger = time.perf_counter(), Ledger(state.sums, tracker, parts.train, "train", epoch)
+        machine.seed_epoch(config.seed, state.epoch, distributed.rank())
+    clock = time.perf_counter()
+    ledger = Meter(state.sums, tracker, parts.train, "train", epoch)
     batches = parts.train.epoch(state.epoch, start=state.batch_in_epoch)
     with tracker.progress(batches, "train", epoch, total, state.batch_in_epoch) as bar:
         for number, batch in enumerate(bar, start=state.batch_in_epoch + 1):
@@ -128,9 +105,13 @@ def train_one_epoch(
 
 @record_function("checkpoint")
 def save(
-    parts: Parts, state: State, tracker: Tracker, checkpoints: Checkpoints, best: bool = False,
+    parts: Parts,
+    state: State,
+    tracker: Tracker,
+    checkpoints: Checkpoints,
+    best: bool = False,
     numbered: bool = False,
-) -> None:  # fmt: skip
+) -> None:
     """A checkpoint, after what the tracker knows up to here is on disk; written beside the next steps."""
     tracker.flush()
     state.saved_seconds = state.seconds
@@ -142,8 +123,10 @@ def evaluate(model: nn.Module, parts: Parts, epoch: int, tracker: Tracker, stop:
     """Sums of the whole validation set; None if a signal came. Draws nothing from any random stream."""
     model.eval()
     distributed.same_buffers(model)
-    sums, total, started = Sums(len(parts.classes)), len(parts.val), time.perf_counter()
-    ledger = Ledger(sums, tracker, parts.val, "val", epoch, alone=True)
+    sums = Sums(len(parts.classes))
+    total = len(parts.val)
+    started = time.perf_counter()
+    ledger = Meter(sums, tracker, parts.val, "val", epoch, alone=True)
     for metric in parts.metrics.values():
         metric.reset()
     with torch.inference_mode(), tracker.progress(parts.val.epoch(0), "val", epoch, total) as bar:
@@ -232,7 +215,8 @@ def is_time_to_validate(epoch: int, state: State, config: Config) -> bool:
 
 def is_time_to_save(state: State, trainer: TrainerConfig) -> bool:
     """Within an epoch; after each one a checkpoint is written anyway."""
-    steps, minutes = trainer.checkpoint_every_steps, trainer.checkpoint_every_minutes
+    steps = trainer.checkpoint_every_steps
+    minutes = trainer.checkpoint_every_minutes
     if steps is not None and state.step % steps == 0:
         return True
     return minutes is not None and state.seconds - state.saved_seconds >= 60 * minutes
@@ -257,6 +241,8 @@ def update_best(state: State, epoch: int, value: float, trainer: TrainerConfig) 
     if not (latest or is_better(state.smoothed, state.best_smoothed, trainer.mode)):
         state.validations_without_best += 1
         return False
-    state.best_metric, state.best_smoothed = value, state.smoothed
-    state.best_epoch, state.validations_without_best = epoch, 0
+    state.best_metric = value
+    state.best_smoothed = state.smoothed
+    state.best_epoch = epoch
+    state.validations_without_best = 0
     return True

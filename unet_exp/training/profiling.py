@@ -10,12 +10,13 @@ import torch
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
-from unet_exp.schema import Config
+from unet_exp.config.schema import Config
 from unet_exp.signals import Stop
 from unet_exp.training.checkpoint import Checkpoints
-from unet_exp.training.loop import Parts, fit
+from unet_exp.training.loop import fit
+from unet_exp.training.parts import Parts
 from unet_exp.training.state import State
-from unet_exp.training.tracking import Tracker
+from unet_exp.training.tracker import Tracker
 
 log = logging.getLogger("unet_exp")
 TRACE = "trace.json"
@@ -30,7 +31,8 @@ def fit_profiled(
 
     Writes trace.json beside the checkpoints' folder and logs the table.
     """
-    arguments, last = (parts, config, state, tracker, checkpoints, stop), stop.after_epoch
+    arguments = (parts, config, state, tracker, checkpoints, stop)
+    last = stop.after_epoch
     for profiled in (False, True) if config.epochs - state.epoch > 1 else (True,):
         stop.after_epoch = state.epoch + 1
         if profiled and not stop.requested:
@@ -44,7 +46,8 @@ def fit_profiled(
 def profile_epoch(run: Callable[[], None], state: State, trace: Path) -> None:
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * torch.cuda.is_available()
     with profile(activities=activities, acc_events=True) as profiler:
-        started, before = time.perf_counter(), state.step
+        started = time.perf_counter()
+        before = state.step
         run()
         seconds = time.perf_counter() - started
     profiler.export_chrome_trace(str(trace))

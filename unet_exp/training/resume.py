@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from unet_exp.errors import CheckpointError, UserError
-from unet_exp.training import checkpoint, determinism
+from unet_exp.training import checkpoint, machine
 from unet_exp.training.state import State
 
 if TYPE_CHECKING:
-    from unet_exp.training.loop import Parts
+    from unet_exp.training.parts import Parts
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def contents(parts: "Parts") -> dict[str, Any]:
         "optimizer": parts.optimizer.state_dict(),
         "scheduler": parts.scheduler.state_dict(),
         "scaler": parts.scaler.state_dict(),
-        "rng": determinism.rng_state(parts.precision.device),
+        "rng": machine.rng_state(parts.precision.device),
     }
 
 
@@ -46,7 +46,7 @@ def restore(parts: "Parts", saved: dict[str, Any], path: Path, epochs: int) -> S
         else:
             lay_out_again(parts, saved["optimizer"], state, epochs)
         parts.scaler.load_state_dict(saved["scaler"])
-        determinism.set_rng_state(saved["rng"], parts.precision.device)
+        machine.set_rng_state(saved["rng"], parts.precision.device)
     except UserError:
         raise
     except Exception as error:  # a checkpoint of something else raises whatever it likes
@@ -74,6 +74,9 @@ def lay_out_again(parts: "Parts", optimizer: dict[str, Any], state: State, epoch
     after = parts.optimizer.param_groups[0]["lr"]
     log.info(
         "epochs: %d -> %d; %s goes on as if laid out for %d from the start: lr %s",
-        state.epochs, epochs, type(parts.scheduler).__name__, epochs,
+        state.epochs,
+        epochs,
+        type(parts.scheduler).__name__,
+        epochs,
         f"stays {after:.3g}" if before == after else f"{before:.3g} -> {after:.3g}",
-    )  # fmt: skip
+    )

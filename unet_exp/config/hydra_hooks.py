@@ -1,0 +1,105 @@
+"""The typed configuration: registered with Hydra before composing, checked as a whole after it."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from unet_exp.config import yaml_files
+from unet_exp.config.checks import find_problems
+from unet_exp.config.components import UNetConfig
+from unet_exp.config.paths import decoded, is_utf8
+from unet_exp.config.resolve import config_error
+from unet_exp.config.saved import without_hydra
+from unet_exp.config.schema import Config
+from unet_exp.config.task_schema import TASK_SCHEMAS
+from unet_exp.errors import UserError
+from unet_exp.rundir import atomic, layout, lock
+
+SWEEPS = Path(__file__).resolve().parents[1] / "multirun_sweeps"
+
+
+def register() -> None:
+    """Make known to Hydra: the schema, on which conf/config.yaml and conf/model/*.yaml build; the sweeps."""
+    store = ConfigStore.instance()
+    store.store(name="base_schema", node=Config)
+    store.store(group="schema", name="unet", node=UNetConfig)
+    for verb, schema in TASK_SCHEMAS.items():
+        store.store(name=f"{verb}_schema", node=schema)
+    for path in sorted(SWEEPS.glob("*.yaml")):
+        try:
+            sweep = yaml_files.load_sweep(path)
+        except Exception as error:  # damaged YAML raises many kinds; the other sweeps still work
+            wrong = yaml_files.fault(path, error)
+            if f"sweep={path.stem}" in layout.command():
+                sys.exit(f"error: {wrong}")
+            logging.warning("sweep=%s is left out: %s", path.stem, wrong)
+            continue
+        store.store(group="sweep", name=path.stem, node=sweep, package="_global_", provider=str(path))
+
+
+class CheckAtStart(Callback):
+    """Checks a run before its directory exists and before torch is imported; exits with 1."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        layout.composed()
+        HydraConfig.instance().set_config(config)  # for ${hydra:...} in hydra.run.dir
+        # Hydra turns exceptions of a callback into warnings, so a refusal has to leave by exit.
+        try:
+            run_dir = Path(str(config.hydra.run.dir))
+        except OmegaConfBaseException as error:
+            sys.exit(f"error: hydra.run.dir: {str(error).splitlines()[0]}")
+        layout.remember_start(run_dir)
+        goes_on = layout.is_resuming() and layout.has_checkpoints(run_dir)
+        problems = find_problems(without_hydra(config), first_start=not goes_on)
+        problems += [problem for problem in (output_problem(run_dir),) if problem]
+        if problems:
+            layout.remove_unstarted(run_dir)
+            print(f"error: {config_error(problems)}", file=sys.stderr)
+            sys.exit(1)
+        take(run_dir)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        layout.composed()
+        if config.hydra.runtime.choices["hydra/sweeper"] not in ("grid", "tune"):
+            print("error: hydra/sweeper is not one of this project\n  allowed: grid, tune", file=sys.stderr)
+            sys.exit(1)
+
+
+def take(directory: Path) -> None:
+    """Make a directory and lock it before Hydra writes into it, or exit with 1."""
+    try:
+        atomic.make_directory(directory)
+        lock.lock(directory)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def output_problem(run_dir: Path) -> str | None:
+    """Why a run can't be written to this directory, or None; the directory is made to find out."""
+    if not is_utf8(str(run_dir.absolute())):
+        return f"{decoded(str(run_dir.absolute()))} is not UTF-8; choose another hydra.run.dir=DIR"
+    parent = run_dir.absolute()
+    while not os.path.exists(parent) and parent != parent.parent:
+        parent = parent.parent
+    if not parent.is_dir():
+        return f"{run_dir} can't be made: {parent} is a file; choose another hydra.run.dir=DIR"
+    if not os.access(parent, os.W_OK):
+        return f"{run_dir} can't be written: no permission in {parent}; choose hydra.run.dir=DIR"
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"{run_dir} can't be made: {error.strerror}; choose another hydra.run.dir=DIR"
+    if layout.has_started(run_dir) and not layout.is_resuming():
+        return (
+            f"{run_dir} already holds a run; resume={run_dir} continues it, hydra.run.dir=DIR goes elsewhere"
+        )
+    return None

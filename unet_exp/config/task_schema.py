@@ -1,0 +1,120 @@
+"""The keys of each task=VERB, as schema.py has those of training. Standard library only."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from unet_exp.config.schema import knob
+
+
+@dataclass
+class MovedDataConfig:
+    """data of task=reproduce"""
+
+    root: str | None = knob(None, "where its data is now; null: where it was", path=True)
+
+
+@dataclass
+class MovedWeightsConfig:
+    """model of task=reproduce"""
+
+    weights: str | None = knob(
+        None, "where the file of its first weights is now; null: where it was", path=True
+    )
+
+
+@dataclass
+class ReproduceConfig:
+    """task=reproduce"""
+
+    run: str = knob("???", "run directory", path=True)
+    until_epoch: int | None = knob(None, "compare only this many epochs", minimum=1)
+    data: MovedDataConfig = field(default_factory=MovedDataConfig)
+    model: MovedWeightsConfig = field(default_factory=MovedWeightsConfig)
+
+
+@dataclass
+class DataRootConfig:
+    """data of task=evaluate"""
+
+    root: str | None = knob(None, "another folder of the same layout; null: that of the run", path=True)
+
+
+@dataclass
+class EvaluateConfig:
+    """task=evaluate"""
+
+    run: str = knob("???", "run directory", path=True)
+    split: str = knob("val", "which samples", choices=["train", "val", "test", "all"])
+    data: DataRootConfig = field(default_factory=DataRootConfig)
+    weights: str = knob("best", "best.pt or last.pt", choices=["best", "last"])
+    tta: bool = knob(False, "mean over the eight symmetries of a square")
+    em: bool | str = knob(
+        "auto",
+        "V-Rand and V-Info; auto: if class 0 of two is named membrane",
+        choices=["auto", True, False],
+    )
+    worst: int = knob(6, "how many of the worst samples to plot", minimum=0)
+    output: str | None = knob(None, "folder; null: RUN_DIR/evaluation/SPLIT", path=True)
+    device: str = knob("auto", "auto, cpu, cuda, cuda:N or mps")
+
+
+@dataclass
+class SummaryConfig:
+    """task=summary"""
+
+    sweep_dir: str = knob("???", "directory of a sweep, such as multirun/lr_batch", path=True)
+
+
+@dataclass
+class PredictConfig:
+    """task=predict"""
+
+    run: str = knob("???", "run directory, or several separated by commas: their mean", path=True)
+    input: str = knob("???", "an image, a folder, or a pattern with * and ?", path=True)
+    output: str = knob("???", "folder for the predictions", path=True)
+    weights: str = knob("best", "best.pt or last.pt", choices=["best", "last"])
+    tta: bool = knob(False, "mean over the eight symmetries of a square")
+    threshold: float | str = knob(
+        "auto",
+        "two classes: a pixel is class 1 above it; auto: the run's own (trainer.choose_threshold), else 0.5",
+        minimum=0.0,
+        below=1.0,
+    )
+    probabilities: Any = knob(
+        "auto",
+        "maps of class 1 as tif: float32 (true), uint16, false; auto: float32 for networks of one logit",
+        choices=["auto", True, False, "float32", "uint16"],
+    )
+    visible: bool = knob(True, "masks in colours, in visible/")
+    overlays: bool = knob(True, "images with the borders of the classes, in overlays/")
+    tile: int = knob(1024, "side of a tile in pixels, for larger images", minimum=32)
+    overlap: float = knob(0.25, "least share of a tile that neighbours share", minimum=0.0, below=0.9)
+    batch_size: int = knob(1, "tiles per forward pass", minimum=1)
+    overwrite: bool = knob(False, "also predict images that have a mask in output")
+    device: str = knob("auto", "auto, cpu, cuda, cuda:N or mps")
+
+
+@dataclass
+class ExportConfig:
+    """task=export"""
+
+    run: str = knob("???", "run directory", path=True)
+    output: str | None = knob(None, ".onnx file; null: RUN_DIR/export/model.onnx", path=True)
+    weights: str = knob("best", "best.pt or last.pt", choices=["best", "last"])
+
+
+@dataclass
+class CheckDataConfig:
+    """task=check_data, beside the keys of training"""
+
+    output: str = knob("check_data", "folder for the pictures", path=True)
+
+
+BESIDE_TRAINING: dict[str, type] = {"check_data": CheckDataConfig}
+TASK_SCHEMAS: dict[str, type] = {
+    "reproduce": ReproduceConfig,
+    "evaluate": EvaluateConfig,
+    "predict": PredictConfig,
+    "export": ExportConfig,
+    "summary": SummaryConfig,
+}

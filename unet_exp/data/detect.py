@@ -1,0 +1,276 @@
+"""Find how a data set lies on disk if not as configured: folders that pair, lists, stacks."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from unet_exp.config.schema import SPLIT, DataConfig, SplitConfig
+from unet_exp.data.formats import IMAGE_SUFFIXES, TIFF, count_pages, read_array
+from unet_exp.data.items import UnpairedError
+from unet_exp.data.labels import MOST_COLOURS
+from unet_exp.data.lists import read_rows
+from unet_exp.data.names import OTHER_PICTURES, OUTLINES, SPELLINGS, SPLITS, ending, natural, not_read
+from unet_exp.data.pairing import Pairing, pair
+from unet_exp.data.splits import decide_mode, find_splits
+from unet_exp.errors import DataError
+
+DEPTH = 4
+MOST_FOLDERS = 500
+LABEL_WORDS = ("label", "lbl", "mask", "gt", "truth", "seg", "annot", "target", "manual")
+IMAGE_WORDS = ("image", "img", "jpeg", "photo", "raw", "input", "original", "picture", "frame", "volume")
+WORD_OF = {word: part for part, words in SPELLINGS.items() for word in words}
+ANY_PART = "|".join(sorted(WORD_OF, key=len, reverse=True))
+A_PART = re.compile(rf"(?<![A-Za-z])(?i:{ANY_PART})(?![A-Za-z])")  # train, images_train, 2train
+BEGINS_WITH_PART = re.compile(rf"(?<![A-Za-z])(?i:{ANY_PART})")  # trainannot, but testis as well
+SplitFolders = dict[str, str]  # part of the set -> its folder or file, relative to data.root
+
+
+def find_layouts(data: DataConfig) -> list[DataConfig]:
+    """The likeliest way to read data.root that gives training pairs; several if they are equally likely.
+
+    A part for testing or validation is never taken as the training set.
+    """
+    root = Path(data.root or "")
+    plain = replace(data, images="images", labels="labels", label_suffix="", pair_regex=None)
+    plain = replace(plain, split=replace(data.split, mode="auto") if has_default_counts(data) else data.split)
+    found = folders_of(root)
+    for candidates in (lists(root, plain), lecture(root, found, plain), stacks(root, plain)):
+        readable = [one for one in candidates if pairs_of(one)]
+        if readable:
+            return readable[:1]
+    ranked = [(rank, one) for rank, one in paired_folders(root, found, plain) if pairs_of(one)]
+    best = max((rank for rank, _ in ranked), default=None)
+    return [one for rank, one in ranked if rank == best]
+
+
+def has_default_counts(data: DataConfig) -> bool:
+    return replace(data.split, mode="auto") == SplitConfig()
+
+
+def pairs_of(data: DataConfig) -> int:
+    """Number of training pairs of a set read this way; 0 if it can't be."""
+    try:
+        return len(find_splits(data)["train"])
+    except UnpairedError as error:
+        return len(error.items)
+    except DataError:
+        return 0
+
+
+def folders_of(root: Path) -> dict[str, list[str]]:
+    """Folders that hold images, relative to the root, with the images' names in natural order."""
+    found: dict[str, list[str]] = {}
+    for number, (path, folders, names) in enumerate(os.walk(root)):
+        relative = PurePosixPath(os.path.relpath(path, root))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if len(relative.parts) >= DEPTH:
+            folders.clear()
+        images = [n for n in names if n[0] != "." and os.path.splitext(n)[1].lower() in IMAGE_SUFFIXES]
+        if images:
+            found[str(relative)] = sorted(images, key=natural)
+        if number > MOST_FOLDERS:
+            break
+    return found
+
+
+def templates(paths: list[str]) -> dict[str, SplitFolders]:
+    """Template with {split} -> the paths of its parts. A path that names no part stays as it is.
+
+    A name that only begins with a part's (trainannot, testis) counts if the training part exists as well.
+    """
+    found: dict[str, SplitFolders] = {}
+    for path in paths:
+        template, part = with_split(path, A_PART)
+        found.setdefault(template, {})[part] = path
+    for path in [of_path[""] for of_path in found.values() if "" in of_path]:
+        template, part = with_split(path, BEGINS_WITH_PART)
+        if part and any(with_split(other, BEGINS_WITH_PART) == (template, "train") for other in paths):
+            del found[path]
+            found.setdefault(template, {})[part] = path
+    return found
+
+
+def with_split(path: str, names: re.Pattern[str]) -> tuple[str, str]:
+    """The path with {split} in place of the last part that it names, and this part; '' if it names none."""
+    pieces = PurePosixPath(path).parts
+    exact = [WORD_OF[piece.lower()] for piece in pieces if piece.lower() in WORD_OF]
+    inside = [WORD_OF[word[0].lower()] for piece in pieces for word in names.finditer(piece)]
+    part = ["", *inside, *exact][-1]
+
+    def in_its_place(word: re.Match[str]) -> str:
+        return SPLIT if WORD_OF[word[0].lower()] == part else word[0]
+
+    named = [
+        SPLIT if WORD_OF.get(piece.lower()) == part else names.sub(in_its_place, piece) for piece in pieces
+    ]
+    return (str(PurePosixPath(*named)), part) if part else (path, "")
+
+
+def paired_folders(
+    root: Path, found: dict[str, list[str]], data: DataConfig
+) -> Iterator[tuple[tuple[int, ...], DataConfig]]:
+    """(likelihood, data set) for each two folders whose files pair, or one folder that holds both."""
+    groups = templates(list(found))
+    for images, of_images in groups.items():
+        for labels, of_labels in groups.items():
+            part = next((part for part in ("train", "") if part in of_images and part in of_labels), None)
+            if part is None:
+                continue
+            folders = of_images[part], of_labels[part]
+            pairing = pair(found[folders[0]], found[folders[1]], images == labels)
+            if pairing is None or not are_labels(root, found, folders, pairing):
+                continue
+            apart = part == "train" and "val" in of_images and "val" in of_labels
+            paths = (images, labels) if apart else folders
+            named = has_word(labels, LABEL_WORDS) + has_word(images, IMAGE_WORDS)
+            # Sets with a validation part first, then by number of pairs, names, length of the paths.
+            rank = (apart, pairing.count, named, -len(PurePosixPath(labels).parts))
+            yield rank, as_set(root, paths, pairing, data)
+
+
+def as_set(root: Path, paths: tuple[str, str], pairing: Pairing, data: DataConfig) -> DataConfig:
+    """The shortest settings: a common beginning of both paths moves to data.root."""
+    pieces = [PurePosixPath(path).parts for path in paths]
+    images, labels = pieces
+    while images and images[:1] == labels[:1] and SPLIT not in images[0]:
+        root, images, labels = root / images[0], images[1:], labels[1:]
+    inner = [*images[1:], *labels[1:]]
+    if images[:1] == labels[:1] == (SPLIT,) and len(images) > 1 < len(labels) and SPLIT not in "".join(inner):
+        images, labels = images[1:], labels[1:]  # train/images is read without a template
+    data = replace(
+        data,
+        kind="image_folder",
+        root=str(root),
+        images=str(PurePosixPath(*images)),
+        labels=str(PurePosixPath(*labels)),
+        label_suffix=pairing.suffix,
+        pair_regex=pairing.regex,
+    )
+    whole = SPLIT not in data.images and not any(SPLIT in path for path in paths)
+    if whole and decide_mode(data) == "folders":
+        data = replace(data, split=replace(data.split, mode="blocks"))
+    return data
+
+
+def has_word(path: str, words: tuple[str, ...]) -> bool:
+    return any(word in path.lower() for word in words)
+
+
+def are_labels(root: Path, found: dict[str, list[str]], folders: tuple[str, str], pairing: Pairing) -> bool:
+    """Whether the second folder holds the labels of the first, by their names, else by one file of each."""
+    images, labels = folders
+    if images == labels:
+        return True
+    differ = [
+        "/".join(piece for piece in PurePosixPath(one).parts if piece not in PurePosixPath(other).parts)
+        for one, other in ((images, labels), (labels, images))
+    ]
+    if has_word(differ[0], LABEL_WORDS) and not has_word(differ[0], IMAGE_WORDS):
+        return False
+    if has_word(differ[1], LABEL_WORDS) or has_word(pairing.suffix, LABEL_WORDS):
+        return True
+    return holds_codes(root / labels / found[labels][0]) and not holds_codes(root / images / found[images][0])
+
+
+def holds_codes(path: Path) -> bool:
+    """Whether a file has so few values or colours that it may be a label."""
+    try:
+        array = read_array(
+            path, 0 if path.suffix.lower() in TIFF and count_pages(path) > 1 else None, label=True
+        )
+    except DataError:
+        return False
+    values = np.unique(array.reshape(-1, array.shape[2]), axis=0)
+    return bool(len(values) <= min(MOST_COLOURS, max(2, array.shape[0] * array.shape[1] // 16)))
+
+
+def lists(root: Path, data: DataConfig) -> Iterator[DataConfig]:
+    """csv files in the root with the columns image and label."""
+    for path in sorted(root.glob("*.csv")):
+        with suppress(DataError):  # of another encoding, for instance
+            if {"image", "label"} <= set(read_rows(path)[0]):
+                yield replace(data, kind="csv", csv=path.name)
+
+
+def lecture(root: Path, found: dict[str, list[str]], data: DataConfig) -> Iterator[DataConfig]:
+    """train/input_000.npy with train/label_000.npy, and so on."""
+    for folder, names in found.items():
+        kinds = {name.partition("_")[0] for name in names if name.endswith(".npy")}
+        if PurePosixPath(folder).name.lower() in SPELLINGS["train"] and {"input", "label"} <= kinds:
+            yield replace(data, kind="npy_folder", root=str((root / folder).parent))
+
+
+def stacks(root: Path, data: DataConfig) -> Iterator[DataConfig]:
+    """Two TIFFs in the root with equal numbers of pages, images and labels; or two for each part."""
+    names = [path.name for path in sorted(root.glob("*")) if path.suffix.lower() in TIFF and path.is_file()]
+    if len(names) > 16:
+        return
+    groups = templates(names)
+    for images, of_images in groups.items():
+        for labels, of_labels in groups.items():
+            part = next((part for part in ("train", "") if part in of_images and part in of_labels), None)
+            if part is None or not has_word(labels, LABEL_WORDS) or has_word(images, LABEL_WORDS):
+                continue
+            files = root / of_images[part], root / of_labels[part]
+            try:
+                pages = [count_pages(path) for path in files]
+            except DataError:
+                continue
+            if pages[0] == pages[1] > 1:
+                apart = part == "train" and "val" in of_images and "val" in of_labels
+                one, other = (images, labels) if apart else (files[0].name, files[1].name)
+                yield replace(data, kind="tiff_stack", image_stack=one, label_stack=other)
+
+
+def described(data: DataConfig) -> str:
+    """Where the images and their labels lie, in words."""
+    if data.kind == "csv":
+        return f"the list {data.csv} in {data.root}"
+    if data.kind == "npy_folder":
+        return f"input_*.npy and label_*.npy in the folders of {data.root}"
+    if data.kind == "tiff_stack":
+        return f"stacks in {data.root}: {data.image_stack} with {data.label_stack}"
+    parted = decide_mode(data) == "folders" and SPLIT not in data.images
+    images, labels = (f"{SPLIT}/{path}" if parted else path for path in (data.images, data.labels))
+    text = f"images in {images}, labels in {labels}"
+    if images == labels:
+        text = f"images and labels in {'it' if images == '.' else images}"
+    return f"{data.root}: {text}" + f" (NAME{data.label_suffix})" * bool(data.label_suffix)
+
+
+def part_of_a_set(root: Path) -> tuple[str, Path] | None:
+    """The part of a larger data set that a folder is by its name, and that set's folder; else None."""
+    here = root.resolve()
+    for folder in (here, here.parent):  # .../test, or .../test/images
+        part = WORD_OF.get(folder.name.lower())
+        if part is None:
+            continue
+        beside = {WORD_OF.get(path.name.lower()) for path in folder.parent.iterdir() if path.is_dir()}
+        if beside & set(SPLITS) - {part}:
+            return part, Path(os.path.relpath(folder.parent)) if not root.is_absolute() else folder.parent
+    return None
+
+
+def folders_found(root: Path) -> str:
+    """The folders below the root with the number of images in each."""
+    found = folders_of(root)
+    shown = [f"{folder}/ {len(names)}" for folder, names in list(found.items())[:12]]
+    more = f" and {len(found) - 12} more folders" if len(found) > 12 else ""
+    return f"{', '.join(shown)}{more}" if found else "no images of a kind that is read"
+
+
+def others_found(root: Path, most: int = 3) -> list[str]:
+    """'masks/: 6 .gif, such as 00.gif (save them as png)' of folders with formats that are not read."""
+    lines: list[str] = []
+    for path, folders, names in islice(os.walk(root), MOST_FOLDERS):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        words = not_read(name for name in sorted(names) if ending(name) in OTHER_PICTURES | OUTLINES)
+        if words and len(lines) < most:
+            lines.append(f"{os.path.relpath(path, root)}/: {words}")
+    return lines

@@ -1,0 +1,162 @@
+"""A finished run read back: its config as it ran, its weights, and a Predictor made of them."""
+
+import dataclasses
+import logging
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from unet_exp.config import saved
+from unet_exp.config.cross_checks import again_with, allowed_heads
+from unet_exp.config.label_map import label_map, palette
+from unet_exp.config.paths import expanded
+from unet_exp.config.resolve import check_values
+from unet_exp.config.saved import place
+from unet_exp.config.schema import Config
+from unet_exp.config.task_schema import PredictConfig
+from unet_exp.data.stats import Values
+from unet_exp.errors import CheckpointError, DataError
+from unet_exp.inference.predictor import AnySize, Predictor
+from unet_exp.models.unet import UNet
+from unet_exp.rundir import atomic, layout
+from unet_exp.rundir.provenance import starts
+from unet_exp.training import build, checkpoint, machine, setup
+
+log = logging.getLogger("unet_exp")
+HALF = (0.5, 0.5)
+
+
+def load_run(run_dir: str | Path, device: str = "auto", weights: str = "best") -> Predictor:
+    """A trained run as a Predictor: load_run(DIR).predict(image). weights: best or last.
+
+    Raises CheckpointError for what is no finished run.
+    """
+    path = expanded(run_dir)
+    config = run_config(path, device)
+    model = load_model(config, path, weights)
+    return predictor_of([config], [model], thresholds_of(path, weights), values_seen([path]))
+
+
+def load_ensemble(run_dirs: list[Path], device: str, weights: str) -> Predictor:
+    """Several runs of the same classes as one Predictor. Raises CheckpointError if they differ in these."""
+    configs = [run_config(path, device) for path in run_dirs]
+    for path, config in zip(run_dirs, configs, strict=True):
+        for what in ("classes", "label_map"):
+            if getattr(config.data, what) != getattr(configs[0].data, what):
+                raise CheckpointError(
+                    f"{path} and {run_dirs[0]} differ in data.{what}", do="use runs of one kind"
+                )
+        if config.model["in_channels"] != configs[0].model["in_channels"]:
+            raise CheckpointError(f"{path} and {run_dirs[0]} differ in the channels of their images")
+    networks = [load_model(config, path, weights) for config, path in zip(configs, run_dirs, strict=True)]
+    own = thresholds_of(run_dirs[0], weights) if len(run_dirs) == 1 else HALF
+    return predictor_of(configs, networks, own, values_seen(run_dirs))
+
+
+def values_seen(run_dirs: list[Path]) -> list[Values]:
+    """The value ranges of the training images, for those runs that recorded them."""
+    seen = []
+    for path in run_dirs:
+        with suppress(KeyError, TypeError, ValueError):  # a run that did not
+            values = starts(path)[-1]["data"]["train"]["values"]
+            seen.append(Values(*(float(values[name]) for name in ("low", "high", "span"))))
+    return seen
+
+
+def thresholds_of(run_dir: Path, weights: str) -> tuple[float, float]:
+    """What the run chose for these weights, plain and with tta."""
+    if not (run_dir / layout.THRESHOLD).exists():
+        return HALF
+    contents = checkpoint.load(run_dir / layout.CHECKPOINTS / f"{weights}.pt")
+    own = stored_thresholds(run_dir, checkpoint.weights_sha256(contents))
+    if own is None:
+        log.warning("%s is of other weights than %s.pt, so the threshold is 0.5", layout.THRESHOLD, weights)
+    return own or HALF
+
+
+def run_config(run_dir: Path, device: str = "auto") -> Config:
+    """config_resolved.yaml, checked, on this machine's device; data.root as the run's own start meant it."""
+    if not layout.is_run(run_dir):
+        raise CheckpointError(
+            f"{run_dir} is not a run directory: {layout.SAVED_CONFIG} is missing",
+            allowed="a directory that a run made, such as outputs/DATE/TIME",
+        )
+    if not (run_dir / layout.RESOLVED_CONFIG).exists():
+        raise CheckpointError(f"{run_dir} never trained: {layout.RESOLVED_CONFIG} is missing")
+    values = saved.resolved(run_dir)
+    root = values["data"]["root"]
+    # Whether the data is still there is not asked by predictions.
+    anywhere = {**values["data"], "root": "." if root else None}
+    config = check_values({**values, "data": anywhere})
+    if root:
+        known = starts(run_dir) if (run_dir / layout.ENVIRONMENT).exists() else []
+        root = place(root, run_dir, known[-1]["start_dir"]) if known else root
+    trainer = dataclasses.replace(config.trainer, allocator="auto")  # no result depends on it
+    here = machine.decide_device(device)
+    if here.type != torch.device(config.device).type:
+        trainer = dataclasses.replace(trainer, precision="auto", channels_last="auto")
+    data = dataclasses.replace(config.data, root=root)
+    return setup.decide_machine(dataclasses.replace(config, device=str(here), data=data, trainer=trainer))
+
+
+def check_root(config: Config) -> None:
+    """Raises DataError, with what to type, if the folder of the data is gone."""
+    root = config.data.root
+    if root is not None and not Path(root).is_dir():
+        where = again_with("data.root=DIR")
+        raise DataError(f"data.root {root} is not there", do=f"name the folder: {where}")
+
+
+def stored_thresholds(run_dir: Path, sha256: str, metric: str | None = None) -> tuple[float, float] | None:
+    """Of threshold.json, plain and for the mean over symmetries; None unless it is of these weights.
+
+    metric: and by this score.
+    """
+    if not (run_dir / layout.THRESHOLD).exists():
+        return None
+    there = atomic.read_json(run_dir / layout.THRESHOLD)
+    if there.get("weights_sha256") != sha256 or metric not in (None, there["metric"]):
+        return None
+    return float(there["plain"]["threshold"]), float(there["tta"]["threshold"])
+
+
+def load_model(config: Config, run_dir: Path, weights: str) -> nn.Module:
+    """The network of a run with its weights (the moving average where there is one), on its device."""
+    path = run_dir / layout.CHECKPOINTS / {"best": checkpoint.BEST, "last": checkpoint.LAST}[weights]
+    contents = checkpoint.load(path)
+    place = precision_of(config)
+    model: nn.Module = build.build_model(config)
+    checkpoint.load_weights(model, checkpoint.weights_of(contents), path)
+    model = model.to(place.device).eval()
+    if place.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
+
+
+def precision_of(config: Config) -> machine.Precision:
+    trainer = config.trainer
+    return machine.Precision(torch.device(config.device), trainer.precision, bool(trainer.channels_last))
+
+
+def predictor_of(
+    configs: list[Config], networks: list[nn.Module], thresholds: tuple[float, float], seen: list[Values]
+) -> Predictor:
+    config = configs[0]
+    return Predictor(
+        networks=[network if isinstance(network, UNet) else AnySize(network) for network in networks],
+        precision=precision_of(config),
+        classes=config.data.classes,
+        palette=palette(label_map(config.data)),
+        data_channels=next((one.data.channels for one in configs if one.data.channels != "stored"), "stored"),
+        channels=int(config.model["in_channels"]),
+        statistics=[build.normalization(one) for one in configs],
+        logits_per_pixel=allowed_heads(config)[0],
+        thresholds=thresholds,
+        tile=PredictConfig.tile,
+        overlap=PredictConfig.overlap,
+        batch=PredictConfig.batch_size,
+        tta=PredictConfig.tta,
+        seen=seen,
+    )

@@ -1,0 +1,65 @@
+"""The scores of a network on a split."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from unet_exp.config.schema import IGNORE
+from unet_exp.inference.samples import classes_at
+from unet_exp.losses import class_probabilities
+from unet_exp.metrics import em
+from unet_exp.metrics.confusion import confusion_per_image, predict_classes
+from unet_exp.training.loop import counts, forward
+from unet_exp.training.parts import Parts
+from unet_exp.training.state import Sums
+
+Network = Callable[[Tensor], Tensor]
+
+
+@dataclasses.dataclass
+class SplitScores:
+    """Of one split: running sums and each image's confusion matrix as training counts them, each image's
+    matrix at the threshold of task=predict, and what the EM scores need."""
+
+    sums: Sums
+    matrices: list[Tensor]
+    predicted: list[Tensor]
+    maps: list[np.ndarray]  # probability of class 1, H x W float32
+    labels: list[np.ndarray]  # uint8 H x W
+
+
+def score(parts: Parts, network: Network, split: str, keep_maps: bool, threshold: float = 0.5) -> SplitScores:
+    """One pass in the batches and the precision of the run's own validation.
+
+    threshold: of `Found.predicted`, for two classes.
+    """
+    classes = len(parts.classes)
+    found = SplitScores(Sums(classes), [], [], [], [])
+    for metric in parts.metrics.values():
+        metric.reset()
+    batches = tqdm(
+        parts.val.epoch(0), f"scoring {split}", len(parts.val), leave=False, disable=None, ncols=79
+    )
+    with torch.inference_mode():
+        for batch in batches:
+            image, label, logits, loss = forward(network, parts, batch)
+            found.sums.add(loss.item(), len(image), counts(logits, label, parts))
+            prediction = predict_classes(logits)
+            for metric in parts.metrics.values():
+                metric.update(prediction.squeeze(1), label.squeeze(1).long())
+            found.matrices += list(confusion_per_image(prediction, label, classes).cpu())
+            found.predicted += list(confusion_per_image(classes_at(logits, threshold), label, classes).cpu())
+            if keep_maps:
+                found.maps += list(class_probabilities(logits)[:, 1].cpu().numpy())
+                found.labels += list(label.squeeze(1).to(torch.uint8).cpu().numpy())
+    found.sums.others = {name: float(metric.compute()) for name, metric in parts.metrics.items()}
+    return found
+
+
+def em_table(found: SplitScores) -> list[dict[str, float]]:
+    ignored = [label == IGNORE for label in found.labels]
+    return em.em_table(found.maps, [label == 1 for label in found.labels], ignore=ignored)

@@ -1,0 +1,78 @@
+"""The threshold of two classes that is best on the validation samples, chosen when a run is trained."""
+
+import dataclasses
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from unet_exp.config.schema import IGNORE, Config
+from unet_exp.inference.samples import averaged
+from unet_exp.inference.scores import SplitScores, em_table, score
+from unet_exp.metrics import em
+from unet_exp.metrics.confusion import class_scores
+from unet_exp.rundir import atomic, layout
+from unet_exp.training import checkpoint
+from unet_exp.training.parts import Parts
+
+log = logging.getLogger("unet_exp")
+
+
+def choose_threshold(run_dir: Path, config: Config, parts: Parts) -> dict[str, float]:
+    """Writes threshold.json as trainer.choose_threshold asks, by best.pt, plain and as mean over symmetries.
+
+    The scores at these thresholds, those of the mean ending in _tta, are returned for status.json.
+    """
+    metric = str(config.trainer.choose_threshold)
+    path = run_dir / layout.CHECKPOINTS / checkpoint.BEST
+    if not path.exists():  # no validation gave a number
+        return {}
+    contents = checkpoint.load(path)
+    checkpoint.load_weights(parts.evaluated, checkpoint.weights_of(contents), path)
+    parts.evaluated.eval()
+    parts = dataclasses.replace(parts, val=parts.val.alone())  # the other ranks have left
+    stored: dict[str, Any] = {"metric": metric, "weights_sha256": checkpoint.weights_sha256(contents)}
+    scores: dict[str, float] = {}
+    mean = averaged(parts.evaluated, parts.logits_per_pixel)
+    for name, network, ending in (("plain", parts.evaluated, ""), ("tta", mean, "_tta")):
+        found = score(parts, network, "val", keep_maps=True)
+        table = em_table(found) if metric == "v_rand" else dice_table(found, parts.classes)
+        row = em.row_at(table, em.best_threshold(table, metric))
+        if metric != "v_rand":
+            row = {name: row[name] for name in dict.fromkeys(("threshold", "dice", metric))}
+        if math.isnan(row[metric]):
+            log.warning(
+                "no threshold is chosen: %s of the validation samples is nan (are they all "
+                "of one class?); 0.5 stays",
+                metric,
+            )
+            return {}
+        stored[name] = row
+        scores |= {f"{key}{ending}": value for key, value in row.items() if key != "slices"}
+    atomic.write_json(run_dir / layout.THRESHOLD, stored)
+    shown = [f"{stored[name][metric]:.4f} at {stored[name]['threshold']:.2f}" for name in ("plain", "tta")]
+    log.info("%s on the validation samples: %s; with tta %s", metric, *shown)
+    return scores
+
+
+def dice_table(
+    found: SplitScores, classes: Sequence[str], thresholds: Sequence[float] = em.THRESHOLDS
+) -> list[em.Row]:
+    """A row for each threshold: threshold, dice (the mean over the classes, each over the whole set) and
+    dice_<class>."""
+    rows = []
+    for threshold in thresholds:
+        matrix = torch.zeros(2, 2, dtype=torch.int64)
+        for probability, label in zip(found.maps, found.labels, strict=True):
+            predicted = probability > threshold
+            counted = label != IGNORE
+            pairs = 2 * (label[counted] == 1) + predicted[counted]
+            matrix += torch.from_numpy(np.bincount(pairs, minlength=4).reshape(2, 2))
+        dice = class_scores(matrix)["dice"]
+        row = {"threshold": float(threshold), "dice": float(torch.nanmean(dice))}
+        rows.append(row | {f"dice_{name}": float(dice[index]) for index, name in enumerate(classes)})
+    return rows

@@ -1,0 +1,43 @@
+"""What is said on the terminal, in one voice."""
+
+import os
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+RUN_PY = Path(__file__).resolve().parents[1] / "run.py"
+
+
+def logdir(run_dir: Path) -> str:
+    """What to give to TensorBoard: the run with those beside it, but not all of a project."""
+    beside = shown_path(run_dir.parent)
+    return shown_path(run_dir) if beside in (".", "..") else beside
+
+
+def shown_path(path: Path) -> str:
+    """As short as it can be typed from here."""
+    relative = os.path.relpath(path)
+    return shlex.quote(relative if not relative.startswith("../..") else str(path))
+
+
+def resume_command(run_dir: Path) -> str:
+    return f"{program()} resume={shown_path(run_dir)}"
+
+
+def program() -> str:
+    return f"python {shown_path(RUN_PY)}"
+
+
+def say(text: str, end: str = "\n") -> None:
+    """print, at once."""
+    print(text, end=end, flush=True)
+
+
+def as_lines(title: str, lines: Iterable[str]) -> str:
+    """A title and below it the lines, indented."""
+    return "\n".join([title, *(f"  {line}" for line in lines)])
+
+
+def shortened(names: list[str], most: int = 10) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,296 @@
+"""Pictures of a finished run: curves.png from metrics.csv, samples.png from predictions.
+
+matplotlib is imported here only, and this module only when a run ends, because it costs half a second.
+"""
+
+import csv
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.text import Text
+
+from unet_exp.config.label_map import Colour
+from unet_exp.config.schema import IGNORE, Config
+from unet_exp.data.stats import displayed
+from unet_exp.data.transforms import Sample
+from unet_exp.inference.samples import SampleResult, extreme_samples
+from unet_exp.rundir import atomic, layout
+from unet_exp.training import checkpoint
+from unet_exp.training.parts import Parts
+
+COLORS = {"train": "#1f77b4", "val": "#d95f02"}
+BLACK_AND_WHITE: list[Colour] = [(0, 0, 0), (255, 255, 255)]
+OF_TWO: list[Colour] = [(0, 0, 0), (214, 39, 40)]  # over an image: the second of two classes in red
+MOST_IN_LEGEND = 24
+MOST_INCHES = 7.0  # height of a picture that is much higher than wide
+
+
+def plot_run(
+    run_dir: Path,
+    config: Config,
+    parts: Parts,
+    best_epoch: int,
+    denorm: tuple[Any, Any],
+    palette: Sequence[Colour],
+    threshold: float,
+) -> None:
+    """plots/curves.png, and plots/samples.png with the best weights and the threshold of predict."""
+    plot_curves(run_dir, config.trainer.monitor, best_epoch)
+    best = run_dir / layout.CHECKPOINTS / checkpoint.BEST
+    if not best.exists():  # no validation gave a number
+        return
+    checkpoint.load_weights(parts.evaluated, checkpoint.weights_of(checkpoint.load(best)), best)
+    dataset = parts.val.dataset
+    place = parts.precision
+    results = extreme_samples(parts.evaluated, dataset, parts.classes, place, each=2, threshold=threshold)
+    plot_samples(run_dir / layout.PLOTS / "samples.png", results, parts.classes, denorm, palette, threshold)
+
+
+def plot_curves(run_dir: Path, monitor: str, best_epoch: int) -> None:
+    """plots/curves.png: loss, Dice, IoU and learning rate over epochs, the best epoch marked."""
+    with open(run_dir / layout.METRICS, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if not rows:
+        return
+    figure = Figure(figsize=(10, 6.4))
+    figure.subplots_adjust(left=0.06, right=0.98, top=0.9, bottom=0.09, hspace=0.28, wspace=0.16)
+    for axes, metric in zip(figure.subplots(2, 2).flat, ("loss", "dice", "iou", "lr"), strict=True):
+        for split, color in COLORS.items():
+            of_split = [row for row in rows if row["split"] == split]
+            epochs = [int(row["epoch"]) for row in of_split]
+            values = [float(row[metric]) for row in of_split]
+            if values and not (metric == "lr" and split == "val"):
+                marker = "o" if len(values) < 15 else None
+                axes.plot(epochs, values, color=color, marker=marker, ms=3, lw=1.4, label=split)
+        if best_epoch:
+            axes.axvline(best_epoch, color="0.6", lw=0.8, ls="--")
+        axes.set_title({"iou": "IoU", "lr": "learning rate"}.get(metric, metric.capitalize()), fontsize=10)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        if metric in ("loss", "lr"):
+            axes.set_ylim(bottom=0)
+        if metric == "loss":
+            axes.legend(frameon=False)
+    figure.supxlabel("epoch", fontsize=9)
+    figure.suptitle(f"{run_dir.name}: best {monitor} in epoch {best_epoch} (dashed)", fontsize=10)
+    save(figure, run_dir / layout.PLOTS / "curves.png")
+
+
+def plot_samples(
+    path: Path,
+    results: Sequence[SampleResult],
+    classes: list[str],
+    denorm: tuple[Any, Any],
+    palette: Sequence[Colour],
+    threshold: float = 0.5,
+) -> None:
+    """A row for each sample: input, label, probability of class 1 or predicted classes, errors.
+
+    threshold: of two classes, which made the predictions. Rows are as high as their images; of more than two
+    classes, or two in colours, a legend says which colour is which.
+    """
+    two = len(classes) == 2
+    pictures = [picture for result in results for picture in (result.label, result.prediction)]
+    plain = two and list(palette) == BLACK_AND_WHITE
+    shown_classes = [] if plain else legend_of(pictures, classes, palette)
+    grid = picture_grid(10.0, [result.label.shape for result in results], 4, shown_classes)
+    for axes, result in zip(grid, results, strict=True):
+        shown = displayed(undone(result.image, denorm))
+        grey = shown.mean(axis=2)
+        found = result.probability if two else in_colour(result.prediction, palette)
+        panels = (shown, in_colour(result.label, palette), found, error_overlay(grey, result, two))
+        for panel, picture in zip(axes, panels, strict=True):
+            panel.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        say_row(axes[0], result.name, f"Dice {result.dice:.3f}")
+    titles = ["input", "label", "predicted", "red: wrong"]
+    if two:
+        at = "" if threshold == 0.5 else f", at {threshold:.2f}"
+        titles[2:] = [f"probability of {classes[1]}", f"red: missed, blue: false{at}"]
+        if not shown_classes:
+            titles[1] = f"label (white: {classes[1]})"
+    for panel, title in zip(grid[0], titles, strict=True):
+        panel.set_title(title, fontsize=9)
+    save(grid[0, 0].figure, path)
+
+
+def say_row(axes: Any, name: str, score: str) -> None:
+    """Write name and score beside a row's first picture, or inside it if the row is too low."""
+    if axes.get_position().height * axes.figure.get_figheight() > 1.6:
+        axes.set_ylabel(f"{name[-30:]}\n{score}", fontsize=9)
+        return
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.5}
+    axes.text(0.01, 0.97, f"{name[-24:]}  {score}", transform=axes.transAxes, fontsize=7, va="top", bbox=box)
+
+
+def picture_grid(
+    width: float, shapes: Sequence[tuple[int, ...]], columns: int, legend: Sequence[tuple[str, Any]] = ()
+) -> Any:
+    """Axes rows x columns for pictures of a figure `width` inches wide, each row as high as its pictures.
+
+    shapes: height and width in pixels of each row's pictures. legend: names and colours, drawn at the bottom.
+    """
+    left = 0.045
+    right = 0.995
+    gap = 0.06
+    top = 0.3
+    panel = (width * (right - left) - gap * (columns - 1)) / columns
+    heights = [min(panel * shape[0] / shape[1], MOST_INCHES) for shape in shapes]
+    per_line = 6
+    below = 0.05 + 0.22 * -(-len(legend) // per_line)
+    total = top + sum(heights) + gap * (len(heights) - 1) + below
+    figure = Figure(figsize=(width, total))
+    grid = figure.subplots(
+        len(heights),
+        columns,
+        squeeze=False,
+        gridspec_kw={
+            "height_ratios": heights,
+            "hspace": gap / (sum(heights) / len(heights)),
+            "wspace": gap / panel,
+            "left": left,
+            "right": right,
+            "top": 1 - top / total,
+            "bottom": below / total,
+        },
+    )
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    if legend:
+        patches = [Patch(facecolor=colour, edgecolor="0.4", linewidth=0.5) for _, colour in legend]
+        names = [name if len(name) <= 20 else f"{name[:19]}\u2026" for name, _ in legend]
+        figure.legend(
+            patches,
+            names,
+            loc="lower center",
+            ncol=min(per_line, len(legend)),
+            fontsize=8,
+            frameon=False,
+            borderaxespad=0.1,
+            columnspacing=1.2,
+            handlelength=1.4,
+        )
+    return grid
+
+
+def legend_of(
+    indices_shown: Iterable[np.ndarray], classes: Sequence[str], palette: Sequence[Colour]
+) -> list[tuple[str, Any]]:
+    """Names and colours of the classes; of more than MOST_IN_LEGEND those that are in the pictures."""
+    there = np.unique(np.concatenate([np.unique(picture) for picture in indices_shown]))
+    indices = list(range(len(classes)))
+    if len(classes) > MOST_IN_LEGEND:
+        indices = [int(index) for index in there if index < len(classes)][:MOST_IN_LEGEND]
+    legend = [(classes[index], tuple(np.array(palette[index]) / 255)) for index in indices]
+    return [*legend, *([("ignored", (0.5, 0.5, 0.5))] if IGNORE in there else [])]
+
+
+def plot_sheet(
+    path: Path,
+    samples: Sequence[Sample],
+    names: Sequence[str],
+    palette: Sequence[Colour],
+    denorm: tuple[Any, Any],
+    titles: Sequence[str],
+    classes: Sequence[str] = (),
+) -> None:
+    """A column for each sample: the image, and below it the image with its label over it.
+
+    classes: their names, for a legend of the colours.
+    """
+    grid = sheet_grid(samples, 2, palette, classes)
+    for number, (sample, name) in enumerate(zip(samples, names, strict=False)):
+        image = in_three(displayed(undone(sample["input"], denorm)))
+        for axes, picture in zip(grid[:, number], (image, with_label(image, sample, palette)), strict=True):
+            axes.imshow(picture, vmin=0, vmax=1, interpolation="nearest")
+        grid[0, number].set_title(name[-22:], fontsize=8)
+    for axes, title in zip(grid[:, 0], titles, strict=True):
+        axes.set_ylabel(title, fontsize=9)
+    save(grid[0, 0].figure, path)
+
+
+def sheet_grid(
+    samples: Sequence[Sample], rows: int, palette: Sequence[Colour], classes: Sequence[str]
+) -> Any:
+    """Axes for a column of pictures of each sample, all as high as the highest, and a legend of classes."""
+    labels = [sample["label"][..., 0] for sample in samples]
+    shape = max((label.shape for label in labels), key=lambda shape: float(shape[0] / shape[1]))
+    legend = legend_of(labels, classes, palette) if classes else []
+    if len(classes) == 2:
+        legend = [(classes[1], tuple(np.array(OF_TWO[1]) / 255)), *legend[2:]]
+    return picture_grid(2.1 * len(samples) + 0.3, [shape] * rows, len(samples), legend)
+
+
+def plot_augmented(
+    path: Path,
+    samples: Sequence[Sequence[Sample]],
+    names: Sequence[str],
+    palette: Sequence[Colour],
+    denorm: tuple[Any, Any],
+    classes: Sequence[str] = (),
+) -> None:
+    """A column for each sample, a row for each epoch: what the network would be shown, label over it.
+
+    classes: as in draw_sheet.
+    """
+    grid = sheet_grid([of_sample[0] for of_sample in samples], len(samples[0]), palette, classes)
+    for column, (of_sample, name) in enumerate(zip(samples, names, strict=False)):
+        for axes, sample in zip(grid[:, column], of_sample, strict=True):
+            picture = with_label(in_three(displayed(undone(sample["input"], denorm))), sample, palette)
+            axes.imshow(picture, vmin=0, vmax=1, interpolation="nearest")
+        grid[0, column].set_title(name[-22:], fontsize=8)
+    for row, axes in enumerate(grid[:, 0]):
+        axes.set_ylabel(f"epoch {row + 1}", fontsize=9)
+    save(grid[0, 0].figure, path)
+
+
+def undone(image: np.ndarray, denorm: tuple[Any, Any]) -> np.ndarray:
+    """The image H x W x C as it was before Normalization."""
+    return np.asarray(np.asarray(image, np.float64) * np.asarray(denorm[1]) + np.asarray(denorm[0]))
+
+
+def in_three(picture: np.ndarray) -> np.ndarray:
+    """H x W x 1 or 3 as H x W x 3."""
+    return np.asarray(np.broadcast_to(picture, (*picture.shape[:2], 3)))
+
+
+def with_label(image: np.ndarray, sample: Sample, palette: Sequence[Colour]) -> np.ndarray:
+    """The image with every class but 0 in its colour; of two classes the second in red."""
+    label = sample["label"][..., 0]
+    colours = palette if len(palette) > 2 else OF_TWO
+    return np.asarray(
+        np.where((label != 0)[..., None], 0.55 * image + 0.45 * in_colour(label, colours), image)
+    )
+
+
+def in_colour(indices: np.ndarray, palette: Sequence[Colour]) -> np.ndarray:
+    """H x W class indices as H x W x 3 in [0, 1]; ignored pixels are grey."""
+    table = np.full((256, 3), 0.5)
+    table[: len(palette)] = np.array(palette) / 255
+    return np.asarray(table[indices.astype(np.uint8)])
+
+
+def error_overlay(grey: np.ndarray, result: SampleResult, two: bool) -> np.ndarray:
+    """H x W x 3: the image, faded, with wrong pixels in colour."""
+    overlay = np.repeat(0.35 + 0.55 * grey[..., None], 3, axis=2)
+    wrong = (result.prediction != result.label) & (result.label != IGNORE)
+    overlay[wrong] = (0.84, 0.15, 0.16)
+    if two:
+        overlay[wrong & (result.prediction == 1)] = (0.12, 0.37, 0.78)
+    return overlay
+
+
+def save(figure: Figure, path: Path) -> None:
+    atomic.make_directory(path.parent)
+    FigureCanvasAgg(figure)
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # $ in a name does not begin a formula
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # names in a script that the font lacks
+        figure.savefig(path, dpi=110, pil_kwargs={"compress_level": 3})

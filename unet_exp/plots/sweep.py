@@ -1,0 +1,234 @@
+"""Pictures of a sweep. matplotlib is imported here, so this module is imported when a sweep ends."""
+
+import itertools
+import math
+import statistics
+import warnings
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from unet_exp.sweeps.jobs import POINT, by_number
+from unet_exp.sweeps.results import REPEATS, SHOWN, Row, columns
+
+MOST_PANES = 12
+MOST_WORDS = 8
+LONGEST_WORDS = 40
+WIDE = 30  # the largest by the smallest value, from where on an axis is logarithmic
+
+
+def plot_sweep(rows: list[Row], path: Path) -> None:
+    """sweep.png: lines for one axis, a heat map for two, small multiples for more; bars are the sd."""
+    rows = [row for row in rows if row.counts]
+    if not rows:
+        return
+    keys = [key for key in columns(rows) if len(values_of(rows, key)) > 1]
+    axes = [key for key in keys if key not in REPEATS] or keys[:1]
+    axes.sort(key=lambda key: -len(values_of(rows, key)))  # the longest are drawn within the panes
+    if axes == [POINT]:
+        figure = plot_points(rows, axes)
+    elif len(axes) > 1 and len({settings(row, axes) for row in rows}) * 2 <= cells(rows, axes):
+        words = {in_words(dict(zip(axes, settings(row, axes), strict=True))) for row in rows}
+        several = len(words) > MOST_WORDS or max(map(len, words)) > LONGEST_WORDS
+        figure = plot_scatter(rows, axes) if several else plot_points(rows, axes)
+    elif len(axes) < 2:
+        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+        plot_line(figure.subplots(), rows, axes[0] if axes else "")
+    else:
+        figure = plot_maps(rows, axes)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # names in a script that the font lacks
+        FigureCanvasAgg(figure).print_png(path)  # type: ignore[no-untyped-call]
+
+
+def settings(row: Row, keys: list[str]) -> tuple[str, ...]:
+    return tuple(row.job.overrides.get(key, "") for key in keys)
+
+
+def cells(rows: list[Row], keys: list[str]) -> int:
+    return math.prod(len(values_of(rows, key)) for key in keys)
+
+
+def plot_scatter(rows: list[Row], keys: list[str]) -> Figure:
+    """The metric over each axis alone, for jobs that are no grid, such as those of a search."""
+    keys = keys[:MOST_PANES]
+    figure = Figure(figsize=(3.4 * min(len(keys), 4), 3.2 * math.ceil(len(keys) / 4)), layout="constrained")
+    for axes, key in zip(
+        figure.subplots(math.ceil(len(keys) / 4), min(len(keys), 4), squeeze=False).flat, keys, strict=False
+    ):
+        values = values_of(rows, key)
+        numbers = {value: number(value) for value in values}
+        words = None in numbers.values()
+        places: dict[str, Any] = {v: at for at, v in enumerate(values)} if words else numbers
+        axes.scatter(
+            [places[row.job.overrides.get(key, "")] for row in rows], [row.score for row in rows], s=18
+        )
+        if words:
+            axes.set_xticks(range(len(values)), [short(value) for value in values])
+            axes.set_xlim(-0.5, len(values) - 0.5)
+        elif min(places.values()) > 0 and max(places.values()) / min(places.values()) >= WIDE:
+            axes.set_xscale("log")
+        axes.set_xlabel(key)
+        axes.grid(alpha=0.25)
+    figure.supylabel(rows[0].job.monitor, fontsize=10)
+    return figure
+
+
+def plot_points(rows: list[Row], keys: list[str]) -> Figure:
+    """Settings in words, one below the other: each job a dot, their mean a line; a pane for each score."""
+    names = [name for name in SHOWN if all(name in row.progress.scores for row in rows)]
+    places = sorted({settings(row, keys) for row in rows}, key=lambda place: by_number(" ".join(place)))
+    words = [
+        no_formula(place[0]) if keys == [POINT] else in_words(dict(zip(keys, place, strict=True)))
+        for place in places
+    ]
+    size = (5.2 + 2.6 * len(names), 1.2 + 0.3 * max(len(places), 8))
+    figure = Figure(figsize=size, layout="constrained")
+    panes = figure.subplots(1, 1 + len(names), sharey=True, squeeze=False)[0]
+    for axes, name in zip(panes, [None, *names], strict=True):
+        for down, place in enumerate(places):
+            chosen = [row for row in rows if settings(row, keys) == place]
+            values = [row.score if name is None else row.progress.scores[name] for row in chosen]
+            axes.scatter(values, [down] * len(values), s=16, color="#1f77b4", alpha=0.6, linewidths=0)
+            axes.plot([statistics.fmean(values)] * 2, [down - 0.3, down + 0.3], color="k", lw=1.5)
+        axes.set_xlabel(name or rows[0].job.monitor)
+        axes.grid(alpha=0.25)
+    panes[0].set_yticks(range(len(places)), words)
+    panes[0].invert_yaxis()
+    return figure
+
+
+def in_words(values: dict[str, str]) -> str:
+    words = ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in values.items() if value)
+    return no_formula(words)
+
+
+def no_formula(text: str) -> str:
+    """A text with each $ escaped, which matplotlib would take for the beginning of a formula."""
+    return text.replace("$", r"\$")
+
+
+def values_of(rows: list[Row], key: str) -> list[str]:
+    """The values of an axis: numbers by size, words as they come."""
+    values = list(dict.fromkeys(row.job.overrides.get(key, "") for row in rows))
+    numbers = [number(value) for value in values]
+    return values if None in numbers else sorted(values, key=float)
+
+
+def number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def mean_and_sd(rows: list[Row]) -> tuple[float, float]:
+    scores = [row.score for row in rows]
+    if not scores:
+        return math.nan, 0.0
+    return statistics.fmean(scores), statistics.stdev(scores) if len(scores) > 1 else 0.0
+
+
+def plot_line(axes: Any, rows: list[Row], key: str) -> None:
+    """Means over an axis with the sd of their repeats; words and seeds as points."""
+    values = values_of(rows, key)
+    found = [mean_and_sd([row for row in rows if row.job.overrides.get(key, "") == v]) for v in values]
+    numbers = [number(value) for value in values]
+    is_line = None not in numbers and len(values) > 1 and key not in REPEATS
+    places: list[Any] = numbers if is_line else list(range(len(values)))
+    axes.errorbar(
+        places,
+        [mean for mean, _ in found],
+        [sd for _, sd in found],
+        fmt="o-" if is_line else "o",
+        color="#1f77b4",
+        ecolor="0.6",
+        capsize=3,
+    )
+    if is_line and min(places) > 0 and max(places) / min(places) >= WIDE:
+        axes.set_xscale("log")
+    elif not is_line:
+        axes.set_xticks(places, [short(value) for value in values], rotation=30 if len(values) > 5 else 0)
+    if key in REPEATS:
+        mean, sd = mean_and_sd(rows)
+        axes.axhline(mean, color="0.4", lw=0.9)
+        axes.axhspan(mean - sd, mean + sd, color="0.9", zorder=0)
+        axes.set_title(f"mean {mean:.4f}, sd {sd:.4f}, n {len(rows)}", fontsize=10)
+    axes.set_xlabel(key or "one job")
+    axes.set_ylabel(rows[0].job.monitor)
+    axes.grid(alpha=0.25)
+
+
+def plot_maps(rows: list[Row], keys: list[str]) -> Figure:
+    """A heat map over the two longest axes for each combination of the others, all in one scale."""
+    across = keys[0]
+    down = keys[1]
+    rest = keys[2:]
+    panes = list(itertools.product(*(values_of(rows, key) for key in rest)))
+    shown = panes[:MOST_PANES]
+    wide = math.ceil(math.sqrt(len(shown)))
+    high = math.ceil(len(shown) / wide)
+    xs = values_of(rows, across)
+    ys = values_of(rows, down)
+    size = (max(wide * (1.6 + 0.8 * len(xs)), 4.5) + 1, max(high * (1.1 + 0.55 * len(ys)), 3.2))
+    figure = Figure(figsize=(min(size[0], 24), min(size[1], 24)), layout="constrained")
+    grid = figure.subplots(high, wide, squeeze=False)
+    cells = {
+        (pane, x, y): mean_and_sd([row for row in rows if settings(row, keys) == (x, y, *pane)])
+        for pane, x, y in itertools.product(shown, xs, ys)
+    }
+    known = [mean for mean, _ in cells.values() if not math.isnan(mean)]
+    low = min(known)
+    top = max(known)
+    image = None
+    for axes, pane in itertools.zip_longest(grid.flat, shown):
+        if pane is None:
+            axes.axis("off")
+            continue
+        means = [[cells[pane, x, y][0] for x in xs] for y in ys]
+        image = axes.imshow(means, vmin=low, vmax=top, cmap="viridis", aspect="auto")
+        for (row, y), (column, x) in itertools.product(enumerate(ys), enumerate(xs)):
+            mean, sd = cells[pane, x, y]
+            text = "" if math.isnan(mean) else f"{mean:.3f}" + (f"\n±{sd:.3f}" if sd else "")
+            bright = not math.isnan(mean) and mean > (low + top) / 2
+            axes.text(column, row, text, ha="center", va="center", fontsize=8, color="k" if bright else "w")
+        axes.set_xticks(range(len(xs)), [short(x) for x in xs], rotation=30 if len(xs) > 5 else 0)
+        axes.set_yticks(range(len(ys)), [short(y) for y in ys])
+        axes.set_xlabel(across)
+        axes.set_ylabel(down)
+        title = ", ".join(f"{key}={short(value)}" for key, value in zip(rest, pane, strict=True))
+        axes.set_title(title, fontsize=9)
+    if image is not None:
+        figure.colorbar(image, ax=grid, label=rows[0].job.monitor)
+    if len(panes) > len(shown):
+        figure.suptitle(f"the first {len(shown)} of {len(panes)} combinations", fontsize=9)
+    return figure
+
+
+def short(text: str) -> str:
+    return no_formula(text if len(text) <= 18 else text[:8] + "~" + text[-8:]) or "(default)"
+
+
+def plot_search(points: list[tuple[int, float, str]], monitor: str, lower: bool, path: Path) -> None:
+    """search.png: the metric of each trial (number, value, state), the best so far, what was pruned."""
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    colors = {"finished": "#1f77b4", "pruned": "#d95f02"}
+    for state, color in colors.items():
+        chosen = [(number, value) for number, value, of in points if of == state]
+        if chosen:
+            numbers, values = zip(*chosen, strict=True)
+            axes.scatter(numbers, values, color=color, s=24, label=state, zorder=3)
+    finished = [(number, value) for number, value, of in points if of == "finished"]
+    best = list(itertools.accumulate((value for _, value in finished), min if lower else max))
+    axes.step(
+        [number for number, _ in finished], best, where="post", color="0.4", lw=1.2, label="best so far"
+    )
+    axes.locator_params(axis="x", integer=True)
+    axes.set_xlabel("trial")
+    axes.set_ylabel(monitor)
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=9)
+    FigureCanvasAgg(figure).print_png(path)  # type: ignore[no-untyped-call]

@@ -1,0 +1,132 @@
+"""CSV files of a run: reading them back after a crash, appending to one, and meeting those of another run."""
+
+import csv
+import io
+import logging
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unet_exp.rundir import atomic, layout
+
+log = logging.getLogger(__name__)
+Row = dict[str, str]
+STEP_COLUMNS = ["step", "epoch", "loss", "lr", "weights"]
+
+
+class Difference(Exception):
+    """A row that another run has otherwise. where: epoch, step; columns: name -> (there, here)."""
+
+    def __init__(self, where: str, columns: dict[str, tuple[str, str]]) -> None:
+        self.where = where
+        self.columns = columns
+        super().__init__(where)
+
+    def lines(self) -> list[str]:
+        """Each differing column with both values and, for numbers, by how much."""
+        return [
+            f"{name}: {there} -> {here}{by_how_much(there, here)}"
+            for name, (there, here) in self.columns.items()
+        ]
+
+
+def by_how_much(there: str, here: str) -> str:
+    with suppress(ValueError):
+        old = float(there)
+        new = float(here)
+        relative = f", relative {abs(new - old) / abs(old):.1e}" if old else ""
+        return f" (by {new - old:+.3e}{relative})"
+    return ""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Rows of a run that a replay has to meet: of steps.csv by step, of metrics.csv by (split, epoch)."""
+
+    steps: dict[int, Row]
+    metrics: dict[tuple[str, int], Row]
+
+    def meet(self, where: str, there: Row | None, here: Row) -> None:
+        """Raises Difference where a row is another or was not there."""
+        if there is None:
+            raise Difference(where, {"row": ("none", "one")})
+        columns = {
+            name: (there.get(name, ""), here[name]) for name in here if there.get(name, "") != here[name]
+        }
+        if columns:
+            raise Difference(where, columns)
+
+
+def recorded(run_dir: Path) -> Recorded:
+    return Recorded(
+        {int(row["step"]): row for row in read_table(run_dir / layout.STEPS)},
+        {(row["split"], int(row["epoch"])): row for row in read_table(run_dir / layout.METRICS)},
+    )
+
+
+def read_table(path: Path) -> list[Row]:
+    """The whole rows of a CSV file, none where it is absent. A torn last line is dropped with a notice."""
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if text and not text.endswith("\n"):
+        log.warning("%s: the last line was cut off and is dropped", path.name)
+        text = text[: text.rfind("\n") + 1]
+    rows = list(csv.DictReader(io.StringIO(text)))
+    whole = [
+        row for row in rows if None not in row and all(str(row.get(k)).isdigit() for k in ("epoch", "step"))
+    ]
+    if len(whole) < len(rows):
+        log.warning("%s: %d damaged lines are dropped", path.name, len(rows) - len(whole))
+    return whole
+
+
+def write_table(path: Path, columns: list[str], rows: list[Row]) -> None:
+    """The file as a whole. Raises CheckpointError when it can't be written."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    atomic.write_text(path, text.getvalue())
+
+
+def as_text(value: Any) -> str:
+    """Numbers as Python writes them, so that reading gives the same float again."""
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+class StepLog:
+    """steps.csv: a line for each update, appended, on disk by the next checkpoint.
+
+    last_step: updates that count from an earlier start; lines after it are dropped.
+    """
+
+    def __init__(self, path: Path, last_step: int) -> None:
+        rows = [row for row in read_table(path) if int(row["step"]) <= last_step]
+        if len(rows) < last_step:
+            log.warning("%s lacks %d of %d updates", path.name, last_step - len(rows), last_step)
+        write_table(path, STEP_COLUMNS, rows)
+        self.path = path
+        try:
+            self.file = open(path, "a", encoding="utf-8", newline="")  # noqa: SIM115
+        except OSError as error:
+            raise atomic.cannot_write(path, error) from error
+
+    def add(self, row: Row) -> None:
+        try:
+            self.file.write(",".join(row[name] for name in STEP_COLUMNS) + "\n")
+        except OSError as error:
+            raise atomic.cannot_write(self.path, error) from error
+
+    def flush(self) -> None:
+        try:
+            self.file.flush()
+            os.fsync(self.file.fileno())
+        except OSError as error:
+            raise atomic.cannot_write(self.path, error) from error
+
+    def close(self) -> None:
+        with suppress(OSError):  # what could not be written was an error of add or flush already
+            self.file.close()

@@ -1,0 +1,201 @@
+"""A sweep from its first check to its last table."""
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+
+from unet_exp.errors import ConfigError, UserError
+from unet_exp.messages import say, shown_path
+from unet_exp.rundir import atomic, layout, lock
+from unet_exp.sweeps import plan
+from unet_exp.sweeps.jobs import JOB_LOG, POINT, Job, progress
+from unet_exp.sweeps.known import Known
+from unet_exp.sweeps.launchers import make_launcher
+from unet_exp.sweeps.live_table import first_line
+from unet_exp.sweeps.plan import Overrides, Planned
+from unet_exp.sweeps.results import say_results, write_csv
+from unet_exp.sweeps.runner import Limits, unfinished
+
+MOST_FAILURES = 20  # lines at the end of a sweep
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """known: the jobs that are there. axes: the keys it goes through. master: the config without them."""
+
+    known: Known
+    axes: list[str]
+    context: HydraContext
+    master: DictConfig
+    launcher: Launcher
+
+    @property
+    def directory(self) -> Path:
+        return self.known.directory
+
+
+def open_sweep(
+    context: HydraContext, master: DictConfig, axes: list[str], planned: Sequence[Planned]
+) -> Sweep:
+    """The sweep to which these jobs belong; nothing is written yet.
+
+    Raises ConfigError where a run lies in the way.
+    """
+    limits = limits_of(master)
+    if limits is not None:
+        limits.check()
+    known = plan.find_sweep(master, axes, planned)
+    if layout.has_started(known.directory):
+        raise ConfigError(
+            f"{shown_path(known.directory)} already holds a run", do="choose another sweep_dir=DIR"
+        )
+    return Sweep(known, axes, context, master, make_launcher(master, known.directory))
+
+
+def run_grid(context: HydraContext, master: DictConfig, arguments: Overrides) -> None:
+    """All jobs of a grid or of listed points; leaves by SystemExit(1) if some failed."""
+    sweeper = master.hydra.sweeper
+    params: Any = OmegaConf.to_container(sweeper.params, resolve=True) if sweeper.params else {}
+    points: Any = OmegaConf.to_container(sweeper.points, resolve=True) if sweeper.points else []
+    names: list[str | None] = [None] * max(len(points), 1)
+    if isinstance(points, dict):
+        names, points = [str(name) for name in points], list(points.values())
+    if not all(isinstance(point, dict) for point in points):
+        raise ConfigError(
+            f"points is {sweeper.points}",
+            allowed="[{lr: 1e-3}, {lr: 1e-4}] or {one: {lr: 1e-3}, two: {lr: 1e-4}}",
+        )
+    lists = plan.merged(arguments, params, points)
+    loader = context.config_loader
+    parsed = plan.parse(lists[0], loader)
+    swept = [str(each.get_key_element()) for each in parsed if each.is_sweep_override()]
+    keys = list(dict.fromkeys(str(key) for point in points for key in point))
+    axes = list(dict.fromkeys([*swept, *keys]))
+    named = names[0] is not None
+    given = {plan.key_of(argument) for argument in arguments}  # what is typed is no part of a point any more
+    of_points = [key for key in keys if key not in given] if named else []
+    jobs_of = ((name, plan.expand(each, loader)) for name, each in zip(names, lists, strict=True))
+    pairs = [(name, job) for name, each in jobs_of for job in each]
+    shown = [POINT, *(axis for axis in swept if axis not in of_points)] if named else axes
+    composed = compose(context, master, shown, pairs, of_points)
+    sweep = open_sweep(context, master, axes, composed)
+    planned = [plan.put(each, sweep.known) for each in composed]
+    atomic.make_directory(sweep.directory)
+    lock.lock(sweep.directory)
+    jobs = [each.job for each in planned]
+    todo = unfinished(jobs)
+    begun = sum(layout.has_started(job.directory) for job in todo)
+    freeze(sweep, planned)
+    done = len(jobs) - len(todo)
+    say(
+        f"{len(jobs)} jobs in {shown_path(sweep.directory)}: {done} done, {begun} to continue, "
+        f"{len(todo) - begun} to start"
+    )
+    try:
+        launch(sweep, todo)
+    except KeyboardInterrupt:
+        write_csv(sweep.directory)
+        say("stopped; the same command goes on where it was")
+        raise
+    say_results(sweep.directory)
+    leave(jobs)
+
+
+def compose(
+    context: HydraContext,
+    master: DictConfig,
+    axes: list[str],
+    jobs: Iterable[tuple[str | None, Overrides]],
+    of_points: Sequence[str] = (),
+) -> list[Planned]:
+    """Compose and check every job: the name of its point, its overrides. of_points: keys that points set.
+
+    Raises ConfigError that says which are wrong, before any starts.
+    """
+    planned: dict[str, Planned] = {}
+    wrong: dict[str, list[str]] = {}  # problem: jobs
+    for point, each in jobs:
+        # Unknown keys and groups are Hydra's to tell, in its words.
+        found, problems = plan.compose(each, axes, context.config_loader, master, point, of_points)
+        words = " ".join([*([point] if point else []), *(o for o in each if plan.key_of(o) in axes)])
+        words = words or "the job"
+        for problem in problems:
+            wrong.setdefault(problem, []).append(words)
+        if not problems and found.job.name in planned:
+            say(f"{words} is the same as another job: run once")
+        planned[found.job.name] = found
+    if wrong:
+        lines = [f"  {problem}\n    in {plan.shortened(words)}" for problem, words in wrong.items()]
+        raise ConfigError(
+            "\n".join(["some jobs have problems in their configuration", *lines]),
+            do="no job was started; mend them and start again",
+        )
+    return list(planned.values())
+
+
+def freeze(sweep: Sweep, planned: list[Planned]) -> None:
+    """Write the configs of jobs that have not begun."""
+    threads = threads_per_job(sweep.master)
+    for each in planned:
+        plan.freeze(each, threads)
+
+
+def threads_per_job(master: DictConfig) -> int | None:
+    """The share of the cores of each job, None where it may use all it sees."""
+    launcher = master.hydra.launcher
+    limits = limits_of(master)
+    if limits is not None:
+        return None if limits.slots < 2 else max(available_cores() // limits.slots, 1)
+    cpus = launcher.get("cpus_per_task") or OmegaConf.select(launcher, "ray.remote.num_cpus")
+    return None if cpus is None else max(int(cpus), 1)
+
+
+def limits_of(master: DictConfig) -> Limits | None:
+    """Of hydra/launcher=process; None for the others."""
+    launcher = master.hydra.launcher
+    if "n_jobs" not in launcher or "job_minutes" not in launcher:
+        return None
+    return Limits(launcher.n_jobs, list(launcher.gpus or []), launcher.job_minutes, launcher.fail_fast)
+
+
+def available_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def launch(sweep: Sweep, jobs: list[Job]) -> None:
+    """Run these jobs. What one of them does wrong is in its status.json, whatever the launcher says."""
+    if not jobs:
+        return
+    try:
+        sweep.launcher.launch([[job.name] for job in jobs], 0)
+    except Exception as error:  # a cluster that lost a worker; the jobs' own files say what is missing
+        if isinstance(error, UserError) or limits_of(sweep.master) is not None:
+            raise
+        say(f"the launcher said: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
+    write_csv(sweep.directory)
+
+
+def leave(jobs: list[Job]) -> None:
+    """Name the jobs that did not end well, and leave by SystemExit(1) if there are some."""
+    left = [(job, progress(job)) for job in jobs]
+    left = [(job, found) for job, found in left if found.state not in ("finished", "pruned")]
+    if not left:
+        return
+    lines = []
+    for job, found in left[:MOST_FAILURES]:
+        lines.append(
+            f"  {job.name}: {found.state}" + (f", {first_line(found.reason)}" if found.reason else "")
+        )
+        lines.append(f"    log: {shown_path(job.directory)}/{JOB_LOG}")
+    more = [f"  ... and {len(left) - MOST_FAILURES} more"] if len(left) > MOST_FAILURES else []
+    count = f"{len(left)} of {len(jobs)} jobs"
+    sys.exit("\n".join([f"error: {count} did not finish; the same command runs them again", *lines, *more]))

@@ -1,0 +1,280 @@
+"""What the machine and the data decide of a config: every "auto", the samples, weights and statistics."""
+
+import dataclasses
+import logging
+import math
+import os
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unet_exp.config.cross_checks import allowed_heads
+from unet_exp.config.label_map import label_map
+from unet_exp.config.schema import Config
+from unet_exp.data.datasets import MIXED, Samples, check_batches, load_samples, refuse_duplicates
+from unet_exp.data.items import Item
+from unet_exp.data.loaders import EpochBatches
+from unet_exp.data.splits import Splits, decide_mode, find_splits
+from unet_exp.data.stats import RARE, better_statistics, mean_and_std, unit_range, values_of
+from unet_exp.errors import ConfigError, DataError
+from unet_exp.messages import shortened
+from unet_exp.rundir import fingerprint, provenance
+from unet_exp.training import machine, ranks
+from unet_exp.training.state import State
+
+log = logging.getLogger("unet_exp")
+WEIGHTS = "weights/"  # before the name of the file of model.weights in a fingerprint
+
+
+def decide_machine(config: Config) -> Config:
+    """Replace the 'auto' of device, precision, memory format, threads and mode by what this machine has."""
+    device = machine.decide_device(config.device)
+    trainer = dataclasses.replace(
+        config.trainer,
+        devices=max(config.trainer.devices, ranks.launched()),
+        precision=machine.decide_precision(config.trainer.precision, device),
+        channels_last=machine.decide_channels_last(config.trainer.channels_last, device),
+        fused=machine.decide_fused(config.trainer.fused, device),
+        allocator=machine.decide_allocator(config.trainer.allocator, device),
+        mode={"auto": "min" if config.trainer.monitor == "loss" else "max"}.get(
+            config.trainer.mode, config.trainer.mode
+        ),
+    )
+    return dataclasses.replace(
+        config,
+        device=str(device),
+        threads=machine.decide_threads(config.threads, trainer.devices),
+        trainer=trainer,
+    )
+
+
+def set_up(config: Config) -> None:
+    """Put torch and this process into the state that the config, without 'auto', asks for."""
+    machine.set_up(config.seed, config.trainer.deterministic, int(config.threads))
+    machine.set_allocator(config.trainer.allocator)
+
+
+def find_items(config: Config, left_out: list[Path] | None = None) -> Splits:
+    """Which samples train and validate; no file is read yet. Raises DataError.
+
+    left_out: receives the images that data.unlabelled=skip leaves out; their number is logged.
+    """
+    unlabelled: list[Path] = []
+    splits = find_splits(config.data, unlabelled)
+    if unlabelled:
+        names = shortened([path.name for path in unlabelled], 3)
+        what = "image" if len(unlabelled) == 1 else "images"
+        log.info("left out %d %s without a label (data.unlabelled=skip): %s", len(unlabelled), what, names)
+    if left_out is not None:
+        left_out += unlabelled
+    overfit = config.trainer.overfit_samples
+    if overfit is not None:
+        splits["train"] = splits["val"] = splits["train"][:overfit]
+    return splits
+
+
+def fingerprint_files(
+    config: Config, splits: Splits, known: dict[str, Any] | None, first_start: bool
+) -> dict[str, Any]:
+    """The fingerprint of the train and val files, by PART/PATH relative to data.root; drawn items have none.
+
+    And of the file of model.weights, which decides of a run as much. After the first start nobody reads that
+    one any more, so what was known of it stays. known: an earlier fingerprint of the run.
+    """
+    weights = config.model.get("weights") if first_start else None
+    paths = {f"{WEIGHTS}{Path(weights).name}": Path(weights)} if weights else {}
+    paths |= {
+        f"{part}/{Path(os.path.relpath(path, config.data.root or '')).as_posix()}": path
+        for part in ("train", "val")
+        for item in splits[part]
+        if isinstance(item, Item)
+        for path in (item.image, item.label)
+    }
+    kept = "" if first_start else WEIGHTS
+    return fingerprint.fingerprint(paths, config.data.fingerprint_limit_mb, known, kept)
+
+
+def describe_start(
+    run_dir: Path,
+    config: Config,
+    given: dict[str, Any],
+    state: State,
+    files: dict[str, Any],
+    data: dict[str, Samples],
+) -> dict[str, Any]:
+    """The facts of a start for environment.json. given: the knobs a later start may change, as given."""
+    flags = machine.flags(config.device)
+    facts = provenance.describe(run_dir, config.device, int(config.threads), **flags)
+    facts |= {"epochs": config.epochs, "from_epoch": state.epoch, "from_step": state.step, "given": given}
+    facts["data"] = {"files": fingerprint.summary(files)} | {
+        part: {"images": len(samples.items), "sha256": samples.sha256}
+        | {"values": dataclasses.asdict(values_of(samples.facts))}
+        for part, samples in data.items()
+    }
+    return facts
+
+
+def read_data(config: Config, splits: Splits) -> dict[str, Samples]:
+    """The samples of train and val, every file read and checked. Raises DataError."""
+    overfit = config.trainer.overfit_samples
+    labels = label_map(config.data)
+    cache = (config.data.cache, config.data.cache_limit_mb)
+    data = {
+        "train": load_samples(splits["train"], "train", *cache, labels),
+        "val": load_samples(splits["val"], "val", *cache, labels, config.data.window),
+    }
+    if data["train"].channels != data["val"].channels:
+        raise DataError(
+            f"train images have {data['train'].channels} channels, val images have {data['val'].channels}",
+            do=MIXED,
+        )
+    if overfit is None:
+        refuse_duplicates(data, allow=config.data.duplicates == "allow")
+    warn_of_range(config, data["train"])
+    warn_of_rare_classes(data, config.data.classes)
+    size, margin = (None, 0) if overfit else crop_size(config)
+    check_batches(data["train"], "train", config.batch_size, size, margin)
+    return data
+
+
+def crop_size(config: Config) -> tuple[int | None, int]:
+    """Of the training crop: its size (None: none that is fixed), its margin that may lie outside an image."""
+    crop = config.transform["train"].get("crop") or {}
+    return crop.get("size") or None, crop.get("margin") or 0
+
+
+def pixels_of(samples: Samples) -> list[int]:
+    """Pixels of each class in a split."""
+    # An image that is cut into windows counts once.
+    each = [
+        facts.pixels
+        for item, facts in zip(samples.items, samples.facts, strict=True)
+        if item.window is None or (item.window[0] == 0 and item.window[2] == 0)
+    ]
+    return [int(count) for count in sum(each, np.zeros(256, np.int64))[: len(samples.labels.classes)]]
+
+
+def warn_of_range(config: Config, train: Samples) -> None:
+    """Warn in one line if Normalization has the mean and std for [0, 1] but the images have another range."""
+    steps = [s for s in config.transform["eval"].values() if s["_target_"].endswith(".Normalization")]
+    better = better_statistics(train.facts)
+    if any(step["mean"] == step["std"] == 0.5 for step in steps) and better:
+        low, high = unit_range(train.facts)
+        mixed = ", images of one type less than those of another" * (better == "image")
+        log.warning(
+            "the training images hold %.3g to %.3g%s, but transform.mean=0.5 is made for 0 to 1; "
+            "better: transform.mean=%s transform.std=%s",
+            low,
+            high,
+            mixed,
+            better,
+            better,
+        )
+
+
+def warn_of_rare_classes(data: dict[str, Samples], classes: list[str]) -> None:
+    """One line for each class that has under 0.1 % of the training pixels, or none in a split."""
+    for part, samples in data.items():
+        pixels = pixels_of(samples)
+        for name, count in zip(classes, pixels, strict=True):
+            share = count / max(sum(pixels), 1)
+            if not count:
+                end = "it can't be learnt" if part == "train" else "its scores will be nan"
+                log.warning("class %s is absent from %s: %s", name, part, end)
+            elif part == "train" and share < RARE:
+                log.warning(
+                    "class %s has only %.3f %% of the training pixels; loss.class_weights=median_frequency, "
+                    "loss=ce_dice or transform=crop transform.train.crop.foreground=0.33 help",
+                    name,
+                    100 * share,
+                )
+
+
+def decide_from_data(config: Config, data: dict[str, Samples]) -> Config:
+    """Replace what the data answers: channels, workers, cache, split, and the schedule's total_steps."""
+    model = dict(config.model)
+    head = allowed_heads(config)[0]
+    # "classes" is segmentation_models_pytorch's word for out_channels.
+    channels = {"in_channels": data["train"].channels, "out_channels": head, "classes": head}
+    for key, value in channels.items():
+        if model.get(key) == "auto":
+            model[key] = value
+    if model.get("in_channels", channels["in_channels"]) != channels["in_channels"]:
+        raise ConfigError(
+            f"model.in_channels is {model['in_channels']}, but the images have {channels['in_channels']}",
+            do="model.in_channels=auto",
+        )
+    workers = config.num_workers
+    if workers == "auto":
+        in_ram = all(samples.pairs is not None for samples in data.values())
+        workers = 0 if in_ram else min(2, machine.decide_threads("auto", 1))
+    batches = EpochBatches(
+        len(data["train"].items), config.batch_size, 0, False, config.trainer.limit_train_batches
+    )
+    steps = config.epochs
+    if config.scheduler["interval"] == "step":
+        steps *= math.ceil(len(batches) / config.trainer.accumulate)
+    words = {"total_steps": steps, "monitor_mode": config.trainer.mode}
+    scheduler = {
+        key: words.get(value, value) if isinstance(value, str) else value
+        for key, value in config.scheduler.items()
+    }
+    cache = "ram" if data["train"].pairs is not None else "none"
+    split = dataclasses.replace(config.data.split, mode=decide_mode(config.data))
+    return dataclasses.replace(
+        config,
+        model=model,
+        num_workers=workers,
+        scheduler=scheduler,
+        loss=with_weights(config, pixels_of(data["train"])),
+        transform=with_statistics(config, data["train"]),
+        data=dataclasses.replace(config.data, cache=cache, split=split),
+    )
+
+
+def with_weights(config: Config, pixels: list[int]) -> dict[str, Any]:
+    """The loss with numbers in place of inverse, median_frequency and auto, from the training pixels.
+
+    inverse: 1 / frequency, scaled to a mean of 1 over the classes that occur; median_frequency: median
+    frequency / frequency (Eigen and Fergus, 2015, arXiv:1411.4734). A class without pixels gets 0.
+    """
+    loss = dict(config.loss)
+    frequency = [count / max(sum(pixels), 1) for count in pixels]
+    there = [value for value in frequency if value > 0]
+    if loss.get("class_weights") in ("inverse", "median_frequency"):
+        top = statistics.median(there) if loss["class_weights"] == "median_frequency" else 1.0
+        weights = [top / value if value else 0.0 for value in frequency]
+        if loss["class_weights"] == "inverse":
+            weights = [weight * len(there) / sum(weights) for weight in weights]
+        loss["class_weights"] = [round(weight, 6) for weight in weights]
+    if loss.get("pos_weight") == "auto":
+        if not all(pixels):
+            raise DataError(
+                "loss.pos_weight=auto needs both classes in the training images", do="give a number"
+            )
+        loss["pos_weight"] = round(pixels[0] / pixels[1], 6)
+    return loss
+
+
+def with_statistics(config: Config, train: Samples) -> dict[str, Any]:
+    """The transforms with the training images' mean and std in place of the word train."""
+    words = dict(zip(("mean", "std"), mean_and_std(train.facts), strict=True))
+
+    def decided(step: dict[str, Any]) -> dict[str, Any]:
+        return step | {k: [round(float(v), 6) for v in words[k]] for k in words if step.get(k) == "train"}
+
+    parts = {
+        part: {name: decided(step) for name, step in config.transform[part].items()}
+        for part in ("train", "eval")
+    }
+    channels = train.channels
+    for step in parts["eval"].values():
+        for key in ("mean", "std"):
+            if isinstance(step.get(key), list) and len(step[key]) not in (1, channels):
+                raise ConfigError(
+                    f"transform.{key} has {len(step[key])} numbers, but the images have {channels} channels",
+                    allowed="one number, or one per channel",
+                )
+    return {**config.transform, **parts}
