@@ -15,7 +15,7 @@ from unet_exp.config.task_schema import TASK_SCHEMAS
 from unet_exp.errors import ConfigError, did_you_mean
 from unet_exp.training import ranks
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
+CONF = Path(__file__).resolve().parents[2] / "conf"
 SWEEP_KEYS = {
     "sweep_dir": "hydra.sweep.dir",
     "points": "hydra.sweeper.points",

@@ -23,7 +23,7 @@ from unet_exp.config.task_schema import TASK_SCHEMAS
 from unet_exp.errors import UserError
 from unet_exp.rundir import atomic, layout, lock
 
-SWEEPS = Path(__file__).resolve().parents[1] / "multirun_sweeps"
+SWEEPS = Path(__file__).resolve().parents[2] / "multirun_sweeps"
 
 
 def register() -> None:

@@ -12,7 +12,7 @@ from unet_exp.errors import CheckpointError
 from unet_exp.rundir import atomic, layout
 
 MOST_PATCH = 1_000_000  # bytes of the uncommitted change that are kept
-CODE = Path(__file__).resolve().parents[1]
+CODE = Path(__file__).resolve().parents[2]
 PACKAGES = (
     "unet_exp",
     "torch",
