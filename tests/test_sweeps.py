@@ -253,6 +253,20 @@ def test_jobs_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     assert [job.name for job in read_jobs(tmp_path)] == ordered
 
 
+def test_a_point_with_a_base_is_the_job_of_one_written_out(cli: Cli, tmp_path: Path) -> None:
+    whole = "points={slow: {lr: 1e-3, batch_size: 2}, fast: {lr: 1e-2, batch_size: 2}}"
+    delta = "points={slow: {lr: 1e-3, batch_size: 2}, fast: {base: slow, lr: 1e-2}}"
+    done = cli("-m", *TINY, whole, "epochs=1", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    (sweep,) = (tmp_path / "multirun").iterdir()
+    done = cli("-m", *TINY, delta, "epochs=1", cwd=tmp_path)
+    assert f"2 jobs in multirun/{sweep.name}: 2 done, 0 to continue, 0 to start" in done.stdout
+    done = cli("-m", *TINY, "points={slow: {base: fast}, fast: {lr: 1e-2}}", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "the base of slow is fast" in done.stdout
+    assert "allowed: a point above it" in done.stdout
+
+
 def test_what_is_typed_beside_named_points_stays_an_axis(cli: Cli, tmp_path: Path) -> None:
     """Else two learning rates would be taken for repeats of one setting."""
     named = "points={slow: {lr: 1e-3, batch_size: 2}, fast: {lr: 1e-2, batch_size: 3}}"

@@ -66,7 +66,8 @@ def run_grid(context: HydraContext, master: DictConfig, arguments: Overrides) ->
     points: Any = OmegaConf.to_container(sweeper.points, resolve=True) if sweeper.points else []
     names: list[str | None] = [None] * max(len(points), 1)
     if isinstance(points, dict):
-        names, points = [str(name) for name in points], list(points.values())
+        names = [str(name) for name in points]
+        points = plan.with_bases(points)
     if not all(isinstance(point, dict) for point in points):
         raise ConfigError(
             f"points is {sweeper.points}",

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from unet_exp.config.checks import find_problems, literal
 from unet_exp.config.paths import quote_path
 from unet_exp.config.saved import PLACES, read_config, save_composed, without_hydra
-from unet_exp.errors import ConfigError
+from unet_exp.errors import ConfigError, did_you_mean
 from unet_exp.rundir import atomic, layout
 from unet_exp.sweeps.jobs import POINT, RECORD, Job
 from unet_exp.sweeps.known import Known, find_directory, of_earlier_start, read_known, settings_of
@@ -45,6 +45,25 @@ def merged(arguments: Overrides, params: dict[str, Any], points: list[dict[str, 
     kept = [{key: value for key, value in point.items() if key not in given} for point in points]
     listed = [[typed(key, value) for key, value in point.items()] for point in kept] or [[]]
     return [[*arguments, *axes, *point] for point in listed]
+
+
+def with_bases(points: dict[Any, Any]) -> list[Any]:
+    """Named points, each with the keys of the earlier point that its `base` names, before its own.
+
+    Raises ConfigError for a base that is no earlier point.
+    """
+    full: dict[str, Any] = {}
+    for name, point in points.items():
+        if isinstance(point, dict) and "base" in point:
+            base = str(point["base"])
+            if base not in full:
+                raise ConfigError(
+                    f"points: the base of {name} is {base}",
+                    allowed=f"a point above it{did_you_mean(base, list(full))}",
+                )
+            point = full[base] | {key: value for key, value in point.items() if key != "base"}
+        full[str(name)] = point
+    return list(full.values())
 
 
 def key_of(override: str) -> str:
