@@ -11,8 +11,10 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from tests.conftest import ROOT, Cli
+from unet_exp.cli.command_line import prepare
 from unet_exp.config import saved
 from unet_exp.config.resolve import check
+from unet_exp.config.schema import RENAMED
 from unet_exp.rundir import layout
 
 KEPT = ROOT / "tests/fixtures/run_fae3d32"
@@ -77,3 +79,28 @@ def test_it_is_reproduced_or_told_what_differs(cli: Cli, project: Path) -> None:
     assert "differs first at epoch " in done.stdout
     assert "what could explain it:" in done.stdout
     assert "nothing that is recorded" not in done.stdout
+
+
+def test_earlier_names_work_with_one_warning_line(
+    project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a saved config and on the command line, of keys and of _target_ paths."""
+    target = "unet_exp.losses.CEDiceLoss"
+    for name in (layout.SAVED_CONFIG, layout.RESOLVED_CONFIG):
+        path = project / "run" / name
+        path.write_text(
+            path.read_text().replace("lr: 0.001\n", "rate: 0.001\n", 1).replace(target, "unet_exp.Old")
+        )
+    monkeypatch.setitem(RENAMED, "rate", "lr")
+    monkeypatch.setitem(RENAMED, "unet_exp.Old", target)
+    config = saved.load_saved(project / "run", saved.CARRIED)
+    assert OmegaConf.to_container(config) == OmegaConf.to_container(saved.load_saved(KEPT, saved.CARRIED))
+    assert saved.resolved(project / "run") == saved.resolved(KEPT)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.endswith(f"rate is lr now, unet_exp.Old is {target} now")
+    caplog.clear()
+    argv = prepare(["rate=1e-2", "loss._target_=unet_exp.Old"]).argv
+    assert argv == ["lr=1e-2", f"loss._target_={target}"]
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "command line" in line
+    assert line.endswith(f"rate is lr now, unet_exp.Old is {target} now")

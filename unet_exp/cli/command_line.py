@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from unet_exp.config.paths import expanded, is_quoted, quote_path, quoted
-from unet_exp.config.saved import AGAIN, CARRIED, load_saved, make_primary
+from unet_exp.config.saved import AGAIN, CARRIED, load_saved, make_primary, renamed_overrides
 from unet_exp.config.task_schema import TASK_SCHEMAS
 from unet_exp.errors import ConfigError, did_you_mean
 from unet_exp.training import ranks
@@ -76,7 +76,7 @@ def prepare(argv: list[str]) -> CommandLine:
     overrides = [o for o in overrides if o.partition("=")[0] not in given]
     if given["task"] is None:
         overrides = sweep_keys(overrides, multirun or bool(LOOKING & set(flags)))
-    overrides = [quote_names(quote_path(override, multirun)) for override in overrides]
+    overrides = [quote_names(quote_path(word, multirun)) for word in renamed_overrides(overrides)]
     if given["task"] is not None:
         return task_command(given["task"], flags, overrides, [key for key in given if given[key]], multirun)
     if not any(given.values()):

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import logging
 import os
 import re
 from pathlib import Path
@@ -18,6 +19,8 @@ from unet_exp.config.schema import RENAMED, Config, keys_that_may_change
 from unet_exp.errors import CheckpointError, did_you_mean
 from unet_exp.rundir import atomic, layout
 from unet_exp.rundir.provenance import starts
+
+log = logging.getLogger("unet_exp")
 
 PRIMARY = "_saved"  # the name under which Hydra finds it
 # What the machine decides once, and a run then keeps in later starts.
@@ -46,7 +49,7 @@ def load_saved(run_dir: Path, carried: tuple[str, ...]) -> DictConfig:
     saved = read_config(path)
     for key in ("hydra", "defaults"):
         saved.pop(key, None)
-    saved = DictConfig(renamed(OmegaConf.to_container(saved, resolve=False)))
+    saved = DictConfig(renamed(OmegaConf.to_container(saved, resolve=False), where=path))
     problems = unknown_keys(OmegaConf.to_container(saved, resolve=False), Config)
     if problems:
         lines = [f"  {number}. {problem}" for number, problem in enumerate(problems, start=1)]
@@ -68,7 +71,8 @@ def last_values(run_dir: Path, saved: DictConfig, keys: tuple[str, ...]) -> dict
     path = run_dir / layout.RESOLVED_CONFIG
     known = starts(run_dir) if (run_dir / layout.ENVIRONMENT).exists() else []
     given = known[-1].get("given", {}) if known else {}
-    decided = read_config(path) if path.exists() else OmegaConf.create()
+    given = {RENAMED.get(key, key): value for key, value in given.items()}
+    decided = OmegaConf.create(literal(resolved(run_dir)) if path.exists() else {})
     values = {}
     for key in keys:
         value = OmegaConf.select(decided, key)
@@ -93,8 +97,9 @@ def last_values(run_dir: Path, saved: DictConfig, keys: tuple[str, ...]) -> dict
     return values
 
 
-def renamed(values: Any) -> Any:
-    """A saved config with today's names of its keys."""
+def renamed(values: Any, where: str | Path | None = None) -> Any:
+    """A saved config with today's names of its keys and _target_ paths. where: what a warning calls it."""
+    changed = []
     for old, new in RENAMED.items():
         *path, name = old.split(".")
         node = values
@@ -106,7 +111,42 @@ def renamed(values: Any) -> Any:
             for part in path:
                 node = node.setdefault(part, {})
             node.setdefault(last, value)
+            changed.append(old)
+    changed += rename_targets(values)
+    if changed and where is not None:
+        warn_of_old_names(changed, where)
     return values
+
+
+def rename_targets(node: Any) -> list[str]:
+    """Give each `_target_` its path of today, in place; returns the earlier ones."""
+    changed = []
+    if isinstance(node, dict):
+        if node.get("_target_") in RENAMED:
+            changed.append(node["_target_"])
+            node["_target_"] = RENAMED[node["_target_"]]
+        changed += [target for value in node.values() for target in rename_targets(value)]
+    return changed
+
+
+def renamed_overrides(overrides: list[str]) -> list[str]:
+    """KEY=VALUE of a command line with today's names of keys and _target_ paths; warns of earlier ones."""
+    changed = []
+    words = []
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        bare = key.lstrip("+~")
+        changed += [word for word in (bare, value) if word in RENAMED]
+        key = key[: len(key) - len(bare)] + RENAMED.get(bare, bare)
+        words.append(key + equals + RENAMED.get(value, value))
+    if changed:
+        warn_of_old_names(changed, "the command line")
+    return words
+
+
+def warn_of_old_names(names: list[str], where: str | Path) -> None:
+    now = ", ".join(f"{name} is {RENAMED[name]} now" for name in dict.fromkeys(names))
+    log.warning("%s has earlier names, which still work: %s", where, now)
 
 
 def has(config: DictConfig, key: str) -> bool:
@@ -243,7 +283,7 @@ def config_changes(run_dir: Path, values: dict[str, Any]) -> list[str]:
 def resolved(run_dir: Path) -> dict[str, Any]:
     """config_resolved.yaml of a run. Raises CheckpointError."""
     config = read_config(run_dir / layout.RESOLVED_CONFIG)
-    return dict(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+    return dict(renamed(OmegaConf.to_container(config, resolve=True)))
 
 
 def flat(values: Any, prefix: str = "") -> dict[str, Any]:

@@ -263,5 +263,6 @@ def keys_that_may_change(schema: type = Config, prefix: str = "") -> tuple[str, 
     return tuple(names)
 
 
-# Renamed keys (old: new): saved configs and jobs of sweeps may have the old names.
+# Earlier spellings (old: new) of dotted keys and of _target_ paths. They work, with one warning line, on the
+# command line and in saved configs.
 RENAMED: dict[str, str] = {}
