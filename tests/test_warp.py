@@ -181,6 +181,13 @@ def test_an_image_smaller_than_the_patch_is_refused() -> None:
     RandomWarp(64, margin=12)(ramps(40, 60), rng())
 
 
+def make(kind: type[Any], probability: float) -> Any:
+    """The transform with its other argument as shipped."""
+    shipped = COMPONENTS[f"{kind.__module__}.{kind.__name__}"]()
+    arguments = {key: value for key, value in vars(shipped).items() if key != "_target_"}
+    return kind(**arguments | {"probability": probability})
+
+
 @pytest.mark.parametrize("kind", INTENSITIES)
 @pytest.mark.parametrize(("channels", "factor"), [(1, 1), (3, 1), (1, 4000)])
 def test_grey_values_of_any_range_change(kind: type[Any], channels: int, factor: float) -> None:
@@ -188,17 +195,17 @@ def test_grey_values_of_any_range_change(kind: type[Any], channels: int, factor:
     sample = {"input": image, "label": texture(40, 50)}
     before = sample["input"].copy()
     for seed in range(20):
-        changed = kind(probability=1.0)(sample, rng(seed))
+        changed = make(kind, 1.0)(sample, rng(seed))
         assert changed["label"] is sample["label"]
         assert changed["input"].dtype == np.float32
         assert changed["input"].shape == sample["input"].shape
         assert not np.array_equal(changed["input"], before)
         # Images of a larger range are changed by as much.
-        small = kind(probability=1.0)({"input": image / np.float32(factor)}, rng(seed))["input"]
+        small = make(kind, 1.0)({"input": image / np.float32(factor)}, rng(seed))["input"]
         assert np.allclose(changed["input"] / np.float32(factor), small, atol=1e-4)
     assert np.array_equal(sample["input"], before)
-    assert kind(probability=0.0)(sample, rng()) is sample
-    applied = np.mean([kind(probability=0.3)(sample, rng(seed)) is not sample for seed in range(500)])
+    assert make(kind, 0.0)(sample, rng()) is sample
+    applied = np.mean([make(kind, 0.3)(sample, rng(seed)) is not sample for seed in range(500)])
     assert 0.24 < applied < 0.36
 
 

@@ -1,7 +1,7 @@
 """Random changes of grey values and colours; the label stays. Each happens with its `probability`.
 
 Nothing is clipped, and amounts are shares of what the image itself has, so that images of any range of values
-can be used. Ranges are drawn from evenly.
+can be used. Ranges are drawn from evenly. Defaults of the arguments: config.components.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ Range = tuple[float, float]
 class RandomGamma:
     """value ** gamma on the image's own range, every other time of the inverted image."""
 
-    def __init__(self, gamma: Range = (0.7, 1.5), probability: float = 0.3) -> None:
+    def __init__(self, gamma: Range, probability: float) -> None:
         self.gamma = gamma
         self.probability = probability
 
@@ -37,7 +37,7 @@ class RandomGamma:
 class RandomBrightness:
     """value + shift; the shift is a share of the image's range of values."""
 
-    def __init__(self, shift: Range = (-0.15, 0.15), probability: float = 0.3) -> None:
+    def __init__(self, shift: Range, probability: float) -> None:
         self.shift = shift
         self.probability = probability
 
@@ -52,7 +52,7 @@ class RandomBrightness:
 class RandomContrast:
     """Distance from the mean of each channel, times a factor."""
 
-    def __init__(self, factor: Range = (0.7, 1.3), probability: float = 0.3) -> None:
+    def __init__(self, factor: Range, probability: float) -> None:
         self.factor = factor
         self.probability = probability
 
@@ -67,7 +67,7 @@ class RandomContrast:
 class RandomNoise:
     """Gaussian noise; its standard deviation is drawn as a share of the image's own."""
 
-    def __init__(self, share: Range = (0.0, 0.3), probability: float = 0.2) -> None:
+    def __init__(self, share: Range, probability: float) -> None:
         self.share = share
         self.probability = probability
 
@@ -83,7 +83,7 @@ class RandomNoise:
 class RandomBlur:
     """A Gaussian of standard deviation `sigma` pixels."""
 
-    def __init__(self, sigma: Range = (0.5, 1.0), probability: float = 0.2) -> None:
+    def __init__(self, sigma: Range, probability: float) -> None:
         self.sigma = sigma
         self.probability = probability
 
@@ -97,7 +97,7 @@ class RandomBlur:
 class RandomLowResolution:
     """Reduced to a share `zoom` of its height and width by the nearest pixels and enlarged bicubically."""
 
-    def __init__(self, zoom: Range = (0.5, 1.0), probability: float = 0.2) -> None:
+    def __init__(self, zoom: Range, probability: float) -> None:
         self.zoom = zoom
         self.probability = probability
 

@@ -131,7 +131,7 @@ class MirrorBorder:
     weights there are 0.
     """
 
-    def __init__(self, depth: int = 4) -> None:
+    def __init__(self, depth: int) -> None:
         self.depth = depth
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
