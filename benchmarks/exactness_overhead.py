@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 from unet_exp.config.hydra_hooks import register
 from unet_exp.config.resolve import check
 from unet_exp.config.schema import Config
-from unet_exp.signals import Stop
+from unet_exp.rundir.signals import Stop
 from unet_exp.training import build, loop, machine, setup
 from unet_exp.training.checkpoint import Checkpoints
 from unet_exp.training.parts import Parts
@@ -40,16 +40,16 @@ def prepared(images: int) -> tuple[Config, Parts]:
     overrides = ["epochs=1000", "trainer.validate_every=1000", "trainer.images_every=0",
                  "trainer.log_every=0", f"data.split.train={images}", "data.split.test=0"]  # fmt: skip
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = setup.decide_machine(check(compose("config", overrides=overrides)))
+        config = setup.settle_machine(check(compose("config", overrides=overrides)))
     machine.set_up(config.seed, True, int(config.threads))
-    data = setup.read_data(config, setup.find_items(config))
-    config = setup.decide_from_data(config, data)
+    data = setup.read_samples(config, setup.find_items(config))
+    config = setup.settle_data(config, data)
     return config, build.build_parts(config, data)
 
 
 def plain_epoch(parts: Parts, epoch: int) -> None:
     parts.model.train()
-    sums = Sums(len(parts.classes))
+    sums = Sums(len(parts.class_names))
     for batch in parts.train.epoch(epoch):
         image = parts.precision.to_device(batch["input"])
         with parts.precision.autocast():

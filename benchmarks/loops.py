@@ -308,22 +308,22 @@ def own_parts(options: argparse.Namespace, more: Sequence[str] = ()) -> tuple[An
         "trainer.validate_every=100000", *more,
     ]  # fmt: skip
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = setup.decide_machine(check(compose("config", overrides=overrides)))
-    data = setup.read_data(config, setup.find_items(config))
-    config = setup.decide_from_data(config, data)
+        config = setup.settle_machine(check(compose("config", overrides=overrides)))
+    data = setup.read_samples(config, setup.find_items(config))
+    config = setup.settle_data(config, data)
     return config, build.build_parts(config, data)
 
 
 def own(options: argparse.Namespace, folder: Path) -> Epoch:
     """unet_exp as it is: fit() with tables, TensorBoard, hashes and checkpoints; without validation."""
-    from unet_exp.signals import Stop
+    from unet_exp.rundir.signals import Stop
     from unet_exp.training import loop, setup
     from unet_exp.training.checkpoint import Checkpoints
     from unet_exp.training.state import State, Sums
     from unet_exp.training.tracker import Tracker
 
     config, parts = own_parts(options)
-    setup.set_up(config)
+    setup.prepare_torch(config)
     (folder / "checkpoints").mkdir()
     state, stop = State(Sums(2), config.epochs), Stop()
     tracker = Tracker(folder, config, state, (0.5, 0.5))
@@ -342,13 +342,13 @@ def own_command(options: argparse.Namespace, folder: Path) -> None:
 
     from unet_exp.training import loop
 
-    update = loop.update
+    update = loop.optimizer_step
 
     def first_update(*arguments: Any) -> None:
         update(*arguments)
         after_step(options)
 
-    loop.update = first_update  # type: ignore[assignment]
+    loop.optimizer_step = first_update  # type: ignore[assignment]
     sys.argv = ["run.py", *own_settings(options), f"hydra.run.dir={folder}/run"]
     runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
 

@@ -24,7 +24,7 @@ from unet_exp.config.hydra_hooks import register
 from unet_exp.config.resolve import check
 from unet_exp.config.schema import Config
 from unet_exp.inference.predictor import Predictor
-from unet_exp.rundir import lock
+from unet_exp.rundir.directory import Origin, RunDirectory
 from unet_exp.training.machine import Precision
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -132,10 +132,7 @@ def train_here(run_dir: Path, *overrides: str) -> Path:
         cfg = compose("config", overrides=list(overrides))
     (run_dir / ".hydra").mkdir(parents=True)
     OmegaConf.save(cfg, run_dir / ".hydra" / "config.yaml")
-    try:
-        run.train(check(cfg), run_dir)
-    finally:
-        lock.unlock(run_dir)
+    run.train(check(cfg), RunDirectory(run_dir), Origin())
     return run_dir
 
 

@@ -26,7 +26,7 @@ from unet_exp.config.task_schema import EvaluateConfig, PredictConfig
 from unet_exp.data.detect import find_layouts, part_of_a_set
 from unet_exp.data.label_guess import Shapes, guess, shapes
 from unet_exp.errors import UserError
-from unet_exp.rundir import lock
+from unet_exp.rundir.directory import Origin, RunDirectory
 from unet_exp.tasks.check_data import check_data, say
 from unet_exp.tasks.evaluate import evaluate
 from unet_exp.tasks.predict import predict
@@ -108,10 +108,7 @@ def train(run_dir: Path, words: list[str]) -> None:
     cfg = settings(words)
     (run_dir / ".hydra").mkdir(parents=True)
     OmegaConf.save(cfg, run_dir / ".hydra" / "config.yaml")
-    try:
-        run.train(check(cfg), run_dir)
-    finally:
-        lock.unlock(run_dir)
+    run.train(check(cfg), RunDirectory(run_dir), Origin())
 
 
 # ---- sets of the public, from a folder to predictions -------------------------------------------------

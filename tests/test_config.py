@@ -54,9 +54,9 @@ def test_every_option_composes_checks_and_builds(option: Path, tmp_path: Path) -
         small.append("transform.train.crop.margin=78")
     if "crop" in composed(f"{group}={name}", *small).transform["train"]:
         small.append(f"transform.train.crop.size={188 if name == 'unet2015' else 32}")
-    config = setup.decide_machine(composed(f"{group}={name}", *small))
-    data = setup.read_data(config, setup.find_items(config))
-    parts = build.build_parts(setup.decide_from_data(config, data), data)
+    config = setup.settle_machine(composed(f"{group}={name}", *small))
+    data = setup.read_samples(config, setup.find_items(config))
+    parts = build.build_parts(setup.settle_data(config, data), data)
     assert len(parts.train) == 4 // config.batch_size
 
 

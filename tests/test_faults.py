@@ -142,7 +142,8 @@ def test_a_signal_to_a_whole_group_ends_no_loading_process(command: list[str], t
 @pytest.mark.parametrize("handler", ["SIG_IGN", "SIG_DFL"])
 def test_a_hangup_that_nohup_ignores_stays_ignored(handler: str) -> None:
     program = (
-        f"import signal; signal.signal(signal.SIGHUP, signal.{handler}); from unet_exp import signals; "
+        f"import signal; signal.signal(signal.SIGHUP, signal.{handler}); "
+        "from unet_exp.rundir import signals; "
         "signals.interrupt_on_signals(); print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN)"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, text=True, capture_output=True)

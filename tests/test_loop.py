@@ -19,7 +19,7 @@ from tests.conftest import TINY, Cli, composed
 from unet_exp.config.schema import Config
 from unet_exp.data.transforms import Compose
 from unet_exp.errors import CheckpointError, TrainingError, UserError
-from unet_exp.signals import Stop
+from unet_exp.rundir.signals import Stop
 from unet_exp.training import build, checkpoint, loop, setup
 from unet_exp.training.checkpoint import Checkpoints, load, weights_sha256
 from unet_exp.training.loop import fit
@@ -34,10 +34,10 @@ SMALL = ["data.size=32", "data.split.train=6", "data.split.val=3", "data.split.t
 
 
 def prepared(*overrides: str) -> tuple[Config, Parts]:
-    config = setup.decide_machine(composed(*SMALL, *overrides))
+    config = setup.settle_machine(composed(*SMALL, *overrides))
     torch.manual_seed(config.seed)
-    data = setup.read_data(config, setup.find_items(config))
-    config = setup.decide_from_data(config, data)
+    data = setup.read_samples(config, setup.find_items(config))
+    config = setup.settle_data(config, data)
     return config, build.build_parts(config, data)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from omegaconf import OmegaConf
 import run
 from tests.conftest import ROOT, Cli, write_folder
 from unet_exp.cli import command_line
+from unet_exp.cli.process import attend
 from unet_exp.config import saved
 from unet_exp.config.checks import find_problems
 from unet_exp.config.hydra_hooks import register
-from unet_exp.config.resolve import changeable, check, check_resume, save_resolved
+from unet_exp.config.resolve import changeable, check, check_resume, resolved_yaml
 from unet_exp.config.schema import Config
 from unet_exp.config.task_schema import (
     DataRootConfig,
@@ -30,6 +32,7 @@ from unet_exp.config.task_schema import (
 from unet_exp.errors import UserError
 from unet_exp.inference.load import run_config
 from unet_exp.rundir import layout, provenance
+from unet_exp.rundir.directory import Origin, RunDirectory
 from unet_exp.tasks.evaluate import evaluate
 from unet_exp.tasks.reproduce import reproduce
 
@@ -39,12 +42,18 @@ FOLDER = ["data=image_folder", "data.root=data", *SMALL]
 Start = Callable[..., Path]
 
 
+def typed(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    """Let this process have been started as `python run.py WORDS`."""
+    for name in ("argv", "orig_argv"):
+        monkeypatch.setattr(sys, name, ["run.py", *words])
+
+
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Start:
     """As `python run.py WORDS`, in this process; returns the run directory."""
 
     def begin(*words: str, run_dir: str = "run") -> Path:
-        layout.remember_command(["run.py", *words])
+        typed(monkeypatch, *words)
         register()
         GlobalHydra.instance().clear()
         command = command_line.prepare(list(words))
@@ -56,8 +65,9 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Start:
         if not command.resume:
             (directory / ".hydra").mkdir(parents=True)
             OmegaConf.save(cfg, directory / layout.SAVED_CONFIG)
-        monkeypatch.setattr(run, "command", command)
-        run.run(cfg, directory, directory if command.resume else command.origin)
+        origin = Origin(command.origin, command.resume)
+        if code := attend(run.train, cfg, RunDirectory(directory), origin, command.saved):
+            sys.exit(code)
         return directory
 
     return begin
@@ -118,7 +128,9 @@ def test_what_a_resumed_run_may_change_it_keeps(tmp_path: Path) -> None:
     def begin(config: Config) -> dict[str, Any]:
         """What a start leaves; the resolved config has other values than were given."""
         decided = dataclasses.replace(config, data=dataclasses.replace(config.data, cache="ram"))
-        save_resolved(dataclasses.replace(decided, num_workers=0), tmp_path / layout.RESOLVED_CONFIG)
+        (tmp_path / layout.RESOLVED_CONFIG).write_text(
+            resolved_yaml(dataclasses.replace(decided, num_workers=0))
+        )
         given = changeable(config)
         facts = {"start_dir": str(tmp_path), "epochs": config.epochs, "from_epoch": 0, "given": given}
         provenance.write_environment(tmp_path, facts)
@@ -174,7 +186,7 @@ def test_moved_data(project: Path, start: Start, monkeypatch: pytest.MonkeyPatch
     start("from_run=run", run_dir="new")
     (project / "elsewhere").rename(project.parent / "third")
     monkeypatch.chdir(project.parent)
-    layout.remember_command(["run.py", "task=evaluate", "run=project/run"])
+    typed(monkeypatch, "task=evaluate", "run=project/run")
     with pytest.raises(UserError, match=r"task=evaluate run=project/run data\.root=DIR"):
         evaluate(EvaluateConfig(run="project/run"))
     replay(run="project/run", data=MovedDataConfig(root="third"))
@@ -217,7 +229,7 @@ def test_a_moved_project(
 
 
 def test_the_file_that_a_run_began_from_may_be_gone_later(
-    project: Path, start: Start, capsys: pytest.CaptureFixture[str]
+    project: Path, start: Start, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = project / "run/checkpoints/best.safetensors"
     shutil.copy(base, project / "base.safetensors")
@@ -232,7 +244,7 @@ def test_the_file_that_a_run_began_from_may_be_gone_later(
     assert "1 problem" in error
     assert "base.safetensors is not there" in error
     assert "from_run=tuned model.weights=FILE" in error
-    layout.remember_command(["run.py", "task=reproduce", "run=tuned"])
+    typed(monkeypatch, "task=reproduce", "run=tuned")
     with pytest.raises(UserError, match=r"task=reproduce run=tuned model\.weights=FILE"):
         replay(run="tuned")
     (project / "backup").mkdir()

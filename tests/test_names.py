@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import run
 from tests.conftest import TINY, composed, write_folder
 from unet_exp.cli.startup_patches import survive_odd_names
 from unet_exp.config.hydra_hooks import output_problem
@@ -20,13 +21,13 @@ from unet_exp.data.names import ending, natural, split_named
 from unet_exp.data.pairing import pair
 from unet_exp.data.splits import as_csv, find_splits
 from unet_exp.errors import DataError, UserError
-from unet_exp.inference.export import report
 from unet_exp.inference.inputs import is_label
-from unet_exp.plots import run, sweep
+from unet_exp.plots import run as run_plots
+from unet_exp.plots import sweep
 from unet_exp.rundir import atomic
+from unet_exp.rundir.directory import RunDirectory
 from unet_exp.sweeps.jobs import Job, Progress
 from unet_exp.sweeps.results import Row
-from unet_exp.tasks.finish import finish
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -364,11 +365,11 @@ def test_a_dollar_in_a_name_begins_no_formula(tmp_path: Path) -> None:
     grey = np.full((8, 8, 1), 0.5, np.float32)
     sample = {"input": grey, "label": grey * 0}
     samples, black = [sample] * len(FORMULAS), [(0, 0, 0)] * 2
-    run.plot_sheet(tmp_path / "sheet.png", samples, FORMULAS, black, (0, 1), ["$x", "$_"])
+    run_plots.plot_sheet(tmp_path / "sheet.png", samples, FORMULAS, black, (0, 1), ["$x", "$_"])
     run_dir = tmp_path / FORMULAS[0]
     (run_dir / "plots").mkdir(parents=True)
     (run_dir / "metrics.csv").write_text("epoch,split,loss,dice,iou,lr\n1,train,1,1,1,0.1\n")
-    run.plot_curves(run_dir, "dice", 1)
+    run_plots.plot_curves(run_dir, "dice", 1)
     for picture in (tmp_path / "sheet.png", run_dir / "plots/curves.png"):
         assert picture.stat().st_size > 1000
 
@@ -386,16 +387,16 @@ def test_a_dollar_in_a_setting_of_a_sweep_begins_no_formula(tmp_path: Path, keys
     assert (tmp_path / "sweep.png").stat().st_size > 1000
 
 
-def test_a_picture_that_can_not_be_drawn_fails_no_run(
+def test_a_picture_that_can_not_be_plotted_fails_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def draw_run(*arguments: Any) -> None:
+    def plot_run(*arguments: Any) -> None:
         raise ValueError("no such glyph")
 
-    monkeypatch.setattr(report, "draw_run", draw_run)
+    monkeypatch.setattr(run_plots, "plot_run", plot_run)
     parts: Any = None
-    assert finish(tmp_path, composed(*TINY), parts, best_epoch=1) == {}
-    assert "could not be drawn: ValueError: no such glyph" in caplog.text
+    run.plot(RunDirectory(tmp_path), composed(*TINY), parts, 1, 0.5)
+    assert "could not be plotted: ValueError: no such glyph" in caplog.text
 
 
 def test_a_terminal_takes_every_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -411,7 +412,7 @@ def test_a_run_keeps_paths_of_any_bytes_and_lies_in_none(tmp_path: Path) -> None
     odd = os.fsdecode(b"/data/\xbb\xe7")
     atomic.write_json(tmp_path / "a.json", {"start_dir": odd})
     assert atomic.read_json(tmp_path / "a.json") == {"start_dir": odd}
-    problem = output_problem(tmp_path / Path(odd).name)
+    problem = output_problem(tmp_path / Path(odd).name, resume=False)
     assert problem is not None
     assert "is not UTF-8; choose another hydra.run.dir=DIR" in problem
     problem.encode()

@@ -84,7 +84,7 @@ def test_a_kept_sweep_goes_on_in_its_directories(cli: Cli, project: Path) -> Non
     for job in (BEGUN, WAITING):
         assert (state(sweep / job)["state"], state(sweep / job)["epoch"]) == ("finished", 20)
     assert (sweep / BEGUN / "steps.csv").read_text().startswith(steps)
-    assert "continuing after update 5" in (sweep / BEGUN / "job.log").read_text()
+    assert "continuing after step 5" in (sweep / BEGUN / "job.log").read_text()
 
 
 def test_a_kept_run_is_continued_by_itself(cli: Cli, project: Path) -> None:

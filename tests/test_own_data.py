@@ -349,11 +349,11 @@ def test_folds_keep_groups_together(tmp_path: Path) -> None:
 
 
 def prepared(root: Path, *overrides: str) -> Any:
-    config = setup.decide_machine(
+    config = setup.settle_machine(
         composed("data=image_folder", f"data.root={root}", "batch_size=1", "threads=1", *overrides)
     )
-    found = setup.read_data(config, setup.find_items(config))
-    return setup.decide_from_data(config, found), found
+    found = setup.read_samples(config, setup.find_items(config))
+    return setup.settle_data(config, found), found
 
 
 def three_classes(root: Path, count: int = 3) -> tuple[list[Array], list[Array]]:

@@ -159,7 +159,7 @@ def test_a_damaged_checkpoint_is_named_and_the_newest_whole_one_used(
     [line] = [line for line in done.stdout.splitlines() if "skipped" in line]
     assert "last.pt" in line
     newest = "best.pt" if best == 4 else "epoch_0003.pt"
-    assert f"going on from {newest}, after update {8 if best == 4 else 6}" in done.stdout
+    assert f"going on from {newest}, after step {8 if best == 4 else 6}" in done.stdout
     assert "Traceback" not in done.stdout
     assert table(run_dir) == table(finished_run[0])
     after = torch.load(last, weights_only=True)["model"]

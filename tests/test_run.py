@@ -233,7 +233,7 @@ def test_starts_at_once_do_not_refuse_each_other(tmp_path: Path) -> None:
         problems = []
         for attempt in range(100):
             together.wait(60)
-            problems.append(output_problem(tmp_path / f"outputs-{attempt}" / "date" / f"run-{number}"))
+            problems.append(output_problem(tmp_path / f"outputs-{attempt}" / "date" / f"run-{number}", False))
         return problems
 
     with ThreadPoolExecutor(4) as pool:

@@ -75,7 +75,7 @@ def test_a_job_that_loses_its_machine_is_queued_again(cli: Cli, tmp_path: Path) 
     jobs = sorted((tmp_path / "sweep").glob("lr-*"))
     assert [json.loads((job / "status.json").read_text())["state"] for job in jobs] == ["finished"] * 2
     (first,) = (tmp_path / "sweep").glob("lr-0.001-*")
-    assert "continuing after update" in (first / "job.log").read_text()
+    assert "continuing after step" in (first / "job.log").read_text()
     alone = cli(*arguments, "lr=1e-3", "hydra.run.dir=alone", cwd=tmp_path)
     assert alone.returncode == 0
     assert (first / "steps.csv").read_bytes() == (tmp_path / "alone" / "steps.csv").read_bytes()

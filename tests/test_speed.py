@@ -28,7 +28,7 @@ def test_what_auto_means_on_each_kind_of_machine() -> None:
 
 
 def test_decisions_are_in_the_resolved_config() -> None:
-    trainer = setup.decide_machine(composed(*TINY)).trainer
+    trainer = setup.settle_machine(composed(*TINY)).trainer
     assert "auto" not in (trainer.precision, trainer.channels_last, trainer.fused, trainer.allocator)
 
 
@@ -47,16 +47,16 @@ def test_an_allocator_that_cannot_be_kept_is_refused(monkeypatch: pytest.MonkeyP
      (["optimizer._target_=torch.optim.NAdam"], None)],
 )  # fmt: skip
 def test_the_fused_update_where_torch_has_it(overrides: list[str], fused: bool | None) -> None:
-    config = setup.decide_machine(composed(*TINY, "device=cpu", *overrides))
-    data = setup.read_data(config, setup.find_items(config))
-    parts = build.build_parts(setup.decide_from_data(config, data), data)
+    config = setup.settle_machine(composed(*TINY, "device=cpu", *overrides))
+    data = setup.read_samples(config, setup.find_items(config))
+    parts = build.build_parts(setup.settle_data(config, data), data)
     assert parts.optimizer.param_groups[0].get("fused") is fused
 
 
 def test_validation_in_batches_of_its_own() -> None:
-    config = setup.decide_machine(composed(*TINY, "trainer.val_batch_size=1"))
-    data = setup.read_data(config, setup.find_items(config))
-    parts = build.build_parts(setup.decide_from_data(config, data), data)
+    config = setup.settle_machine(composed(*TINY, "trainer.val_batch_size=1"))
+    data = setup.read_samples(config, setup.find_items(config))
+    parts = build.build_parts(setup.settle_data(config, data), data)
     assert (len(parts.train), len(parts.val)) == (2, 2)
 
 

@@ -26,7 +26,7 @@ from unet_exp.config.checks import ALLOWED_TARGETS
 from unet_exp.config.resolve import check
 from unet_exp.data.formats import MOST_PIXELS, read_array
 from unet_exp.errors import CheckpointError, ConfigError, DataError, UserError
-from unet_exp.rundir import lock
+from unet_exp.rundir.directory import Origin, RunDirectory
 from unet_exp.training.build import find_class
 from unet_exp.training.checkpoint import add_checksum
 
@@ -60,10 +60,7 @@ def with_checksum(archive: bytes) -> bytes:
 def train_saved(run_dir: Path, new: Path) -> None:
     """As from_run= does, in this process: the config of a run read back, checked, and trained."""
     new.mkdir()
-    try:
-        run.train(check(saved.load_saved(run_dir, saved.AGAIN)), new)
-    finally:
-        lock.unlock(new)
+    run.train(check(saved.load_saved(run_dir, saved.AGAIN)), RunDirectory(new), Origin())
 
 
 def set_in(path: Path, key: str, value: object) -> None:
@@ -287,11 +284,8 @@ def test_a_checkpoint_with_parts_of_something_else_is_refused(part: str, run_dir
     torch.save({**whole, part: None if part == "model" else {}}, path)
     path.write_bytes(with_checksum(path.read_bytes()))
     config = check(saved.load_saved(run_dir, saved.CARRIED))
-    try:
-        with pytest.raises(CheckpointError, match="does not fit this run"):
-            run.train(replace(config, epochs=5), run_dir, run_dir)
-    finally:
-        lock.unlock(run_dir)
+    with pytest.raises(CheckpointError, match="does not fit this run"):
+        run.train(replace(config, epochs=5), RunDirectory(run_dir), Origin(run_dir, resumes=True))
 
 
 def test_keys_of_another_version_are_named(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,7 +87,7 @@ def test_failed_jobs_cost_themselves_and_run_again(cli: Cli, command: list[str],
     assert {job: (tmp_path / "sweep" / job / "status.json").stat() for job in finished} == finished
     for row in found[1::2]:
         log = (tmp_path / "sweep" / row["log"]).read_text()
-        assert "continuing after update" in log
+        assert "continuing after step" in log
 
     with subprocess.Popen(
         [*command, *arguments, "sweep_dir=killed"], cwd=tmp_path, env={**os.environ, **own},

@@ -78,9 +78,9 @@ def test_samples_bring_the_map_of_their_whole_label(cache: str, tmp_path: Any) -
     options = ["data=image_folder", f"data.root={root}", "data.split.val=2", f"data.cache={cache}",
                "loss.w0=10", "loss.sigma=3", "transform=crop", "transform.train.crop.size=32",
                "model=unet_small", "batch_size=2", "threads=1"]  # fmt: skip
-    config = setup.decide_machine(composed(*options))
-    data = setup.read_data(config, setup.find_items(config))
-    train, val = build.build_loaders(setup.decide_from_data(config, data), data)
+    config = setup.settle_machine(composed(*options))
+    data = setup.read_samples(config, setup.find_items(config))
+    train, val = build.build_loaders(setup.settle_data(config, data), data)
     for index in range(2):
         sample = val.dataset[(0, index)]
         whole = weight_map(sample["label"][0].numpy().astype(np.uint8), 10, 3)
@@ -95,9 +95,9 @@ def test_windows_of_a_label_share_its_map(tmp_path: Any) -> None:
     root = write_folder(tmp_path, count=4, size=128)
     options = ["data=image_folder", f"data.root={root}", "data.split.val=1", "data.window=64", "loss.w0=10",
                "model=unet_small", "batch_size=2", "threads=1"]  # fmt: skip
-    config = setup.decide_machine(composed(*options))
-    data = setup.read_data(config, setup.find_items(config))
-    val = build.build_loaders(setup.decide_from_data(config, data), data)[1].dataset
+    config = setup.settle_machine(composed(*options))
+    data = setup.read_samples(config, setup.find_items(config))
+    val = build.build_loaders(setup.settle_data(config, data), data)[1].dataset
     parts = [val[(0, index)] for index in range(len(val))]
     assert len(parts) == 4
     label, found = (
@@ -114,9 +114,9 @@ def test_workers_do_not_matter_to_strongly_augmented_samples_and_their_maps(tmp_
                "transform.train.crop.size=32", "batch_size=3", "threads=1"]  # fmt: skip
     found = []
     for workers in (0, 2):
-        config = setup.decide_machine(composed(*options, f"num_workers={workers}"))
-        data = setup.read_data(config, setup.find_items(config))
-        train, _ = build.build_loaders(setup.decide_from_data(config, data), data)
+        config = setup.settle_machine(composed(*options, f"num_workers={workers}"))
+        data = setup.read_samples(config, setup.find_items(config))
+        train, _ = build.build_loaders(setup.settle_data(config, data), data)
         found.append([batch for epoch in (0, 1) for batch in train.epoch(epoch)])
     assert len(found[0]) == len(found[1]) == 4
     for one, two in zip(*found, strict=True):

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -41,3 +42,8 @@ def as_lines(title: str, lines: Iterable[str]) -> str:
 def shortened(names: list[str], most: int = 10) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def typed_command() -> list[str]:
+    """The command line as it was typed, from run.py on, whatever was made of it for Hydra."""
+    return sys.orig_argv[sys.orig_argv.index(sys.argv[0]) :] if sys.argv[0] in sys.orig_argv else sys.argv

@@ -101,6 +101,7 @@ def prepare(argv: list[str]) -> CommandLine:
     if not given["resume"]:
         return CommandLine([*argv, *overrides], run_dir)
     own = [f"hydra.run.dir={quoted(str(run_dir))}", "hydra.output_subdir=null"]
+    own.append("hydra.callbacks.check.resume=true")
     return CommandLine([*argv, *overrides, *own], run_dir, True, saved)
 
 

@@ -1,7 +1,8 @@
-"""The process around a run: streams, log, exit."""
+"""The process around a run: what its command line asks for, streams, failures in words, exit codes."""
 
 import atexit
 import contextlib
+import importlib
 import logging
 import os
 import signal
@@ -10,8 +11,179 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from unet_exp import errors
+from unet_exp.cli import command_line, startup_patches
+from unet_exp.cli.command_line import CommandLine
+from unet_exp.config.hydra_hooks import Refused, register
+from unet_exp.config.resolve import check, check_resume, check_task
+from unet_exp.config.saved import CARRIED, load_saved, save_composed
+from unet_exp.config.schema import Config
+from unet_exp.config.task_schema import TASK_SCHEMAS
 from unet_exp.errors import UserError
-from unet_exp.rundir import layout
+from unet_exp.messages import resume_command
+from unet_exp.rundir import layout, signals
+from unet_exp.rundir.directory import Origin, Outcome, RunDirectory
+from unet_exp.training import ranks
+
+log = logging.getLogger("unet_exp")
+Train = Callable[[Config, RunDirectory, Origin], Outcome]
+CONF = str(Path(__file__).resolve().parents[2] / "conf")
+
+
+def main(train: Train) -> int:
+    """All of a process: a run, a job of a sweep, another rank, a task, a sweep. Returns its exit code."""
+    signals.interrupt_on_signals()
+    startup_patches.streams_and_threads()
+    try:
+        if ranks.is_follower():
+            return follow(train)
+        if sys.argv[1:2] == ["--job"]:
+            return run_job(Path(sys.argv[2]), train)
+        register()
+        command = command_line.prepare(sys.argv[1:])
+        sys.argv[1:] = command.argv
+        startup_patches.compose_once()
+        return composed(command, train)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:  # before anything began
+        return 128 + signals.process.received
+
+
+def composed(command: CommandLine, train: Train) -> int:
+    """Let Hydra compose, and do what was asked for. Sweeps start run_job in processes."""
+    codes: list[int] = []
+
+    @hydra.main(config_path=CONF, config_name="config", version_base="1.3")
+    def with_config(cfg: DictConfig) -> None:
+        codes.append(-1)  # Hydra accepted the command line
+        stay_here(HydraConfig.get().runtime.cwd)
+        if command.task is not None:
+            codes[0] = run_task(cfg, command, train)
+            return
+        run = RunDirectory(Path(HydraConfig.get().runtime.output_dir))
+        if not command.resume:
+            cfg = save_composed(cfg, run.path)
+        codes[0] = attend(train, cfg, run, Origin(command.origin, command.resume), command.saved)
+
+    try:
+        with_config()
+    except SystemExit as stop:
+        if stop.code == 1 and not codes and not isinstance(stop, Refused):
+            primary = command.task if command.task in TASK_SCHEMAS else "config"
+            print("\n".join(command_line.suggestions(command.argv, primary)), file=sys.stderr)
+        raise
+    return codes[0] if codes else 0
+
+
+def attend(
+    train: Train,
+    cfg: DictConfig,
+    run: RunDirectory,
+    origin: Origin,
+    saved: DictConfig | None = None,
+    alone: bool = True,
+) -> int:
+    """Check, train, and turn what goes wrong into words, a status and an exit code. alone: not in a sweep.
+
+    saved: the config of the run that is continued.
+    """
+    began = False
+    try:
+        run.lock()
+        signals.process.release()
+        run.remove_leftovers()
+        goes_on = origin.resumes and layout.has_checkpoints(run.path)
+        config = check(cfg, first_start=not goes_on)
+        if saved is not None:
+            check_resume(saved, config)
+        with errors.in_words("train"):
+            outcome = on_all_ranks(train, config, run, origin)
+        if outcome.state == "interrupted":
+            log.info("everything is saved; continue: %s", resume_command(run.path))
+        return outcome.exit_code
+    except UserError as error:
+        report_failure(run, origin, str(error), alone)
+        return 1
+    except KeyboardInterrupt:
+        began = layout.has_checkpoints(run.path)
+        print(f"stopped; continue: {resume_command(run.path)}" if began else "stopped before training began")
+        if began:
+            layout.set_state(run.path, "interrupted")
+        run.remove_unstarted()
+        return 128 + signals.process.received
+    except Exception as error:
+        if alone and not run.status():
+            run.remove_unstarted()
+        else:
+            report_failure(run, origin, f"{type(error).__name__}: {error}", alone)
+        log.exception("this is a mistake of the program, not yours")
+        if alone:
+            raise
+        return 1
+    finally:
+        run.unlock()
+
+
+def on_all_ranks(train: Train, config: Config, run: RunDirectory, origin: Origin) -> Outcome:
+    """train(), after the other ranks of a run on several devices were started."""
+    if ranks.launched() == 1 and config.trainer.devices == 1:
+        return train(config, run, origin)
+    with signals.held():
+        from unet_exp.training import launch
+    with launch.rank_0(config.trainer.devices, run.path, (config, origin)):
+        return train(config, run, origin)
+
+
+def follow(train: Train) -> int:
+    """A rank other than 0: the same train(), in silence. Rank 0 tells it when to stop."""
+    signals.leave_to_rank_0()
+    from unet_exp.training import launch
+
+    with launch.other_rank() as (run_dir, (config, origin)):
+        train(config, RunDirectory(run_dir), origin)
+    return 0
+
+
+def run_job(run_dir: Path, train: Train) -> int:
+    """A job of a sweep, from the config that the sweep composed for it; Hydra is not asked again."""
+    from unet_exp.sweeps.jobs import stop_with_parent
+
+    signals.process.patient = True
+    stop_with_parent()
+    log_to(run_dir / layout.LOG)
+    run = RunDirectory(run_dir)
+    origin = Origin(run_dir, resumes=True) if layout.has_started(run_dir) else Origin()
+    try:
+        cfg = load_saved(run_dir, CARRIED)
+    except UserError as error:
+        report_failure(run, origin, str(error), alone=False)
+        return 1
+    return attend(train, cfg, run, origin, alone=False)
+
+
+def run_task(cfg: DictConfig, command: CommandLine, train: Train) -> int:
+    """task=NAME, on its own small config; check_data and autotune have that of training."""
+    task = str(command.task)
+    signals.process.release()
+    try:
+        options = check_task(cfg, TASK_SCHEMAS[task]) if task in TASK_SCHEMAS else check(cfg)
+        with signals.held():
+            module = importlib.import_module(f"unet_exp.tasks.{task}")
+        with errors.in_words(task):
+            getattr(module, task)(options, *([train] if task == "reproduce" else []), **command.own)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped")
+        return 128 + signals.process.received
+    return 0
 
 
 def stay_here(start_dir: str) -> None:
@@ -30,15 +202,14 @@ def log_to(path: Path) -> None:
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
 
 
-def end(program: Callable[[], None]) -> NoReturn:
+def end(program: Callable[[Train], int], train: Train) -> NoReturn:
     """Run the program and leave at once: taking the interpreter apart costs 0.4 to 0.8 s after torch.
 
     What has registered for the exit (logging, worker processes) is done before; an exception that is no exit
     goes the long way.
     """
-    code: object = 0
     try:
-        program()
+        code: object = program(train)
     except SystemExit as stop:
         code = stop.code or 0
         if not isinstance(code, int):
@@ -53,20 +224,18 @@ def end(program: Callable[[], None]) -> NoReturn:
     os._exit(int(str(code)))
 
 
-def report_failure(run_dir: Path, message: str, alone: bool) -> None:
+def report_failure(run: RunDirectory, origin: Origin, message: str, alone: bool) -> None:
     """Say why on stderr and in run.log; remove a single run that never began, else note it in status.json."""
     print(f"error: {message}", file=sys.stderr)
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):
             handler.emit(log.makeRecord(log.name, logging.ERROR, __file__, 0, f"error: {message}", (), None))
-    status = layout.read_status(run_dir)
-    if alone and not status and not layout.is_resuming():
-        layout.remove_unstarted(run_dir)
-    elif not layout.is_resuming() or status.get("state") == "running":
+    status = run.status()
+    resumes = origin.resumes and alone
+    if alone and not status and not resumes:
+        run.remove_unstarted()
+    elif not resumes or status.get("state") == "running":
         try:
-            layout.write_status(run_dir, "failed", error=message)
+            run.write_status("failed", error=message)
         except UserError as error:  # a full disk, most likely what failed before
             print(f"error: {error}", file=sys.stderr)
-
-
-log = logging.getLogger("unet_exp")

@@ -80,3 +80,10 @@ def compose_once() -> None:
         return RunMode.MULTIRUN if {"-m", "--multirun"} & set(sys.argv) else RunMode.RUN
 
     Hydra.get_mode = get_mode  # type: ignore[method-assign]
+
+
+def streams_and_threads() -> None:
+    """What has to hold before the first line is printed."""
+    quiet_threads()
+    survive_odd_names()
+    survive_lost_readers()

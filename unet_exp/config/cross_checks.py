@@ -14,7 +14,7 @@ from unet_exp.config.label_map import map_problems
 from unet_exp.config.paths import decoded, is_utf8
 from unet_exp.config.schema import SPLIT, TEMPLATES, Config
 from unet_exp.errors import did_you_mean
-from unet_exp.rundir import layout
+from unet_exp.messages import typed_command
 from unet_exp.sizes import nearest_sizes, output_size
 
 
@@ -217,7 +217,7 @@ def again_with(setting: str) -> str:
     """What to type for another value: with the task and the run of the command, if it names them."""
     named = [
         word
-        for word in layout.command()[1:]
+        for word in typed_command()[1:]
         if word.partition("=")[0] in ("task", "resume", "from_run", "run")
     ]
     return " ".join([*map(shlex.quote, named), setting])

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
@@ -21,7 +21,9 @@ from unet_exp.config.saved import without_hydra
 from unet_exp.config.schema import Config
 from unet_exp.config.task_schema import TASK_SCHEMAS
 from unet_exp.errors import UserError
-from unet_exp.rundir import atomic, layout, lock
+from unet_exp.messages import typed_command
+from unet_exp.rundir import layout, signals
+from unet_exp.rundir.directory import RunDirectory
 
 SWEEPS = Path(__file__).resolve().parents[2] / "multirun_sweeps"
 
@@ -38,52 +40,57 @@ def register() -> None:
             sweep = yaml_files.load_sweep(path)
         except Exception as error:  # damaged YAML raises many kinds; the other sweeps still work
             wrong = yaml_files.fault(path, error)
-            if f"sweep={path.stem}" in layout.command():
+            if f"sweep={path.stem}" in typed_command():
                 sys.exit(f"error: {wrong}")
             logging.warning("sweep=%s is left out: %s", path.stem, wrong)
             continue
         store.store(group="sweep", name=path.stem, node=sweep, package="_global_", provider=str(path))
 
 
+class Refused(SystemExit):
+    """The end of a start, its reasons printed. Hydra turns other exceptions of a callback into warnings."""
+
+
 class CheckAtStart(Callback):
-    """Checks a run before its directory exists and before torch is imported; exits with 1."""
+    """Checks a run before its directory exists and before torch is imported; exits with 1.
+
+    resume: the run is continued, so that its directory may hold checkpoints.
+    """
+
+    def __init__(self, resume: bool = False) -> None:
+        self.resume = resume
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        layout.composed()
         HydraConfig.instance().set_config(config)  # for ${hydra:...} in hydra.run.dir
-        # Hydra turns exceptions of a callback into warnings, so a refusal has to leave by exit.
         try:
-            run_dir = Path(str(config.hydra.run.dir))
+            run = RunDirectory(Path(str(config.hydra.run.dir)))
         except OmegaConfBaseException as error:
-            sys.exit(f"error: hydra.run.dir: {str(error).splitlines()[0]}")
-        layout.remember_start(run_dir)
-        goes_on = layout.is_resuming() and layout.has_checkpoints(run_dir)
+            refuse(f"hydra.run.dir: {str(error).splitlines()[0]}")
+        goes_on = self.resume and layout.has_checkpoints(run.path)
         problems = find_problems(without_hydra(config), first_start=not goes_on)
-        problems += [problem for problem in (output_problem(run_dir),) if problem]
-        if problems:
-            layout.remove_unstarted(run_dir)
-            print(f"error: {config_error(problems)}", file=sys.stderr)
-            sys.exit(1)
-        take(run_dir)
+        problems += [problem for problem in (output_problem(run.path, self.resume),) if problem]
+        # Hydra writes into the directory now: a signal waits until the run can answer for it.
+        signals.process.hold()
+        if not problems:
+            try:
+                run.lock()
+                return
+            except UserError as error:
+                refuse(error)
+        run.remove_unstarted()
+        refuse(config_error(problems))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        layout.composed()
         if config.hydra.runtime.choices["hydra/sweeper"] not in ("grid", "tune"):
-            print("error: hydra/sweeper is not one of this project\n  allowed: grid, tune", file=sys.stderr)
-            sys.exit(1)
+            refuse("hydra/sweeper is not one of this project\n  allowed: grid, tune")
 
 
-def take(directory: Path) -> None:
-    """Make a directory and lock it before Hydra writes into it, or exit with 1."""
-    try:
-        atomic.make_directory(directory)
-        lock.lock(directory)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+def refuse(reason: object) -> NoReturn:
+    print(f"error: {reason}", file=sys.stderr)
+    raise Refused(1)
 
 
-def output_problem(run_dir: Path) -> str | None:
+def output_problem(run_dir: Path, resume: bool) -> str | None:
     """Why a run can't be written to this directory, or None; the directory is made to find out."""
     if not is_utf8(str(run_dir.absolute())):
         return f"{decoded(str(run_dir.absolute()))} is not UTF-8; choose another hydra.run.dir=DIR"
@@ -98,7 +105,7 @@ def output_problem(run_dir: Path) -> str | None:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         return f"{run_dir} can't be made: {error.strerror}; choose another hydra.run.dir=DIR"
-    if layout.has_started(run_dir) and not layout.is_resuming():
+    if layout.has_started(run_dir) and not resume:
         return (
             f"{run_dir} already holds a run; resume={run_dir} continues it, hydra.run.dir=DIR goes elsewhere"
         )

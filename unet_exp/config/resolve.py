@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -12,7 +11,6 @@ from unet_exp.config.components import COMPONENTS
 from unet_exp.config.saved import MAY_CHANGE, flat
 from unet_exp.config.schema import Config
 from unet_exp.errors import ConfigError
-from unet_exp.rundir import atomic
 
 
 def config_error(problems: list[str]) -> ConfigError:
@@ -96,6 +94,6 @@ def check_task(cfg: DictConfig, schema: type) -> Any:
     return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), cfg))
 
 
-def save_resolved(config: Config, path: Path) -> None:
-    """Write what really runs, every 'auto' decided."""
-    atomic.write_text(path, OmegaConf.to_yaml(OmegaConf.create(literal(dataclasses.asdict(config)))))
+def resolved_yaml(config: Config) -> str:
+    """What really runs, every 'auto' settled, as YAML."""
+    return OmegaConf.to_yaml(OmegaConf.create(literal(dataclasses.asdict(config))))

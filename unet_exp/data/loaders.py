@@ -4,6 +4,7 @@ import math
 import multiprocessing
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from unet_exp.data.datasets import SegmentationDataset
 from unet_exp.data.transforms import Sample
-from unet_exp.signals import leave_signals_to_the_parent
+from unet_exp.rundir.signals import leave_signals_to_the_parent
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
@@ -70,6 +71,23 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         return len(range(self.rank, self.batch_samples(batch, batch + 1), self.ranks))
 
 
+@dataclass(frozen=True)
+class Batch:
+    """One batch and its place in the epoch.
+
+    number: from 1. samples: how many are this rank's, 0 for a stand-in. step_samples: of the whole optimizer
+    step, over its batches and ranks. weight: of the batch's mean loss, so that a step's gradient is the mean
+    over step_samples (gradients are averaged over ranks). ends_step: the last batch of its step.
+    """
+
+    number: int
+    sample: Sample
+    samples: int
+    step_samples: int
+    weight: float
+    ends_step: bool
+
+
 def start_worker(worker: int) -> None:
     """First in each process that loads samples; ends it where the run was killed before it got here."""
     leave_signals_to_the_parent(worker)
@@ -103,6 +121,18 @@ class Loader:
 
     def __len__(self) -> int:
         return len(self.batches)
+
+    def steps(self, epoch: int, start: int, accumulate: int) -> Iterator[Batch]:
+        """As epoch(), each with its place in the steps of `accumulate` batches; the last may be shorter."""
+        batches = self.batches
+        for index, sample in enumerate(self.epoch(epoch, start), start=start):
+            first = index // accumulate * accumulate
+            last = min(first + accumulate, len(self))
+            step_samples = batches.batch_samples(first, last) if batches.shuffle else len(sample["index"])
+            # What is validated is dealt out in batches of its own.
+            samples = batches.own_samples(index) if batches.shuffle else len(sample["index"])
+            weight = samples * batches.ranks / step_samples
+            yield Batch(index + 1, sample, samples, step_samples, weight, ends_step=index + 1 == last)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Sample]:
         """The batches of an epoch (counted from 0), from batch `start` on."""

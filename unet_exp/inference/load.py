@@ -98,7 +98,7 @@ def run_config(run_dir: Path, device: str = "auto") -> Config:
     if here.type != torch.device(config.device).type:
         trainer = dataclasses.replace(trainer, precision="auto", channels_last="auto")
     data = dataclasses.replace(config.data, root=root)
-    return setup.decide_machine(dataclasses.replace(config, device=str(here), data=data, trainer=trainer))
+    return setup.settle_machine(dataclasses.replace(config, device=str(here), data=data, trainer=trainer))
 
 
 def check_root(config: Config) -> None:

@@ -37,7 +37,7 @@ def score(parts: Parts, network: Network, split: str, keep_maps: bool, threshold
 
     threshold: of `Found.predicted`, for two classes.
     """
-    classes = len(parts.classes)
+    classes = len(parts.class_names)
     found = SplitScores(Sums(classes), [], [], [], [])
     for metric in parts.metrics.values():
         metric.reset()

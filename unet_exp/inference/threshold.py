@@ -40,7 +40,7 @@ def choose_threshold(run_dir: Path, config: Config, parts: Parts) -> dict[str, f
     mean = averaged(parts.evaluated, parts.logits_per_pixel)
     for name, network, ending in (("plain", parts.evaluated, ""), ("tta", mean, "_tta")):
         found = score(parts, network, "val", keep_maps=True)
-        table = em_table(found) if metric == "v_rand" else dice_table(found, parts.classes)
+        table = em_table(found) if metric == "v_rand" else dice_table(found, parts.class_names)
         row = em.row_at(table, em.best_threshold(table, metric))
         if metric != "v_rand":
             row = {name: row[name] for name in dict.fromkeys(("threshold", "dice", metric))}

@@ -15,13 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.text import Text
 
-from unet_exp.config.label_map import Colour
+from unet_exp.config.label_map import Colour, label_map, palette
 from unet_exp.config.schema import IGNORE, Config
 from unet_exp.data.stats import displayed
 from unet_exp.data.transforms import Sample
 from unet_exp.inference.samples import SampleResult, extreme_samples
 from unet_exp.rundir import atomic, layout
-from unet_exp.training import checkpoint
+from unet_exp.training import build, checkpoint
 from unet_exp.training.parts import Parts
 
 COLORS = {"train": "#1f77b4", "val": "#d95f02"}
@@ -36,8 +36,6 @@ def plot_run(
     config: Config,
     parts: Parts,
     best_epoch: int,
-    denorm: tuple[Any, Any],
-    palette: Sequence[Colour],
     threshold: float,
 ) -> None:
     """plots/curves.png, and plots/samples.png with the best weights and the threshold of predict."""
@@ -48,8 +46,10 @@ def plot_run(
     checkpoint.load_weights(parts.evaluated, checkpoint.weights_of(checkpoint.load(best)), best)
     dataset = parts.val.dataset
     place = parts.precision
-    results = extreme_samples(parts.evaluated, dataset, parts.classes, place, each=2, threshold=threshold)
-    plot_samples(run_dir / layout.PLOTS / "samples.png", results, parts.classes, denorm, palette, threshold)
+    results = extreme_samples(parts.evaluated, dataset, parts.class_names, place, each=2, threshold=threshold)
+    path = run_dir / layout.PLOTS / "samples.png"
+    colours = palette(label_map(config.data))
+    plot_samples(path, results, parts.class_names, build.denormalization(config), colours, threshold)
 
 
 def plot_curves(run_dir: Path, monitor: str, best_epoch: int) -> None:

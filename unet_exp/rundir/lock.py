@@ -1,27 +1,29 @@
-"""The lock of a run directory."""
+"""The lock of a directory: only one process writes in it."""
 
 import contextlib
 import logging
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from unet_exp.errors import CheckpointError
 from unet_exp.rundir.atomic import cannot_write
-from unet_exp.rundir.layout import CHECKPOINTS, LOCK, _ThisProcess
+from unet_exp.rundir.layout import LOCK
+
+log = logging.getLogger("unet_exp")
 
 
-def lock(run_dir: Path) -> None:
-    """Let no other process write this directory until unlock() or the end of this one.
+def lock(directory: Path, made: Sequence[Path] = ()) -> int:
+    """Let no other process write this directory until unlock() or the end of this one; returns the handle.
 
-    The lock is the operating system's (POSIX record lock on .lock): it is gone with a dead process,
-    is not inherited by the processes that load samples, and holds across machines on NFS.
-    Raises CheckpointError naming the process that has it.
+    The lock is the operating system's (POSIX record lock on .lock): it is gone with a dead process, is not
+    inherited by the processes that load samples, and holds across machines on NFS. A process that has it gets
+    it once more; closing either handle gives it up. made: directories that this process made for it, noted in
+    the file. Raises CheckpointError naming the process that has it.
     """
-    path = run_dir.absolute() / LOCK
-    if path in _ThisProcess.locks:
-        return
+    path = directory / LOCK
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
@@ -29,25 +31,49 @@ def lock(run_dir: Path) -> None:
     try:
         _lock_file(handle)
     except (BlockingIOError, PermissionError) as error:
-        holder = os.read(handle, 500).decode(errors="replace").strip() or "another process"
+        if holder(handle) == this_process():  # Windows locks handles, not processes
+            return handle
+        name = holder(handle) or "another process"
         os.close(handle)
         raise CheckpointError(
-            f"{run_dir} is being written by {holder}",
+            f"{directory} is being written by {name}",
             do="wait until it ends, or stop it; another run needs another directory: hydra.run.dir=DIR",
         ) from error
     except OSError as error:
-        log.warning("%s can't be locked (%s): start no second process in it", run_dir, error.strerror)
-    with contextlib.suppress(OSError):  # a full disk; who holds the lock is only for the message
-        os.truncate(handle, 0)
-        os.write(handle, f"process {os.getpid()} on {platform.node()}\n".encode())
-    _ThisProcess.locks[path] = handle
+        log.warning("%s can't be locked (%s): start no second process in it", directory, error.strerror)
+    if holder(handle) != this_process():
+        with contextlib.suppress(OSError):  # a full disk; the text is only for messages and tidying
+            os.truncate(handle, 0)
+            os.lseek(handle, 0, os.SEEK_SET)
+            os.write(
+                handle, "\n".join([this_process(), *map(str, made), ""]).encode(errors="surrogateescape")
+            )
+    return handle
 
 
-def unlock(run_dir: Path) -> None:
+def unlock(handle: int) -> None:
     """Let others write again. The file stays: taking it away would let two processes lock two files."""
-    handle = _ThisProcess.locks.pop(run_dir.absolute() / LOCK, None)
-    if handle is not None:
-        os.close(handle)
+    os.close(handle)
+
+
+def this_process() -> str:
+    return f"process {os.getpid()} on {platform.node()}"
+
+
+def holder(handle: int) -> str:
+    """The process that wrote the file last, by its first line."""
+    return (lines(handle) or [""])[0]
+
+
+def directories_made(handle: int) -> list[Path]:
+    """What the holder made for its run, outermost first."""
+    return [Path(line) for line in lines(handle)[1:]]
+
+
+def lines(handle: int) -> list[str]:
+    # Read through the handle: closing any other one of this file would give up the lock (POSIX).
+    os.lseek(handle, 0, os.SEEK_SET)
+    return os.read(handle, 100_000).decode(errors="surrogateescape").splitlines()
 
 
 def _lock_file(handle: int) -> None:
@@ -61,13 +87,3 @@ def _lock_file(handle: int) -> None:
         import fcntl
 
         fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def remove_leftovers(run_dir: Path) -> None:
-    """Temporary files of writes that were cut off. Call while holding the lock."""
-    for folder in (run_dir, run_dir / CHECKPOINTS):
-        for path in folder.glob(".*.tmp"):
-            path.unlink(missing_ok=True)
-
-
-log = logging.getLogger("unet_exp")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unet_exp.errors import CheckpointError
+from unet_exp.messages import typed_command
 from unet_exp.rundir import atomic, layout
 
 MOST_PATCH = 1_000_000  # bytes of the uncommitted change that are kept
@@ -44,7 +45,7 @@ def describe(run_dir: Path, device: str, threads: int, **facts: Any) -> dict[str
     """
     return {
         "start_dir": os.getcwd(),
-        "command": layout.command(),
+        "command": typed_command(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},

@@ -15,9 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from unet_exp import signals
 from unet_exp.errors import CheckpointError
-from unet_exp.rundir import atomic, layout, lock
+from unet_exp.rundir import atomic, layout, lock, signals
 
 RECORD = "job.json"
 JOB_LOG = "job.log"
@@ -169,10 +168,9 @@ def signal_name(number: int) -> str:
 def is_held(directory: Path) -> bool:
     """Whether another process still writes this job, such as one whose sweep was killed just now."""
     try:
-        lock.lock(directory)
+        lock.unlock(lock.lock(directory))
     except CheckpointError:
         return True
-    lock.unlock(directory)
     return False
 
 
@@ -181,8 +179,7 @@ def wait_until_free(directory: Path) -> None:
     started = time.monotonic()
     while is_held(directory):
         if time.monotonic() - started > GRACE:
-            lock.lock(directory)
-            lock.unlock(directory)
+            lock.unlock(lock.lock(directory))
             return
         time.sleep(0.2)
 

@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from unet_exp import signals
 from unet_exp.errors import ConfigError
-from unet_exp.rundir import layout
+from unet_exp.rundir import layout, signals
 from unet_exp.sweeps import jobs
 from unet_exp.sweeps.jobs import DONE, GRACE, Job
 from unet_exp.sweeps.live_table import LiveTable
@@ -90,7 +89,7 @@ def run_all(todo: list[Job], limits: Limits, shown: LiveTable, ended: Callable[[
                 each.process.wait()
             shown.close()
     if stop.requested:
-        signals.received = stop.signal
+        signals.process.received = stop.signal
         raise KeyboardInterrupt
 
 

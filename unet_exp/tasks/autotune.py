@@ -48,10 +48,10 @@ class Timing:
 
 def autotune(config: Config) -> None:
     """Prints a table of settings against the config as it is, and lines to paste. Writes nothing."""
-    config = setup.decide_machine(config)
-    setup.set_up(config)
-    data = setup.read_data(config, setup.find_items(config))
-    config = setup.decide_from_data(config, data)
+    config = setup.settle_machine(config)
+    setup.prepare_torch(config)
+    data = setup.read_samples(config, setup.find_items(config))
+    config = setup.settle_data(config, data)
     started = time.perf_counter()
     timings = []
     print(
@@ -124,7 +124,7 @@ def measured(config: Config, data: dict[str, Samples], override: str) -> Timing:
         waited = time.perf_counter() - began
         _, label, logits, loss = loop.forward(parts.trained, parts, batch)
         loop.backward(loss, parts)
-        loop.update(parts, config.trainer)
+        loop.optimizer_step(parts, config.trainer)
         loop.counts(logits, label, parts)
         loss.item()  # waits for a GPU
         if until == float("inf"):  # the first step builds kernels, starts workers, or compiles

@@ -45,7 +45,7 @@ def check_data(config: Config, output: str = "check_data", typed: Sequence[str] 
 
     typed: the settings on the command line, which the line to use repeats.
     """
-    config = setup.decide_machine(config)
+    config = setup.settle_machine(config)
     survey = Survey()
     config, splits = find(config, survey)
     labels = label_map(config.data)

@@ -49,7 +49,7 @@ def evaluate(options: EvaluateConfig) -> None:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=options.data.root))
     free = dataclasses.replace(config.trainer, limit_val_batches=None, overfit_samples=None)
     config = dataclasses.replace(config, trainer=free, num_workers=0)
-    setup.set_up(config)
+    setup.prepare_torch(config)
     contents = checkpoint.load(run_dir / layout.CHECKPOINTS / f"{options.weights}.pt")
     samples = samples_of(config, options.split)
     parts, network = parts_with(config, samples, contents, options.tta)

@@ -17,12 +17,13 @@ from unet_exp.config.schema import Config
 from unet_exp.config.task_schema import ReproduceConfig
 from unet_exp.errors import CheckpointError, ConfigError
 from unet_exp.rundir import atomic, layout, provenance
+from unet_exp.rundir.directory import Origin, Outcome, RunDirectory
 from unet_exp.rundir.provenance import starts
 from unet_exp.rundir.tables import Difference, Recorded, recorded
 from unet_exp.training import checkpoint
 
 log = logging.getLogger("unet_exp")
-Train = Callable[[Config, Path, Path, Recorded, int], object]  # config, directory, origin, rows, last epoch
+Train = Callable[[Config, RunDirectory, Origin], Outcome]
 
 
 def reproduce(options: ReproduceConfig, train: Train) -> None:
@@ -52,7 +53,13 @@ def reproduce(options: ReproduceConfig, train: Train) -> None:
     log.info("replaying %d of %d updates of %s", steps, len(there.steps), run_dir)
     with TemporaryDirectory(prefix="reproduce_") as folder:
         try:
-            train(dataclasses.replace(config, trainer=quiet), Path(folder), run_dir, there, until)
+            run = RunDirectory(Path(folder))
+            outcome = train(
+                dataclasses.replace(config, trainer=quiet), run, Origin(run_dir, False, there, until)
+            )
+            if outcome.state == "interrupted":
+                print("stopped; nothing is proven")
+                sys.exit(outcome.exit_code)
             compare_ends(run_dir, Path(folder), there, until)
         except Difference as found:
             explained = explanations(run_dir, Path(folder))
@@ -100,12 +107,12 @@ def compare_ends(run_dir: Path, folder: Path, there: Recorded, until: int) -> No
     for split, epoch in there.metrics:
         if epoch <= until and (split, epoch) not in here.metrics:
             log.warning("the validation of epoch %d was not repeated: it was the last epoch then", epoch)
-    found = checkpoint.load_newest(run_dir / layout.CHECKPOINTS)
-    if found is None:
+    newest = checkpoint.load_newest(run_dir / layout.CHECKPOINTS)
+    if newest is None:
         log.warning("%s has no checkpoints; only its tables were compared", run_dir)
         return
-    contents, path = found
-    if contents["state"]["epoch"] == until and contents["state"]["batch_in_epoch"] == 0:
+    contents, state, path = newest
+    if state.epoch == until and state.batch_in_epoch == 0:
         own = checkpoint.load(folder / layout.CHECKPOINTS / checkpoint.LAST)
         digests = checkpoint.weights_sha256(contents), checkpoint.weights_sha256(own)
         if digests[0] != digests[1]:

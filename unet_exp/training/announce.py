@@ -2,24 +2,28 @@
 
 import dataclasses
 import logging
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from unet_exp import messages
 from unet_exp.config import saved
 from unet_exp.config.schema import Config
-from unet_exp.errors import CheckpointError
+from unet_exp.errors import CheckpointError, ConfigError
 from unet_exp.messages import logdir, program, shown_path
-from unet_exp.rundir import layout, provenance
-
-if TYPE_CHECKING:
-    from unet_exp.training.parts import Parts
-    from unet_exp.training.state import State
+from unet_exp.metrics.confusion import shown
+from unet_exp.rundir import atomic, layout, provenance
+from unet_exp.rundir.directory import Origin, Outcome, RunDirectory
+from unet_exp.rundir.tables import read_table
+from unet_exp.training.checkpoint import Saved
+from unet_exp.training.loop import is_finished
+from unet_exp.training.parts import Parts
+from unet_exp.training.state import State
 
 log = logging.getLogger("unet_exp")
 
 
-def say_what_runs(config: Config, parts: "Parts", done: int) -> None:
+def say_what_runs(config: Config, parts: Parts, done: int) -> None:
     number = sum(weight.numel() for weight in parts.model.parameters())
     name = str(config.model["_target_"]).rpartition(".")[2]
     log.info(
@@ -36,7 +40,7 @@ def say_what_runs(config: Config, parts: "Parts", done: int) -> None:
         "dice: %s; best.pt is saved at the %s", meaning_of_dice(config.data.classes), what_is_best(config)
     )
     if done:
-        log.info("continuing after update %d", done)
+        log.info("continuing after step %d", done)
 
 
 def meaning_of_dice(classes: list[str]) -> str:
@@ -52,6 +56,35 @@ def what_is_best(config: Config) -> str:
     if trainer.best_by == "last":
         return "last validation"
     return f"{'lowest' if trainer.mode == 'min' else 'highest'} {trainer.monitor}"
+
+
+def nothing_to_do(run: RunDirectory, config: Config, saved: Saved | None, origin: Origin) -> Outcome | None:
+    """The outcome of a run that is finished already, which is said; None where there is something to train.
+
+    Raises ConfigError for a run that is beyond config.epochs.
+    """
+    if saved is None:
+        if origin.resumes:
+            say_from_the_start(run.path)
+        return None
+    state = saved.state
+    if state.epoch > config.epochs:
+        raise ConfigError(f"epochs is {config.epochs}, but this run has {state.epoch} behind it")
+    if run.status().get("state") != "finished" or not is_finished(state, config):
+        return None
+    if is_threshold_due(run.path, config):
+        return None
+    limit = "" if state.epoch == config.epochs else ", by trainer.early_stop or trainer.max_minutes"
+    shown = shown_path(run.path)
+    log.info("%s is finished (epoch %d of %d%s): nothing to do", shown, state.epoch, config.epochs, limit)
+    return Outcome("finished", math.nan if state.best_metric is None else state.best_metric)
+
+
+def is_threshold_due(run_dir: Path, config: Config) -> bool:
+    """Whether a run is asked for a threshold that it has not chosen."""
+    wanted = config.trainer.choose_threshold
+    path = run_dir / layout.THRESHOLD
+    return wanted is not None and (not path.exists() or atomic.read_json(path).get("metric") != wanted)
 
 
 def say_from_the_start(run_dir: Path) -> None:
@@ -83,7 +116,7 @@ def say_what_changed(
         log.warning(messages.as_lines("also other than there, so equal bits are not promised:", other))
 
 
-def say_where(run_dir: Path, config: Config, state: "State") -> None:
+def say_where(run_dir: Path, config: Config, state: State) -> None:
     if state.best_metric is not None:
         log.info(
             "%s %s %.4f in epoch %d, %.0f s",
@@ -103,9 +136,6 @@ def say_where(run_dir: Path, config: Config, state: "State") -> None:
 
 def say_each_class(run_dir: Path, config: Config, epoch: int) -> None:
     """Log the Dice of each class at the best epoch, for up to four classes."""
-    from unet_exp.metrics.confusion import shown
-    from unet_exp.rundir.tables import read_table
-
     rows = [row for row in read_table(run_dir / layout.METRICS) if row["split"] == "val"]
     found = next((row for row in rows if int(row["epoch"]) == epoch), None)
     if found is not None and len(config.data.classes) <= 4:

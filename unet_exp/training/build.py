@@ -101,7 +101,7 @@ def build_model(config: Config) -> nn.Module:
 def build_parts(config: Config, data: dict[str, Samples], first_start: bool = False) -> Parts:
     """Everything fit() needs. The config has no 'auto' left. first_start: with model.weights, if given."""
     place = machine.Precision(
-        torch.device(distributed.own_device(config.device)),
+        torch.device(distributed.device_of_rank(config.device)),
         config.trainer.precision,
         bool(config.trainer.channels_last),
     )
@@ -145,7 +145,7 @@ def build_parts(config: Config, data: dict[str, Samples], first_start: bool = Fa
         scaler=place.scaler(),
         train=train,
         val=val,
-        classes=config.data.classes,
+        class_names=config.data.classes,
         logits_per_pixel=allowed_heads(config)[0],
         metrics={name: build_metric(name, node, place) for name, node in config.metrics.items()},
         trained=distributed.wrap(model, config.device, config.trainer.sync_batchnorm),
@@ -197,7 +197,7 @@ def check_model(parts: Parts) -> None:
         if logits.ndim != 4 or logits.shape[1] != wanted:
             raise ModelError(
                 f"the model gives logits of shape {tuple(logits.shape)}",
-                allowed=f"batch x {wanted} x height x width for {len(parts.classes)} classes and this loss",
+                allowed=f"batch x {wanted} x height x width for {len(parts.class_names)} classes, this loss",
             )
         check_loss(parts.loss, logits, center_crop(label, *logits.shape[-2:]))
         sizes = loader.dataset.samples.sizes

@@ -11,7 +11,7 @@ import io
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
@@ -32,12 +32,12 @@ COMMENT = len(MARK) + 64
 
 
 class Checkpoints:
-    """The checkpoints/ folder of one run. keep: how many epoch_NNNN.pt stay, 0 for all.
+    """The checkpoints/ folder of one run. keep: how many epoch_NNNN.pt stay, 0 for all; None: write nothing.
 
     A checkpoint is copied when it is asked for and written by a thread while training goes on, one at a time.
     """
 
-    def __init__(self, folder: Path, config: str, keep: int) -> None:
+    def __init__(self, folder: Path, config: str, keep: int | None) -> None:
         self.folder = folder
         self.config = config
         self.keep = keep
@@ -50,6 +50,8 @@ class Checkpoints:
         Raises CheckpointError for the checkpoint before this one, as raise_failure().
         """
         self.wait()
+        if self.keep is None:  # of a rank other than 0
+            return
         everything = {"format": FORMAT, "config": self.config, "state": state.state_dict(), **contents}
         self.writing = self.thread.submit(self.write, on_cpu(everything), state.epoch, best, numbered)
 
@@ -172,8 +174,16 @@ def load(path: Path) -> dict[str, Any]:
     return dict(contents)
 
 
-def load_newest(folder: Path) -> tuple[dict[str, Any], Path] | None:
-    """The newest checkpoint that is whole, and its path; None where there is none at all.
+class Saved(NamedTuple):
+    """A checkpoint that was read: what it holds, the state in it, and its file."""
+
+    contents: dict[str, Any]
+    state: State
+    path: Path
+
+
+def load_newest(folder: Path) -> Saved | None:
+    """The newest checkpoint that is whole; None where there is none at all.
 
     One line is logged for each that was skipped. Raises CheckpointError when all are damaged.
     """
@@ -181,11 +191,11 @@ def load_newest(folder: Path) -> tuple[dict[str, Any], Path] | None:
     if not paths:
         return None
     problems = []
-    whole = []
+    whole: list[Saved] = []
     for path in [folder / LAST, *(path for path in paths if path.name != LAST)]:
         try:
             contents = load(path)
-            whole.append((State.from_dict(contents["state"]).step, contents, path))
+            whole.append(Saved(contents, State.from_dict(contents["state"]), path))
         except (CheckpointError, KeyError, TypeError) as error:
             errors.pass_on(error)
             problems.append(error.what if isinstance(error, CheckpointError) else f"{path} has no state")
@@ -196,12 +206,12 @@ def load_newest(folder: Path) -> tuple[dict[str, Any], Path] | None:
             "\n".join(["no checkpoint of this run can be used", *(f"  {problem}" for problem in problems)]),
             do="start it anew: python run.py from_run=RUN_DIR",
         )
-    step, contents, path = max(whole, key=lambda found: found[0])
+    newest = max(whole, key=lambda saved: saved.state.step)
     for problem in problems:
         log.warning("%s; skipped", problem)
     if problems:
-        log.warning("going on from %s, after update %d", path.name, step)
-    return contents, path
+        log.warning("going on from %s, after step %d", newest.path.name, newest.state.step)
+    return newest
 
 
 def set_damaged_best_aside(folder: Path, best_epoch: int) -> None:

@@ -14,9 +14,10 @@ from unet_exp.config.schema import Config, TrainerConfig
 from unet_exp.losses import supervised
 from unet_exp.metrics.confusion import confusion, predict_classes
 from unet_exp.models.unet import center_crop
-from unet_exp.signals import Stop
+from unet_exp.rundir.signals import Stop
 from unet_exp.training import distributed, machine
 from unet_exp.training.checkpoint import Checkpoints, weights_sha256
+from unet_exp.training.distributed import agree_on_epoch, agree_on_step
 from unet_exp.training.meter import Meter
 from unet_exp.training.parts import Parts
 from unet_exp.training.resume import contents
@@ -28,32 +29,36 @@ def fit(
     parts: Parts, config: Config, state: State, tracker: Tracker, checkpoints: Checkpoints, stop: Stop
 ) -> None:
     """Train until config.epochs, a limit of the trainer or a signal; `state` says how far it came."""
-    trainer = config.trainer
-    while not (is_finished(state, config) or stop.pruned or state.epoch == stop.after_epoch):
+    monitor = config.trainer.monitor
+    while not (is_finished(state, config) or stop.prune_reason or state.epoch == stop.after_epoch):
         epoch = state.epoch + 1
         train_one_epoch(parts, config, state, tracker, checkpoints, stop)
-        state.seconds, val = distributed.of_first(state.seconds), None
+        val = None
         if not stop.agreed and is_time_to_validate(epoch, state, config):
             val = evaluate(parts.evaluated, parts, epoch, tracker, stop)
-        if stop.agreed:
+        if stop.agreed:  # the sums of the epoch so far are part of the state
             save(parts, state, tracker, checkpoints)
             return
-        train_metrics = state.sums.metrics(parts.classes)
-        val_metrics = None if val is None else val.metrics(parts.classes)
-        best = val_metrics is not None and update_best(state, epoch, val_metrics[trainer.monitor], trainer)
+
+        # What the epoch gave, in metrics.csv before a checkpoint can know of it.
+        train_metrics = state.sums.metrics(parts.class_names)
+        val_metrics = None if val is None else val.metrics(parts.class_names)
         tracker.epoch("train", epoch, state.step, train_metrics, state.lr, state.sums.seconds)
+        best = False
         if val is not None and val_metrics is not None:
+            best = update_best(state, epoch, val_metrics[monitor], config.trainer)
             tracker.epoch("val", epoch, state.step, val_metrics, state.lr, val.seconds)
-            state.seconds += distributed.of_first(val.seconds)
+            state.seconds += val.seconds
         tracker.end_epoch(epoch, train_metrics, val_metrics, state.lr, best)
-        end_of_epoch_schedule(parts, val_metrics[trainer.monitor] if val_metrics else None)
+
+        # The state stands at the start of the next epoch when it is saved.
+        end_of_epoch_schedule(parts, val_metrics[monitor] if val_metrics else None)
         state.epoch = epoch
         state.batch_in_epoch = 0
-        state.sums = Sums(len(parts.classes))
-        save(parts, state, tracker, checkpoints, best, numbered=is_time_to_keep(epoch, trainer))
+        state.sums = Sums(len(parts.class_names))
+        save(parts, state, tracker, checkpoints, best, numbered=is_time_to_keep(epoch, config.trainer))
         if val_metrics is not None:
-            pruned = distributed.hand_over(stop.told(epoch, val_metrics[trainer.monitor]))
-            stop.pruned = "" if is_finished(state, config) else pruned
+            agree_on_epoch(stop, why_pruned(stop, state, config, val_metrics[monitor]))
 
 
 def train_one_epoch(
@@ -61,46 +66,60 @@ def train_one_epoch(
 ) -> None:
     """Train the batches of an epoch that are still to do; `state` counts them and holds their sums.
 
-    A signal is obeyed after an optimizer update, so that a checkpoint never falls between two batches
-    whose gradients belong together.
+    A signal is obeyed after an optimizer step, so that a checkpoint never falls between two batches whose
+    gradients belong together.
     """
     parts.model.train()
-    total = len(parts.train)
-    accumulate = config.trainer.accumulate
     epoch = state.epoch + 1
-    if state.batch_in_epoch == 0:
-        machine.seed_epoch(config.seed, state.epoch, distributed.rank())
+    if state.batch_in_epoch == 0:  # within an epoch, the checkpoint has brought the generators' states
+        machine.seed_epoch(config.seed, state.epoch, parts.train.batches.rank)
+    meter = Meter(state.sums, tracker, parts.train, "train", epoch)
+    batches = parts.train.steps(state.epoch, state.batch_in_epoch, config.trainer.accumulate)
     clock = time.perf_counter()
-    ledger = Meter(state.sums, tracker, parts.train, "train", epoch)
-    batches = parts.train.epoch(state.epoch, start=state.batch_in_epoch)
-    with tracker.progress(batches, "train", epoch, total, state.batch_in_epoch) as bar:
-        for number, batch in enumerate(bar, start=state.batch_in_epoch + 1):
-            first = (number - 1) // accumulate * accumulate
-            group = parts.train.batches.batch_samples(first, min(first + accumulate, total))
-            is_last = not number % accumulate or number == total
-            own = parts.train.batches.own_samples(number - 1)
-            image, label, logits, loss = forward(parts.trained, parts, batch)
-            ledger.add(number, batch, loss, counts(logits, label, parts), own, group, is_last)
-            backward(loss * (own * distributed.size() / group), parts)  # gradients are averaged over devices
-            if tracker.wants_images("train", epoch, number):
-                tracker.images("train", epoch, number, total, image, label, logits)
-            if not is_last:
+    with tracker.progress(batches, "train", epoch, len(parts.train), state.batch_in_epoch) as bar:
+        for batch in bar:
+            # The step's gradient is the mean over all its samples, whatever batches and ranks they are in.
+            image, label, logits, loss = forward(parts.trained, parts, batch.sample)
+            meter.add(batch, loss, counts(logits, label, parts))
+            backward(loss * batch.weight, parts)
+            if tracker.wants_images("train", epoch, batch.number):
+                tracker.images("train", epoch, batch.number, len(parts.train), image, label, logits)
+            if not batch.ends_step:
                 continue
+
+            # The rate that this step used is on record, not the one that the scheduler sets for the next.
             state.lr = parts.optimizer.param_groups[0]["lr"]
-            update(parts, config.trainer)
-            state.step, state.batch_in_epoch = state.step + 1, number
-            digest = weights_sha256(contents(parts)) if number == total else ""
-            ledger.update_done(state.step, state.lr, digest)
-            now = time.perf_counter()
-            state.seconds, state.sums.seconds = state.seconds + now - clock, state.sums.seconds + now - clock
-            clock = now
+            optimizer_step(parts, config.trainer)
+            state.step += 1
+            state.batch_in_epoch = batch.number
+            is_last = batch.number == len(parts.train)
+            meter.step_done(state.step, state.lr, weights_sha256(contents(parts)) if is_last else "")
+            clock = count_seconds(state, clock)
+
+            # Here nothing is half done: the place to stop, and to save.
             checkpoints.raise_failure()
-            if distributed.asked_to_stop(stop):
+            if agree_on_step(stop, state):
                 break
             if is_time_to_save(state, config.trainer):
-                ledger.finish()
+                meter.finish()
                 save(parts, state, tracker, checkpoints)
-    ledger.finish()
+    meter.finish()
+
+
+def count_seconds(state: State, since: float) -> float:
+    """Add the time since then to the run's and the epoch's; returns now."""
+    now = time.perf_counter()
+    state.seconds += now - since
+    state.sums.seconds += now - since
+    return now
+
+
+def why_pruned(stop: Stop, state: State, config: Config, value: float) -> str:
+    """A search's reason to give the run up after a validation, or ""; a run that is finished has none."""
+    if stop.prune is None:
+        return ""
+    reason = stop.prune(state.epoch, value)  # asked in any case: the search learns the value by it
+    return "" if is_finished(state, config) else reason
 
 
 @record_function("checkpoint")
@@ -120,31 +139,31 @@ def save(
 
 @record_function("validation")
 def evaluate(model: nn.Module, parts: Parts, epoch: int, tracker: Tracker, stop: Stop) -> Sums | None:
-    """Sums of the whole validation set; None if a signal came. Draws nothing from any random stream."""
-    model.eval()
-    distributed.same_buffers(model)
-    sums = Sums(len(parts.classes))
-    total = len(parts.val)
+    """Sums of the whole validation set; None if a signal came. Takes nothing from any random stream."""
     started = time.perf_counter()
-    ledger = Meter(sums, tracker, parts.val, "val", epoch, alone=True)
+    model.eval()
+    distributed.share_buffers(model)
+    sums = Sums(len(parts.class_names))
+    meter = Meter(sums, tracker, parts.val, "val", epoch, alone=True)
     for metric in parts.metrics.values():
         metric.reset()
-    with torch.inference_mode(), tracker.progress(parts.val.epoch(0), "val", epoch, total) as bar:
-        for number, batch in enumerate(bar, start=1):
-            image, label, logits, loss = forward(model, parts, batch)
-            ledger.add(number, batch, loss, counts(logits, label, parts), len(image), len(image))
+    batches = parts.val.steps(0, 0, 1)
+    with torch.inference_mode(), tracker.progress(batches, "val", epoch, len(parts.val)) as bar:
+        for batch in bar:
+            image, label, logits, loss = forward(model, parts, batch.sample)
+            meter.add(batch, loss, counts(logits, label, parts))
             for metric in parts.metrics.values():
                 metric.update(predict_classes(logits).squeeze(1), label.squeeze(1).long())
-            if tracker.wants_images("val", epoch, number):
-                tracker.images("val", epoch, number, total, image, label, logits)
-            if distributed.size() == 1 and distributed.asked_to_stop(stop):
-                return None
-        ledger.finish()
-    sums = distributed.sum_of(sums)
-    if distributed.asked_to_stop(stop):
+            if tracker.wants_images("val", epoch, batch.number):
+                tracker.images("val", epoch, batch.number, len(parts.val), image, label, logits)
+            if stop.requested and parts.val.batches.ranks == 1:  # several ranks agree at the end
+                break
+        meter.finish()
+    sums = distributed.sum_of_pass(sums)
+    sums.seconds = distributed.broadcast(time.perf_counter() - started)
+    if distributed.agree_on_stop(stop):
         return None
     sums.others = {name: float(metric.compute()) for name, metric in parts.metrics.items()}
-    sums.seconds = time.perf_counter() - started
     return sums
 
 
@@ -171,8 +190,8 @@ def backward(loss: Tensor, parts: Parts) -> None:
 
 
 @record_function("optimizer")
-def update(parts: Parts, trainer: TrainerConfig) -> None:
-    """One optimizer update from the gradients collected so far."""
+def optimizer_step(parts: Parts, trainer: TrainerConfig) -> None:
+    """One optimizer step from the gradients collected so far."""
     if trainer.clip_norm is not None:
         parts.scaler.unscale_(parts.optimizer)
         nn.utils.clip_grad_norm_(parts.model.parameters(), trainer.clip_norm)
@@ -195,7 +214,7 @@ def end_of_epoch_schedule(parts: Parts, monitored: float | None) -> None:
 
 
 def counts(logits: Tensor, label: Tensor, parts: Parts) -> Tensor:
-    return confusion(predict_classes(logits.detach()), label, len(parts.classes))
+    return confusion(predict_classes(logits.detach()), label, len(parts.class_names))
 
 
 def is_last_epoch(epoch: int, seconds: float, config: Config) -> bool:

@@ -15,7 +15,7 @@ from unet_exp.training.machine import Precision
 
 @dataclass(frozen=True)
 class Parts:
-    """What is trained, with what, on what. scheduler_interval: step (update) or epoch."""
+    """What is trained, with what, on what. scheduler_interval: step or epoch."""
 
     model: nn.Module
     loss: nn.Module
@@ -27,7 +27,7 @@ class Parts:
     scaler: torch.amp.GradScaler
     train: Loader
     val: Loader
-    classes: list[str]
+    class_names: list[str]
     logits_per_pixel: int
     metrics: dict[str, Any]  # objects with update(prediction, label), compute() and reset(), for validation
     trained: Callable[[Tensor], Any]  # the model, or what averages its gradients over devices

@@ -11,7 +11,7 @@ from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
 from unet_exp.config.schema import Config
-from unet_exp.signals import Stop
+from unet_exp.rundir.signals import Stop
 from unet_exp.training.checkpoint import Checkpoints
 from unet_exp.training.loop import fit
 from unet_exp.training.parts import Parts

@@ -2,22 +2,20 @@
 
 import logging
 import warnings
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from unet_exp.errors import CheckpointError, UserError
 from unet_exp.training import checkpoint, machine
+from unet_exp.training.checkpoint import Saved
+from unet_exp.training.parts import Parts
 from unet_exp.training.state import State
-
-if TYPE_CHECKING:
-    from unet_exp.training.parts import Parts
 
 log = logging.getLogger(__name__)
 
 
-def contents(parts: "Parts") -> dict[str, Any]:
+def contents(parts: Parts) -> dict[str, Any]:
     """Tensors and plain containers of a checkpoint, all that `restore` reads."""
     return {
         "model": parts.model.state_dict(),
@@ -29,24 +27,24 @@ def contents(parts: "Parts") -> dict[str, Any]:
     }
 
 
-def restore(parts: "Parts", saved: dict[str, Any], path: Path, epochs: int) -> State:
-    """Put a checkpoint into freshly built parts. epochs: how many the run is to have now.
+def restore(parts: Parts, saved: Saved, epochs: int) -> State:
+    """Put a checkpoint into freshly built parts; returns its state. epochs: how many the run is to have now.
 
     Raises CheckpointError if it is of another model or optimizer.
     """
+    contents, state, path = saved
     try:
-        state = State.from_dict(saved["state"])
-        checkpoint.load_weights(parts.model, saved["model"], path)
-        if parts.ema is not None and saved["ema"] is not None:
-            checkpoint.load_weights(parts.ema.module, saved["ema"], path)
+        checkpoint.load_weights(parts.model, contents["model"], path)
+        if parts.ema is not None and contents["ema"] is not None:
+            checkpoint.load_weights(parts.ema.module, contents["ema"], path)
             parts.ema.n_averaged.fill_(1)  # any number but 0, which would copy the weights once more
         if state.epochs == epochs or isinstance(parts.scheduler, ReduceLROnPlateau):
-            parts.optimizer.load_state_dict(saved["optimizer"])
-            parts.scheduler.load_state_dict(saved["scheduler"])
+            parts.optimizer.load_state_dict(contents["optimizer"])
+            parts.scheduler.load_state_dict(contents["scheduler"])
         else:
-            lay_out_again(parts, saved["optimizer"], state, epochs)
-        parts.scaler.load_state_dict(saved["scaler"])
-        machine.set_rng_state(saved["rng"], parts.precision.device)
+            lay_out_again(parts, contents["optimizer"], state, epochs)
+        parts.scaler.load_state_dict(contents["scaler"])
+        machine.set_rng_state(contents["rng"], parts.precision.device)
     except UserError:
         raise
     except Exception as error:  # a checkpoint of something else raises whatever it likes
@@ -56,7 +54,7 @@ def restore(parts: "Parts", saved: dict[str, Any], path: Path, epochs: int) -> S
     return state
 
 
-def lay_out_again(parts: "Parts", optimizer: dict[str, Any], state: State, epochs: int) -> None:
+def lay_out_again(parts: Parts, optimizer: dict[str, Any], state: State, epochs: int) -> None:
     """Go on with the schedule that a run of `epochs` would follow from this step on, and say so.
 
     The fresh scheduler is stepped to where the run stands; what it set in the optimizer's groups (lr,

@@ -6,29 +6,32 @@ import math
 import os
 import statistics
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from unet_exp.config.cross_checks import allowed_heads
 from unet_exp.config.label_map import label_map
+from unet_exp.config.resolve import resolved_yaml
 from unet_exp.config.schema import Config
 from unet_exp.data.datasets import MIXED, Samples, check_batches, load_samples, refuse_duplicates
 from unet_exp.data.items import Item
 from unet_exp.data.loaders import EpochBatches
-from unet_exp.data.splits import Splits, decide_mode, find_splits
+from unet_exp.data.splits import Splits, as_csv, decide_mode, find_splits
 from unet_exp.data.stats import RARE, better_statistics, mean_and_std, unit_range, values_of
 from unet_exp.errors import ConfigError, DataError
-from unet_exp.messages import shortened
-from unet_exp.rundir import fingerprint, provenance
+from unet_exp.messages import shortened, shown_path
+from unet_exp.rundir import atomic, fingerprint, layout, provenance
+from unet_exp.rundir.directory import Origin, RunDirectory
 from unet_exp.training import machine, ranks
+from unet_exp.training.announce import say_what_changed
 from unet_exp.training.state import State
 
 log = logging.getLogger("unet_exp")
 WEIGHTS = "weights/"  # before the name of the file of model.weights in a fingerprint
 
 
-def decide_machine(config: Config) -> Config:
+def settle_machine(config: Config) -> Config:
     """Replace the 'auto' of device, precision, memory format, threads and mode by what this machine has."""
     device = machine.decide_device(config.device)
     trainer = dataclasses.replace(
@@ -50,7 +53,7 @@ def decide_machine(config: Config) -> Config:
     )
 
 
-def set_up(config: Config) -> None:
+def prepare_torch(config: Config) -> None:
     """Put torch and this process into the state that the config, without 'auto', asks for."""
     machine.set_up(config.seed, config.trainer.deterministic, int(config.threads))
     machine.set_allocator(config.trainer.allocator)
@@ -75,10 +78,36 @@ def find_items(config: Config, left_out: list[Path] | None = None) -> Splits:
     return splits
 
 
+class Files(NamedTuple):
+    """The files of a run: its splits, images without a label, their fingerprint, and what changed since."""
+
+    splits: Splits
+    left_out: list[Path]
+    fingerprint: dict[str, Any]
+    changed: list[str]
+
+
+def find_files(config: Config, run: RunDirectory, origin: Origin, fresh: bool) -> Files:
+    """Which files a run reads. fresh: no checkpoint goes on.
+
+    Raises DataError if they are not those that a continued or replayed run had.
+    """
+    left_out: list[Path] = []
+    splits = find_items(config, left_out)
+    known = fingerprint.known_files(origin.path)
+    files = fingerprint_files(config, splits, known, fresh)
+    changed = [] if known is None else fingerprint.changes(known, files)
+    if known is None and (not fresh or origin.replay is not None):
+        log.warning("%s is missing, so nobody knows whether the data is the same", layout.FINGERPRINT)
+    if origin.resumes or origin.replay is not None:
+        fingerprint.refuse_changes(changed, shown_path(origin.path or run.path))
+    return Files(splits, left_out, files, changed)
+
+
 def fingerprint_files(
     config: Config, splits: Splits, known: dict[str, Any] | None, first_start: bool
 ) -> dict[str, Any]:
-    """The fingerprint of the train and val files, by PART/PATH relative to data.root; drawn items have none.
+    """The fingerprint of the train and val files, by SPLIT/PATH from data.root; generated items have none.
 
     And of the file of model.weights, which decides of a run as much. After the first start nobody reads that
     one any more, so what was known of it stays. known: an earlier fingerprint of the run.
@@ -96,27 +125,39 @@ def fingerprint_files(
     return fingerprint.fingerprint(paths, config.data.fingerprint_limit_mb, known, kept)
 
 
-def describe_start(
-    run_dir: Path,
+def describe(
+    run: RunDirectory,
+    origin: Origin,
     config: Config,
     given: dict[str, Any],
     state: State,
-    files: dict[str, Any],
+    files: Files,
     data: dict[str, Samples],
-) -> dict[str, Any]:
-    """The facts of a start for environment.json. given: the knobs a later start may change, as given."""
+) -> None:
+    """What this start is, in files: fingerprint, split.csv, config, environment.json, status.
+
+    given: the knobs that a later start may change, as given. In this order a kill in between leaves nothing
+    that the next start would read wrongly.
+    """
     flags = machine.flags(config.device)
-    facts = provenance.describe(run_dir, config.device, int(config.threads), **flags)
+    facts = provenance.describe(run.path, config.device, int(config.threads), **flags)
     facts |= {"epochs": config.epochs, "from_epoch": state.epoch, "from_step": state.step, "given": given}
-    facts["data"] = {"files": fingerprint.summary(files)} | {
-        part: {"images": len(samples.items), "sha256": samples.sha256}
+    facts["data"] = {"files": fingerprint.summary(files.fingerprint)} | {
+        split: {"images": len(samples.items), "sha256": samples.sha256}
         | {"values": dataclasses.asdict(values_of(samples.facts))}
-        for part, samples in data.items()
+        for split, samples in data.items()
     }
-    return facts
+    if origin.path is not None and origin.replay is None:
+        say_what_changed(origin.path, origin.resumes, config, facts, files.changed)
+    atomic.make_directory(run.checkpoints)
+    atomic.write_json(run / layout.FINGERPRINT, files.fingerprint)
+    atomic.write_text(run / layout.SPLIT, as_csv(files.splits, config.data.root, files.left_out))
+    atomic.write_text(run / layout.RESOLVED_CONFIG, resolved_yaml(config))
+    provenance.write_environment(run.path, facts)
+    run.write_status("running", epoch=state.epoch, step=state.step)
 
 
-def read_data(config: Config, splits: Splits) -> dict[str, Samples]:
+def read_samples(config: Config, splits: Splits) -> dict[str, Samples]:
     """The samples of train and val, every file read and checked. Raises DataError."""
     overfit = config.trainer.overfit_samples
     labels = label_map(config.data)
@@ -192,7 +233,7 @@ def warn_of_rare_classes(data: dict[str, Samples], classes: list[str]) -> None:
                 )
 
 
-def decide_from_data(config: Config, data: dict[str, Samples]) -> Config:
+def settle_data(config: Config, data: dict[str, Samples]) -> Config:
     """Replace what the data answers: channels, workers, cache, split, and the schedule's total_steps."""
     model = dict(config.model)
     head = allowed_heads(config)[0]

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unet_exp.config.schema import Config
 from unet_exp.metrics.confusion import scores
 
 
@@ -41,7 +42,7 @@ class Sums:
 
 @dataclass
 class State:
-    """epoch: epochs finished. step: optimizer updates. The rest: the epoch under way and the best one.
+    """epoch: epochs finished. step: optimizer steps. The rest: the epoch under way and the best one.
 
     epochs: what the schedule was laid out for. seconds: of training and validation, over all starts.
     """
@@ -58,7 +59,11 @@ class State:
     validations_without_best: int = 0
     seconds: float = 0.0
     saved_seconds: float = 0.0  # of the last checkpoint
-    lr: float = 0.0  # of the last update
+    lr: float = 0.0  # of the last step
+
+    @classmethod
+    def new(cls, config: Config) -> "State":
+        return cls(Sums(len(config.data.classes)), config.epochs)
 
     def state_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -55,8 +55,9 @@ def fn_class(logits: Tensor) -> Tensor:
 class Tracker:
     """Writers of one run. Counts of epochs and batches start at 1 in everything shown.
 
-    state: how far an earlier start came; what it wrote beyond that is dropped.
-    expected: rows of a run that this one replays; the first that is another raises tables.Difference.
+    state: how far an earlier start came; what it wrote beyond that is dropped. denorm: mean and std that undo
+    the normalisation. expected: rows of a run that this one replays; the first that is another raises
+    tables.Difference. silent: of a rank other than 0, which tells and writes nothing.
     """
 
     def __init__(
@@ -66,14 +67,18 @@ class Tracker:
         state: State,
         denorm: tuple[Any, Any],
         expected: Recorded | None = None,
+        silent: bool = False,
     ) -> None:
+        self.silent = silent
+        self.epochs = config.epochs
+        if silent:
+            return
         trainer = config.trainer
         self.metrics_path = run_dir / layout.METRICS
         self.timing_path = run_dir / layout.TIMING
         self.others = list(config.metrics)
         self.palette = palette(label_map(config.data))
         self.classes = config.data.classes
-        self.epochs = config.epochs
         self.denorm = denorm
         self.best_tags = list(dict.fromkeys((trainer.monitor, *BEST_SCALARS)))
         self.log_every = trainer.log_every
@@ -92,6 +97,7 @@ class Tracker:
         self.writers = {
             split: SummaryWriter(str(self.tensorboard / split), purge_step=purge) for split in TAGS
         }
+        self.hparams(config)
 
     def columns(self) -> list[str]:
         each = [f"{metric}_{name}" for metric in NAMES for name in self.classes]
@@ -116,7 +122,7 @@ class Tracker:
             total,
             initial=done,
             leave=False,
-            disable=None,
+            disable=True if self.silent else None,
             ncols=79,
         )
         with logging_redirect_tqdm(tqdm_class=tqdm), bar:
@@ -124,7 +130,7 @@ class Tracker:
 
     def batch(self, split: str, epoch: int, batch: int, total: int, loss: float) -> None:
         """The lecture's line: loss is the mean of the epoch so far."""
-        if self.log_every and (batch % self.log_every == 0 or batch == total):
+        if not self.silent and self.log_every and (batch % self.log_every == 0 or batch == total):
             log.info(
                 "%s: EPOCH %04d / %04d | BATCH %04d / %04d | LOSS %.4f",
                 TAGS[split],
@@ -138,6 +144,8 @@ class Tracker:
     def wants_images(self, split: str, epoch: int, batch: int) -> bool:
         """Every batch as in the lecture, or the first batch of the first pass and of a pass in which
         another images_every epochs are full (validation may come less often than that)."""
+        if self.silent:
+            return False
         if self.images_each_batch or not self.images_every:
             return self.images_each_batch
         before = epoch - self.every[split]
@@ -159,7 +167,9 @@ class Tracker:
                 self.writers[split].add_images(tag, array, step, dataformats="NHWC")
 
     def step(self, epoch: int, step: int, loss: float, lr: float, weights: str) -> None:
-        """A line of steps.csv: the mean loss of the update's samples; at an epoch's end the weights' hash."""
+        """A line of steps.csv: the mean loss of the step's samples; at an epoch's end the weights' hash."""
+        if self.silent:
+            return
         row = {"step": str(step), "epoch": str(epoch), "loss": repr(loss), "lr": repr(lr), "weights": weights}
         self.steps.add(row)
         if self.expected is not None:
@@ -167,12 +177,15 @@ class Tracker:
 
     def flush(self) -> None:
         """Put steps.csv on disk: a checkpoint must not know more than it."""
-        self.steps.flush()
+        if not self.silent:
+            self.steps.flush()
 
     def epoch(
         self, split: str, epoch: int, step: int, metrics: dict[str, float], lr: float, seconds: float
     ) -> None:
         """A row of metrics.csv and of timing.csv; the same numbers as TensorBoard scalars at this epoch."""
+        if self.silent:
+            return
         row = {**metrics, "epoch": epoch, "step": step, "split": split, "lr": lr, "seconds": seconds}
         self.rows.append({name: as_text(row.get(name, "")) for name in self.columns()})
         self.timing.append({name: as_text(row[name]) for name in TIMING_COLUMNS})
@@ -188,6 +201,8 @@ class Tracker:
         self, epoch: int, train: dict[str, float], val: dict[str, float] | None, lr: float, best: bool
     ) -> None:
         """Write metrics.csv and timing.csv, flush TensorBoard, and say the epoch in one line."""
+        if self.silent:
+            return
         write_table(self.metrics_path, self.columns(), self.rows)
         write_table(self.timing_path, TIMING_COLUMNS, self.timing)
         with self.writing():
@@ -221,6 +236,8 @@ class Tracker:
                 events.add_summary(summary)
 
     def close(self) -> None:
+        if self.silent:
+            return
         self.steps.close()
         for events in self.writers.values():
             with suppress(OSError):  # a full disk, an error of writing() already

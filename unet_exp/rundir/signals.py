@@ -7,8 +7,9 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
+from typing import Any
 
 # SIGUSR1 and SIGUSR2 are how clusters announce that they take their machine back.
 STOPPING = [
@@ -19,26 +20,56 @@ STOPPING = [
 HANGUP: int | None = getattr(signal, "SIGHUP", None)
 if HANGUP is not None and signal.getsignal(HANGUP) is not signal.SIG_IGN:
     STOPPING.append(signal.Signals(HANGUP))
-received: int = signal.SIGINT  # the signal behind a KeyboardInterrupt
-patient = False  # jobs of a sweep: a second signal changes nothing, as clusters send several to every process
+
+
+@dataclass
+class ProcessSignals:
+    """The one thing that all of a process shares, as signals reach all of it.
+
+    received: the signal behind a KeyboardInterrupt. patient: a job of a sweep, where a second signal changes
+    nothing, as clusters send several to every process. pending: what came while nobody could obey.
+    """
+
+    received: int = signal.SIGINT
+    patient: bool = False
+    pending: list[int] = field(default_factory=list)
+    before: dict[int, Any] = field(default_factory=dict)
+
+    def hold(self) -> None:
+        """From here on a signal waits for release()."""
+        if not self.before:
+            self.before = {number: signal.signal(number, self.note) for number in STOPPING}
+
+    def release(self) -> None:
+        """Obey what came since hold()."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        self.before = {}
+        if self.pending:
+            number = self.pending[0]
+            self.pending = []
+            signal.raise_signal(number)
+
+    def note(self, number: int, frame: FrameType | None) -> None:
+        self.pending.append(number)
+
+
+process = ProcessSignals()
 
 
 @dataclass
 class Stop:
     """signal: the one that asked to stop, 0 while none did. after_epoch: stop there anyway.
 
-    prune: told the epoch and the monitored metric of each validation, it says why a search gives the run up.
+    prune: told the epoch and the monitored metric of each validation, it gives a search's reason to give the
+    run up, or "". agreed: every rank knows that a signal came.
     """
 
     signal: int = 0
     after_epoch: int | None = None
     prune: Callable[[int, float], str] | None = None
-    pruned: str = ""
-    agreed: bool = False  # whether every process of the run knows of the signal
-
-    def told(self, epoch: int, value: float) -> str:
-        """Why a search gives up after this validation, or ''."""
-        return "" if self.prune is None else self.prune(epoch, value)
+    prune_reason: str = ""
+    agreed: bool = False
 
     @property
     def requested(self) -> bool:
@@ -49,10 +80,9 @@ def interrupt_on_signals() -> None:
     """Let SIGTERM raise KeyboardInterrupt like Ctrl-C, also where a shell started us with SIGINT ignored."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        global received
-        if number == HANGUP == received:
+        if number == HANGUP == process.received:
             return
-        received = number
+        process.received = number
         raise KeyboardInterrupt
 
     for number in STOPPING:
@@ -60,31 +90,32 @@ def interrupt_on_signals() -> None:
 
 
 @contextmanager
-def deferred() -> Iterator[None]:
+def held() -> Iterator[None]:
     """Inside, Ctrl-C and SIGTERM wait for the end: an import cut in its middle leaves a broken module."""
-    noted: list[int] = []
-    before = {number: signal.signal(number, lambda n, _: noted.append(n)) for number in STOPPING}
+    process.hold()
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if noted:
-        signal.raise_signal(noted[0])
+        process.release()
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[Stop]:
-    """Inside, a signal sets the flag; a second one has its usual effect, but for a hangup."""
+def stop_on_signals(obey: bool = True) -> Iterator[Stop]:
+    """Inside, a signal sets the flag; a second one has its usual effect, but for a hangup.
+
+    obey: False for a rank other than 0, which hears of signals from rank 0.
+    """
     stop = Stop()
+    if not obey:
+        yield stop
+        return
     before = {number: signal.getsignal(number) for number in STOPPING}
 
     def note(number: int, frame: FrameType | None) -> None:
-        global received
         stop.signal = stop.signal or number
         if number == HANGUP:
-            received = number
-        if patient or number == HANGUP:
+            process.received = number
+        if process.patient or number == HANGUP:
             return
         restore()
         with suppress(OSError):  # print could be interrupted
@@ -102,7 +133,7 @@ def stop_on_signals() -> Iterator[Stop]:
         restore()
 
 
-def leave_to_the_first() -> None:
+def leave_to_rank_0() -> None:
     """For the other processes of a run: the first one tells them when to stop."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
