@@ -1,4 +1,4 @@
-"""The rooms of the code, their ranks, and the drawing in docs/architecture.md: python docs/rooms.py rewrites it."""
+"""The rooms of the code, their ranks, and their drawing in docs/architecture.md, which running this renews."""
 
 import ast
 import re
@@ -98,7 +98,7 @@ def arrows() -> set[tuple[str, str]]:
     for middle in [room for rank in RANKS for room in rank]:
         reach |= {(a, d) for a, b in reach if b == middle for c, d in reach if c == middle}
     rooms = {room for pair in direct for room in pair}
-    return {(a, b) for a, b in direct if not any((a, c) in reach and (c, b) in reach for c in rooms)}
+    return {(a, b) for a, b in direct if not any({(a, c), (c, b)} <= reach for c in rooms - {a, b})}
 
 
 def drawing() -> str:

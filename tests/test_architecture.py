@@ -1,29 +1,18 @@
 """Who may import what: docs/architecture.md as a test."""
 
-import ast
+import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import ROOT
 
-# Rooms from the ground up; a room may import those that stand before it (and itself).
-RANKS = [
-    ["unet_exp.errors", "unet_exp.sizes"],
-    ["unet_exp.messages"],
-    ["unet_exp.rundir"],
-    ["unet_exp.config"],
-    ["unet_exp.losses", "unet_exp.metrics", "unet_exp.models"],
-    ["unet_exp.data"],
-    ["unet_exp.training"],
-    ["unet_exp.inference"],
-    ["unet_exp.plots"],
-    ["unet_exp.sweeps"],
-    ["unet_exp.tasks"],
-    ["hydra_plugins"],
-    ["unet_exp.cli"],
-    ["unet_exp", "run"],
-]
+ROOMS: dict[str, Any] = runpy.run_path(str(ROOT / "docs" / "rooms.py"))
+MODULES: dict[str, Path] = ROOMS["modules"]()
+rank_of = ROOMS["rank_of"]
+room_of = ROOMS["room_of"]
+within = ROOMS["within"]
 ONLY_IN = {
     "hydra": ["run", "unet_exp.cli", "unet_exp.config", "unet_exp.sweeps", "hydra_plugins"],
     "omegaconf": ["run", "unet_exp.cli", "unet_exp.config", "unet_exp.sweeps", "hydra_plugins"],
@@ -40,39 +29,11 @@ ONLY_IN = {
         "unet_exp.tasks",
     ],
 }
-MODULES = {
-    str(path.relative_to(ROOT).with_suffix("")).replace("/", ".").removesuffix(".__init__"): path
-    for path in [
-        ROOT / "run.py",
-        *sorted((ROOT / "unet_exp").rglob("*.py")),
-        *sorted((ROOT / "hydra_plugins").rglob("*.py")),
-    ]
-}
 
 
 def imports(path: Path) -> set[str]:
-    """Every module that a file imports: at its top, in functions, and for types only."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            full = {f"{node.module}.{alias.name}" for alias in node.names}
-            names |= (full & MODULES.keys()) | ({node.module} if full - MODULES.keys() else set())
+    names: set[str] = ROOMS["imports"](path, MODULES.keys())
     return names
-
-
-def within(module: str, room: str) -> bool:
-    return module == room or module.startswith(room + ".")
-
-
-def room_of(module: str) -> str:
-    rooms = [room for rank in RANKS for room in rank if within(module, room)]
-    return max(rooms, key=len)
-
-
-def rank_of(module: str) -> int:
-    return next(index for index, rank in enumerate(RANKS) if room_of(module) in rank)
 
 
 @pytest.mark.parametrize("module", MODULES)
