@@ -1,4 +1,4 @@
-"""The rooms of the code, their ranks, and their drawing in docs/architecture.md, which running this renews."""
+"""The rooms of the code, their ranks, and their drawing in docs/architecture.md; running this renews it."""
 
 import ast
 import re
@@ -104,9 +104,8 @@ def arrows() -> set[tuple[str, str]]:
 def drawing() -> str:
     """A Mermaid graph, which GitHub draws: one line for each arrow."""
     short = {room: room.removeprefix("unet_exp.") for rank in RANKS for room in rank}
-    lines = [
-        f"    {short[a]} --> {short[b]}" for a, b in sorted(arrows(), key=lambda pair: -rank_of(pair[0]))
-    ]
+    ordered = sorted(arrows(), key=lambda pair: (-rank_of(pair[0]), pair))
+    lines = [f"    {short[a]} --> {short[b]}" for a, b in ordered]
     return "\n".join(["```mermaid", "graph TD", *lines, "```"])
 
 

@@ -28,7 +28,7 @@ class ProcessLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """job_overrides: of each job the name of its directory. Results are in the files of the jobs."""
-        from unet_exp.sweeps.jobs import Job, read_jobs
+        from unet_exp.rundir.sweep_directory import Job, read_jobs
         from unet_exp.sweeps.live_table import LiveTable
         from unet_exp.sweeps.results import write_csv
         from unet_exp.sweeps.runner import run_all

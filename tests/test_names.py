@@ -26,8 +26,7 @@ from unet_exp.plots import run as run_plots
 from unet_exp.plots import sweep
 from unet_exp.rundir import atomic
 from unet_exp.rundir.directory import RunDirectory
-from unet_exp.sweeps.jobs import Job, Progress
-from unet_exp.sweeps.results import Row
+from unet_exp.rundir.sweep_directory import Job, Progress, Row
 
 
 def touch(root: Path, *names: str) -> Path:

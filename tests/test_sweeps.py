@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import TINY, Cli
-from unet_exp.sweeps.jobs import RECORD, by_number, read_jobs
+from unet_exp.rundir.sweep_directory import RECORD, by_number, read_jobs
 from unet_exp.sweeps.plan import slug_of
 
 SABOTEUR = """

@@ -10,8 +10,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from unet_exp.sweeps.jobs import POINT, by_number
-from unet_exp.sweeps.results import REPEATS, SHOWN, Row, columns
+from unet_exp.rundir.sweep_directory import POINT, REPEATS, SHOWN, Row, by_number, columns
 
 MOST_PANES = 12
 MOST_WORDS = 8

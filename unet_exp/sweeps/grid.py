@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from unet_exp.errors import ConfigError, UserError
 from unet_exp.messages import say, shown_path
 from unet_exp.rundir import atomic, layout, lock
+from unet_exp.rundir.sweep_directory import JOB_LOG, POINT, Job, progress
 from unet_exp.sweeps import plan
-from unet_exp.sweeps.jobs import JOB_LOG, POINT, Job, progress
 from unet_exp.sweeps.known import Known
 from unet_exp.sweeps.launchers import make_launcher
 from unet_exp.sweeps.live_table import first_line

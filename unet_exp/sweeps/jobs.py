@@ -1,126 +1,21 @@
 """A job of a sweep: a run directory with its frozen config, and a process of its own. No Hydra, no torch."""
 
 import contextlib
-import csv
-import math
 import os
-import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from unet_exp.errors import CheckpointError
-from unet_exp.rundir import atomic, layout, lock, signals
+from unet_exp.rundir import layout, lock, signals
+from unet_exp.rundir.sweep_directory import DONE, JOB_LOG
 
-RECORD = "job.json"
-JOB_LOG = "job.log"
-SWEEP_CSV = "sweep.csv"
-SWEEP_PNG = "sweep.png"
 RUN_PY = Path(__file__).resolve().parents[2] / "run.py"
-POINT = "point"  # the axis of points that have names
-DONE = ("finished", "pruned")  # not run again by the same command
 GRACE = 60.0  # seconds that a job has to save and leave after it was asked to stop
-
-
-@dataclass(frozen=True)
-class Job:
-    """name: its folder in the sweep. overrides: what the sweep set. monitor, mode, epochs: of its config."""
-
-    directory: Path
-    overrides: dict[str, str]
-    monitor: str
-    mode: str
-    epochs: int
-    axes: list[str] = field(default_factory=list)  # the keys whose values the sweep goes through
-
-    @property
-    def name(self) -> str:
-        return self.directory.name
-
-    def record(self) -> dict[str, Any]:
-        """What job.json holds."""
-        return {
-            "overrides": self.overrides,
-            "axes": self.axes,
-            "monitor": self.monitor,
-            "mode": self.mode,
-            "epochs": self.epochs,
-        }
-
-
-def read_jobs(sweep_dir: Path) -> list[Job]:
-    """All jobs of a sweep, by name, numbers in it by size. Raises CheckpointError for a damaged job.json."""
-    jobs = []
-    for path in sorted(sweep_dir.glob(f"*/{RECORD}"), key=lambda path: by_number(path.parent.name)):
-        try:
-            jobs.append(Job(directory=path.parent, **atomic.read_json(path)))
-        except TypeError as error:
-            raise CheckpointError(f"{path} is not the record of a job", do="remove it; run again") from error
-    return jobs
-
-
-def by_number(name: str) -> list[tuple[float, str]]:
-    """A sort key for words with numbers in them: seed-9 before seed-10, lr-1e-05 before lr-0.001."""
-    parts = re.split(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)", name)
-    return [(float(part), "") if at % 2 else (-math.inf, part) for at, part in enumerate(parts)]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """state: waiting, running, finished, pruned, interrupted or failed. best: of the monitored metric."""
-
-    state: str
-    epoch: int
-    best: float | None
-    best_epoch: int
-    seconds: float
-    reason: str
-    scores: dict[str, float] = field(default_factory=dict)  # of the end: trainer.choose_threshold
-
-
-def progress(job: Job) -> Progress:
-    """How far a job is, from its status.json and, while it runs, from its metrics.csv."""
-    status = layout.read_status(job.directory)
-    state = str(status.get("state", "waiting"))
-    reason = str(status.get("error", ""))
-    if state in DONE:
-        best = status.get("best_metric")
-        return Progress(
-            state,
-            int(status["epoch"]),
-            best,
-            int(status["best_epoch"]),
-            float(status["seconds"]),
-            reason,
-            status.get("scores", {}),
-        )
-    scores = validations(job)
-    found = [pair for pair in scores if not math.isnan(pair[1])]
-    best_epoch, best = (min if job.mode == "min" else max)(
-        found, key=lambda pair: (pair[1], -pair[0] if job.mode == "max" else pair[0]), default=(0, None)
-    )
-    seconds = sum(float(row["seconds"]) for row in table(job.directory / layout.TIMING))
-    return Progress(state, scores[-1][0] if scores else 0, best, best_epoch, seconds, reason)
-
-
-def validations(job: Job) -> list[tuple[int, float]]:
-    """(epoch, monitored metric) of each validation so far."""
-    rows = table(job.directory / layout.METRICS)
-    return [(int(row["epoch"]), float(row[job.monitor])) for row in rows if row["split"] == "val"]
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-    except FileNotFoundError:
-        return []
 
 
 def begin(directory: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":

@@ -23,7 +23,7 @@ from unet_exp.errors import UserError
 from unet_exp.messages import say
 from unet_exp.rundir import atomic, layout
 from unet_exp.rundir.provenance import starts
-from unet_exp.sweeps.jobs import RECORD
+from unet_exp.rundir.sweep_directory import RECORD
 
 REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
 YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, a tenth of the time

@@ -5,7 +5,7 @@ import sys
 import time
 
 from unet_exp.messages import say
-from unet_exp.sweeps.jobs import DONE, Job, Progress, progress
+from unet_exp.rundir.sweep_directory import DONE, Job, Progress, progress
 
 EVERY = 1.0  # seconds between drawings
 LEAST_ROWS = 3

@@ -22,7 +22,7 @@ from unet_exp.config.paths import quote_path
 from unet_exp.config.saved import PLACES, read_config, save_composed, without_hydra
 from unet_exp.errors import ConfigError, did_you_mean
 from unet_exp.rundir import atomic, layout
-from unet_exp.sweeps.jobs import POINT, RECORD, Job
+from unet_exp.rundir.sweep_directory import POINT, RECORD, Job
 from unet_exp.sweeps.known import Known, find_directory, of_earlier_start, read_known, settings_of
 
 LONGEST = 80  # characters of a slug, beside its hash

@@ -9,29 +9,20 @@ from pathlib import Path
 
 from unet_exp.messages import program, say, shown_path
 from unet_exp.rundir import atomic
-from unet_exp.sweeps.jobs import JOB_LOG, SWEEP_CSV, SWEEP_PNG, Job, Progress, progress, read_jobs
+from unet_exp.rundir.sweep_directory import (
+    JOB_LOG,
+    REPEATS,
+    SHOWN,
+    SWEEP_CSV,
+    SWEEP_PNG,
+    Job,
+    Row,
+    columns,
+    read_rows,
+)
 
-REPEATS = ("seed", "data.fold")  # axes that repeat a setting, so that it gets a mean and an sd
 MOST_ROWS = 20  # of the ranking on the terminal
 RANKING = "ranking.csv"
-SHOWN = ("v_rand_tta", "v_info_tta")  # of the scores, on the terminal
-
-
-@dataclass(frozen=True)
-class Row:
-    """One job with its place in the sweep."""
-
-    job: Job
-    progress: Progress
-
-    @property
-    def score(self) -> float:
-        return math.nan if self.progress.best is None else self.progress.best
-
-    @property
-    def counts(self) -> bool:
-        """Whether the ranking takes it."""
-        return self.progress.state == "finished" and not math.isnan(self.score)
 
 
 @dataclass(frozen=True)
@@ -43,17 +34,6 @@ class Setting:
     mean: float
     sd: float
     seconds: float
-
-
-def read_rows(sweep_dir: Path) -> list[Row]:
-    return [Row(job, progress(job)) for job in read_jobs(sweep_dir)]
-
-
-def columns(rows: list[Row]) -> list[str]:
-    """The axes of the sweep, and whatever else its jobs were given differently."""
-    keys = list(dict.fromkeys(key for row in rows for key in (*row.job.axes, *row.job.overrides)))
-    axes = {key for row in rows for key in row.job.axes}
-    return [k for k in keys if k in axes or len({row.job.overrides.get(k, "") for row in rows}) > 1]
 
 
 def write_csv(sweep_dir: Path) -> list[Row]:

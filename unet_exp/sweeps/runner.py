@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from unet_exp.errors import ConfigError
 from unet_exp.rundir import layout, signals
+from unet_exp.rundir.sweep_directory import DONE, Job
 from unet_exp.sweeps import jobs
-from unet_exp.sweeps.jobs import DONE, GRACE, Job
+from unet_exp.sweeps.jobs import GRACE
 from unet_exp.sweeps.live_table import LiveTable
 
 POLL = 0.1  # seconds

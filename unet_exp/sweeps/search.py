@@ -12,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from unet_exp.errors import ConfigError
 from unet_exp.messages import say, shown_path
 from unet_exp.rundir import atomic, layout, lock
+from unet_exp.rundir.sweep_directory import Job, progress
 from unet_exp.sweeps import grid, plan
 from unet_exp.sweeps.grid import Sweep
-from unet_exp.sweeps.jobs import Job, progress
 from unet_exp.sweeps.results import say_results
 from unet_exp.sweeps.runner import unfinished
 from unet_exp.sweeps.trial import import_optuna, open_study

@@ -7,7 +7,7 @@ from typing import Any
 
 from unet_exp.errors import ConfigError
 from unet_exp.rundir import atomic, layout
-from unet_exp.sweeps.jobs import table
+from unet_exp.rundir.tables import read_table
 
 STUDY = "search"
 
@@ -81,7 +81,7 @@ def pruner(run_dir: Path, monitor: str) -> Callable[[int, float], str]:
             trial.report(value, epoch)
             known.add(epoch)
 
-    for row in table(run_dir / layout.METRICS):  # of earlier starts, should the study not have them
+    for row in read_table(run_dir / layout.METRICS):  # of earlier starts, should the study not have them
         if row["split"] == "val":
             report(int(row["epoch"]), float(row[monitor]))
 

@@ -21,13 +21,7 @@ from unet_exp.inference.load import check_root, run_config, stored_thresholds
 from unet_exp.inference.samples import averaged, predict_sample
 from unet_exp.inference.scores import Network, SplitScores, em_table, score
 from unet_exp.metrics import em
-from unet_exp.metrics.confusion import (
-    NAMES,
-    class_scores,
-    image_means,
-    scores,
-    shown,
-)
+from unet_exp.metrics.confusion import NAMES, class_scores, image_means, scores, shown
 from unet_exp.plots import run
 from unet_exp.rundir import atomic, layout
 from unet_exp.training import build, checkpoint, setup

@@ -3,7 +3,7 @@
 from unet_exp.config.paths import expanded
 from unet_exp.config.task_schema import SummaryConfig
 from unet_exp.errors import CheckpointError
-from unet_exp.sweeps.jobs import read_jobs
+from unet_exp.rundir.sweep_directory import read_jobs
 from unet_exp.sweeps.results import say_results
 from unet_exp.sweeps.search import summarise
 
