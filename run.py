@@ -127,4 +127,4 @@ def plot(run: RunDirectory, config: Config, parts: "Parts", best_epoch: int, thr
 
 
 if __name__ == "__main__":
-    process.end(process.main, train)
+    process.end(lambda: process.main(train))

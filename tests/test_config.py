@@ -14,6 +14,7 @@ from tests.conftest import ROOT, Cli, composed, run_dirs, write_folder
 from unet_exp.config.checks import find_problems
 from unet_exp.config.components import COMPONENTS
 from unet_exp.config.hydra_hooks import register
+from unet_exp.config.resolve import filled
 from unet_exp.training import build, setup
 
 FILES = sorted(path.relative_to(ROOT / "conf").with_suffix("") for path in (ROOT / "conf").rglob("*.yaml"))
@@ -165,10 +166,8 @@ def test_keys_added_since_a_run_was_saved_get_their_defaults() -> None:
 def test_targets_exist_and_take_their_schema() -> None:
     for target, schema in COMPONENTS.items():
         group = {"models": "model", "losses": "loss"}.get(target.split(".")[1], "transform")
-        arguments = {
-            f.name: 1 for f in dataclasses.fields(schema) if f.name != "_target_" and f.default == "???"
-        }
-        assert build.build({"_target_": target, **arguments}, group) is not None
+        needed = {f.name: 1 for f in dataclasses.fields(schema) if f.default == "???"}
+        assert build.build(filled({"_target_": target, **needed}), group) is not None
 
 
 @pytest.mark.parametrize("flag", [["--cfg", "job"], ["--help"], ["--cfg", "job", "--resolve"]], ids=str)

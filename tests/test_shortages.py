@@ -94,7 +94,7 @@ def test_processes_that_end_at_the_exit_raise_nothing() -> None:
     """As torch's handler, which tells of each loading process that died."""
     code = """
 import atexit, os, signal, sys, time
-from unet_exp.console import end
+from unet_exp.cli.process import end
 def tell(*_): raise RuntimeError("a worker died")
 signal.signal(signal.SIGCHLD, tell)
 @atexit.register

@@ -202,14 +202,14 @@ def log_to(path: Path) -> None:
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
 
 
-def end(program: Callable[[Train], int], train: Train) -> NoReturn:
+def end(program: Callable[[], int]) -> NoReturn:
     """Run the program and leave at once: taking the interpreter apart costs 0.4 to 0.8 s after torch.
 
     What has registered for the exit (logging, worker processes) is done before; an exception that is no exit
     goes the long way.
     """
     try:
-        code: object = program(train)
+        code: object = program()
     except SystemExit as stop:
         code = stop.code or 0
         if not isinstance(code, int):
