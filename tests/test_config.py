@@ -167,7 +167,9 @@ def test_targets_exist_and_take_their_schema() -> None:
     for target, schema in COMPONENTS.items():
         group = {"models": "model", "losses": "loss"}.get(target.split(".")[1], "transform")
         needed = {f.name: 1 for f in dataclasses.fields(schema) if f.default == "???"}
-        assert build.build(filled({"_target_": target, **needed}), group) is not None
+        node = filled({"_target_": target, **needed})
+        node.pop("weights", None)  # of a model: a file, which build_parts reads
+        assert build.build(node, group) is not None
 
 
 @pytest.mark.parametrize("flag", [["--cfg", "job"], ["--help"], ["--cfg", "job", "--resolve"]], ids=str)
