@@ -13,7 +13,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import TINY, Cli
-from tests.test_run import rows
+from tests.run.test_run import rows
 from unet_exp.errors import CheckpointError
 from unet_exp.training.announce import say_from_the_start
 

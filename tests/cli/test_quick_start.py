@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LinearLR
 
 from unet_exp.training.quick_start import spare_compiler, spare_compiler_in_step
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 OPTIMIZERS = [
     "Adam",
     "AdamW",
