@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import unet_exp
 from tests.conftest import train
-from tests.tasks.test_tasks import blobs, picture, save
+from tests.support import blobs, picture, save
 from unet_exp.config.task_schema import EvaluateConfig, PredictConfig
 from unet_exp.errors import DataError, UserError
 from unet_exp.inference.load import load_run

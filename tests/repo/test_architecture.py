@@ -58,6 +58,12 @@ def test_libraries_stay_in_their_rooms(module: str) -> None:
                 assert any(within(module, room) for room in rooms), f"{module} imports {name}"
 
 
+def test_no_test_imports_another() -> None:
+    for path in (ROOT / "tests").rglob("*.py"):
+        names = ROOMS["imports"](path, set())
+        assert not [name for name in names if ".test_" in name], path.name
+
+
 def test_checkpoints_are_read_and_written_in_one_place() -> None:
     users = [
         name

@@ -9,7 +9,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import ISBI, Cli
-from tests.run.test_run import rows
+from tests.support import rows
 
 pytestmark = pytest.mark.skipif(
     not ISBI.is_dir(), reason="the ISBI 2012 slices are not there (their licence forbids shipping them)"

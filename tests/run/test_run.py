@@ -19,16 +19,12 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import TINY, Cli, run_dirs, write_folder
+from tests.support import rows
 from unet_exp.config.hydra_hooks import output_problem
 from unet_exp.data.synthetic import generate_membranes
 from unet_exp.messages import logdir
 
 Run = tuple[Path, str]
-
-
-def rows(run_dir: Path) -> list[dict[str, str]]:
-    with open(run_dir / "metrics.csv", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def events(run_dir: Path, split: str) -> EventAccumulator:

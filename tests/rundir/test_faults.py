@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, TINY, Cli
-from tests.training.test_resume import table
+from tests.support import table
 
 Run = tuple[Path, str]
 RESUME = ["resume=run", "epochs=6", "trainer.images_every=0"]

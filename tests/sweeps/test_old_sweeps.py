@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from tests.conftest import ROOT, Cli, write_folder
-from tests.sweeps.test_sweeps import state
+from tests.support import state
 from unet_exp.config import saved, schema
 from unet_exp.config.hydra_hooks import register
 from unet_exp.config.schema import MAY_CHANGE, knob

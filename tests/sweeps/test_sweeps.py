@@ -8,11 +8,11 @@ import statistics
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.conftest import TINY, Cli
+from tests.support import state
 from unet_exp.rundir.sweep_directory import RECORD, by_number, read_jobs
 from unet_exp.sweeps.plan import slug_of
 
@@ -47,10 +47,6 @@ def rows(sweep: Path) -> list[dict[str, str]]:
 
 def without_clocks(sweep: Path) -> list[dict[str, str]]:
     return [{key: value for key, value in row.items() if key != "seconds"} for row in rows(sweep)]
-
-
-def state(job: Path) -> dict[str, Any]:
-    return dict(json.loads((job / "status.json").read_text()))
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from sklearn.metrics import f1_score
 
 import unet_exp
 from tests.conftest import TINY, Cli, composed, train, write_folder
+from tests.support import blobs, picture, save
 from unet_exp.config.task_schema import EvaluateConfig, PredictConfig
 from unet_exp.data.items import files_in
 from unet_exp.data.synthetic import generate_membranes
@@ -32,36 +33,6 @@ from unet_exp.training.checkpoint import load, weights_sha256
 
 Array = npt.NDArray[Any]
 S = 32
-
-
-def save(path: Path, array: Array) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    suffix = path.suffix
-    if suffix == ".npy":
-        np.save(path, array)
-    elif suffix == ".npz":
-        np.savez(path, array)
-    elif suffix == ".tif" and array.ndim == 3 and array.shape[-1] < 9:
-        kind: Any = "rgb" if array.shape[-1] == 3 else "minisblack"
-        tifffile.imwrite(path, array, photometric=kind, planarconfig="contig")
-    elif suffix == ".tif":
-        tifffile.imwrite(path, array, photometric="minisblack")
-    else:
-        Image.fromarray(array).save(path)
-    return path
-
-
-def blobs(seed: int, classes: int = 2) -> Array:
-    """Class indices in squares of 8 pixels."""
-    coarse = np.random.default_rng(seed).integers(classes, size=(S // 8, S // 8), dtype=np.uint8)
-    return np.kron(coarse, np.ones((8, 8), np.uint8))
-
-
-def picture(label: Array, seed: int, channels: int = 1) -> Array:
-    """uint8 whose brightness follows the label."""
-    noise = np.random.default_rng(seed).normal(0, 12, (*label.shape, channels))
-    image = np.clip(30 + 45.0 * label[..., None] + noise, 0, 255).astype(np.uint8)
-    return image[..., 0] if channels == 1 else image
 
 
 def read_json(path: Path) -> Any:

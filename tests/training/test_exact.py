@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.conftest import TINY, Cli
-from tests.training.test_resume import table, weights
+from tests.support import table, weights
 
 Run = tuple[Path, str]
 EVERYTHING = [*TINY, "batch_size=2", "model.dropout=0.2", "trainer.ema_decay=0.9", "trainer.accumulate=2"]

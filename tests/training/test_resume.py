@@ -13,22 +13,13 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import TINY, Cli
-from tests.run.test_run import rows
+from tests.support import rows, table, weights
 from unet_exp.errors import CheckpointError
 from unet_exp.training.announce import say_from_the_start
 
 Run = tuple[Path, str]
 LONG = [*TINY, "batch_size=2", "epochs=24", "model.dropout=0.2", "trainer.ema_decay=0.9", "optimizer=adamw",
         "scheduler=onecycle", "hydra.run.dir=run"]  # fmt: skip
-
-
-def table(run_dir: Path) -> tuple[bytes, bytes]:
-    return (run_dir / "metrics.csv").read_bytes(), (run_dir / "steps.csv").read_bytes()
-
-
-def weights(run_dir: Path) -> dict[str, torch.Tensor]:
-    saved = torch.load(run_dir / "checkpoints" / "last.pt", weights_only=True)
-    return {f"{part}.{name}": tensor for part in ("model", "ema") for name, tensor in saved[part].items()}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,63 @@
+"""What tests of several rooms share: files made, tables read."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+import torch
+from PIL import Image
+
+Array = npt.NDArray[Any]
+S = 32
+
+
+def table(run_dir: Path) -> tuple[bytes, bytes]:
+    return (run_dir / "metrics.csv").read_bytes(), (run_dir / "steps.csv").read_bytes()
+
+
+def weights(run_dir: Path) -> dict[str, torch.Tensor]:
+    saved = torch.load(run_dir / "checkpoints" / "last.pt", weights_only=True)
+    return {f"{part}.{name}": tensor for part in ("model", "ema") for name, tensor in saved[part].items()}
+
+
+def rows(run_dir: Path) -> list[dict[str, str]]:
+    with open(run_dir / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def state(job: Path) -> dict[str, Any]:
+    return dict(json.loads((job / "status.json").read_text()))
+
+
+def save(path: Path, array: Array) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    suffix = path.suffix
+    if suffix == ".npy":
+        np.save(path, array)
+    elif suffix == ".npz":
+        np.savez(path, array)
+    elif suffix == ".tif" and array.ndim == 3 and array.shape[-1] < 9:
+        kind: Any = "rgb" if array.shape[-1] == 3 else "minisblack"
+        tifffile.imwrite(path, array, photometric=kind, planarconfig="contig")
+    elif suffix == ".tif":
+        tifffile.imwrite(path, array, photometric="minisblack")
+    else:
+        Image.fromarray(array).save(path)
+    return path
+
+
+def blobs(seed: int, classes: int = 2) -> Array:
+    """Class indices in squares of 8 pixels."""
+    coarse = np.random.default_rng(seed).integers(classes, size=(S // 8, S // 8), dtype=np.uint8)
+    return np.kron(coarse, np.ones((8, 8), np.uint8))
+
+
+def picture(label: Array, seed: int, channels: int = 1) -> Array:
+    """uint8 whose brightness follows the label."""
+    noise = np.random.default_rng(seed).normal(0, 12, (*label.shape, channels))
+    image = np.clip(30 + 45.0 * label[..., None] + noise, 0, 255).astype(np.uint8)
+    return image[..., 0] if channels == 1 else image
