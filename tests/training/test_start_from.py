@@ -53,6 +53,11 @@ def test_unexpected_weights_and_other_peoples_files(tmp_path: Path, caplog: pyte
         start_from(layer, path)
         assert torch.equal(layer.weight, torch.ones(3, 2))
     assert "1 of 2 tensors" in caplog.text
+    for prefix in ("module.", "_orig_mod.", "module._orig_mod."):  # DataParallel, torch.compile, both
+        torch.save({prefix + name: tensor for name, tensor in weights.items()}, path)
+        torch.nn.init.zeros_(layer.weight)
+        start_from(layer, path)
+        assert torch.equal(layer.weight, torch.ones(3, 2))
     assert "missing: bias" in caplog.text
     assert "not of this model: extra" in caplog.text
 

@@ -9,6 +9,7 @@ carries its own checksum and any torch.load still reads it.
 import hashlib
 import io
 import logging
+import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -244,11 +245,15 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> No
 NESTED = ("state_dict", "model_state_dict", "model", "net")
 
 
+WRAPPED = re.compile(r"^((module|_orig_mod)\.)+")  # by DataParallel and its kin, by torch.compile
+
+
 def start_from(model: nn.Module, path: Path) -> None:
     """Put into a network what fits it of the weights in a file, and say in a line each what does not.
 
     A .safetensors file, a checkpoint of ours (its moving average, if it has one), or any .pt file with a dict
-    of tensors, which may lie under one of the keys of NESTED. Raises CheckpointError where nothing fits.
+    of tensors, which may lie under one of the keys of NESTED, with names that begin as WRAPPED. Raises
+    CheckpointError where nothing fits.
     """
     try:
         if path.suffix == ".safetensors":
@@ -258,7 +263,9 @@ def start_from(model: nn.Module, path: Path) -> None:
             if "format" in weights and "ema" in weights:
                 weights = weights_of(weights)
             weights = next((weights[key] for key in NESTED if key in weights), weights)
-        weights = {name: tensor for name, tensor in weights.items() if isinstance(tensor, Tensor)}
+        weights = {
+            WRAPPED.sub("", name): value for name, value in weights.items() if isinstance(value, Tensor)
+        }
     except Exception as error:  # what is no file of weights raises whatever its bytes happen to mean
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} can't be read as weights: {reason}") from error
