@@ -1,7 +1,5 @@
 """Which samples train, validate and test."""
 
-import csv
-import io
 import os
 import re
 from collections.abc import Sequence
@@ -19,6 +17,7 @@ from unet_exp.data.lists import LEFT_OUT, has_splits
 from unet_exp.data.names import SPLITS, as_stored, composed, natural
 from unet_exp.errors import DataError
 from unet_exp.messages import shortened
+from unet_exp.rundir.tables import csv_text
 
 Splits = dict[str, list[Any]]  # part -> Items or DrawnItems, in the order of their names
 
@@ -158,18 +157,17 @@ def as_csv(parts: Splits, root: str | None, left_out: Sequence[Path] = ()) -> st
 
     left_out: images without a label, at the end.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "label", "split", "name", "page", "group"])
+    rows: list[list[Any]] = []
     for part, items in parts.items():
         for item in items:
             paths = (item.image, item.label) if isinstance(item, Item) else ()
             files = [Path(os.path.relpath(path, root or "")).as_posix() for path in paths] or ["", ""]
             page = "" if getattr(item, "page", None) is None else item.page
-            writer.writerow([*files, part, item.name, page, item.group or ""])
+            rows.append([*files, part, item.name, page, item.group or ""])
     for path in left_out:
-        writer.writerow([Path(os.path.relpath(path, root or "")).as_posix(), "", LEFT_OUT, path.stem, "", ""])
-    return text.getvalue()
+        rows.append([Path(os.path.relpath(path, root or "")).as_posix(), "", LEFT_OUT, path.stem, "", ""])
+    columns = ["image", "label", "split", "name", "page", "group"]
+    return csv_text(columns, [dict(zip(columns, row, strict=True)) for row in rows])
 
 
 def split_counts(split: SplitConfig, total: int) -> dict[str, int | None]:

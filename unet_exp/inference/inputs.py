@@ -1,6 +1,5 @@
 """The inputs of task=predict: which files, which of them are labels, their pages, the names of results."""
 
-import csv
 import glob
 import logging
 import os
@@ -17,6 +16,7 @@ from unet_exp.data.names import ends_with, natural
 from unet_exp.errors import DataError, UserError
 from unet_exp.messages import shortened
 from unet_exp.rundir import layout
+from unet_exp.rundir.tables import read_csv
 
 log = logging.getLogger("unet_exp")
 
@@ -91,8 +91,7 @@ def labels_of_run(run_dir: Path, data: DataConfig) -> set[Path]:
     """The label files that the run was trained and validated with, from its split.csv."""
     if not (run_dir / layout.SPLIT).exists():
         return set()
-    with open(run_dir / layout.SPLIT, newline="", encoding="utf-8", errors="replace") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(run_dir / layout.SPLIT)
     root = Path(data.root or "")
     images, labels = (
         {(root / row[kind]).resolve() for row in rows if row.get(kind)} for kind in ("image", "label")

@@ -1,34 +1,37 @@
-"""Pictures of a finished run: curves.png from metrics.csv, samples.png from predictions.
+"""Pictures of a finished run: curves.png from metrics.csv, samples.png from predictions."""
 
-matplotlib is imported here only, and this module only when a run ends, because it costs half a second.
-"""
-
-import csv
-import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.text import Text
 
 from unet_exp.config.label_map import Colour, label_map, palette
 from unet_exp.config.schema import IGNORE, Config
-from unet_exp.data.stats import displayed
 from unet_exp.data.transforms import Sample
 from unet_exp.inference.samples import SampleResult, extreme_samples
-from unet_exp.rundir import atomic, layout
+from unet_exp.plots.style import (
+    BLACK_AND_WHITE,
+    BLUE,
+    GREY,
+    OF_TWO,
+    ORANGE,
+    WIDTH,
+    as_seen,
+    in_colour,
+    save,
+    unit,
+)
+from unet_exp.rundir import layout
+from unet_exp.rundir.tables import read_csv
 from unet_exp.training import build, checkpoint
 from unet_exp.training.parts import Parts
 
-COLORS = {"train": "#1f77b4", "val": "#d95f02"}
-BLACK_AND_WHITE: list[Colour] = [(0, 0, 0), (255, 255, 255)]
-OF_TWO: list[Colour] = [(0, 0, 0), (214, 39, 40)]  # over an image: the second of two classes in red
 MOST_IN_LEGEND = 24
-MOST_INCHES = 7.0  # height of a picture that is much higher than wide
+MOST_ROW_INCHES = 7.0  # height of a picture that is much higher than wide
+PER_LINE = 6  # names in a line of a legend
 
 
 def plot_run(
@@ -54,14 +57,13 @@ def plot_run(
 
 def plot_curves(run_dir: Path, monitor: str, best_epoch: int) -> None:
     """plots/curves.png: loss, Dice, IoU and learning rate over epochs, the best epoch marked."""
-    with open(run_dir / layout.METRICS, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(run_dir / layout.METRICS)
     if not rows:
         return
-    figure = Figure(figsize=(10, 6.4))
+    figure = Figure(figsize=(WIDTH, 6.4))
     figure.subplots_adjust(left=0.06, right=0.98, top=0.9, bottom=0.09, hspace=0.28, wspace=0.16)
     for axes, metric in zip(figure.subplots(2, 2).flat, ("loss", "dice", "iou", "lr"), strict=True):
-        for split, color in COLORS.items():
+        for split, color in (("train", BLUE), ("val", ORANGE)):
             of_split = [row for row in rows if row["split"] == split]
             epochs = [int(row["epoch"]) for row in of_split]
             values = [float(row[metric]) for row in of_split]
@@ -99,12 +101,12 @@ def plot_samples(
     pictures = [picture for result in results for picture in (result.label, result.prediction)]
     plain = two and list(palette) == BLACK_AND_WHITE
     shown_classes = [] if plain else legend_of(pictures, classes, palette)
-    grid = picture_grid(10.0, [result.label.shape for result in results], 4, shown_classes)
+    grid = picture_grid(WIDTH, [result.label.shape for result in results], 4, shown_classes)
     for axes, result in zip(grid, results, strict=True):
-        shown = displayed(undone(result.image, denorm))
+        shown = as_seen(result.image, denorm)
         grey = shown.mean(axis=2)
-        found = result.probability if two else in_colour(result.prediction, palette)
-        panels = (shown, in_colour(result.label, palette), found, error_overlay(grey, result, two))
+        predicted = result.probability if two else in_colour(result.prediction, palette)
+        panels = (shown, in_colour(result.label, palette), predicted, error_overlay(grey, result, two))
         for panel, picture in zip(axes, panels, strict=True):
             panel.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         say_row(axes[0], result.name, f"Dice {result.dice:.3f}")
@@ -140,9 +142,8 @@ def picture_grid(
     gap = 0.06
     top = 0.3
     panel = (width * (right - left) - gap * (columns - 1)) / columns
-    heights = [min(panel * shape[0] / shape[1], MOST_INCHES) for shape in shapes]
-    per_line = 6
-    below = 0.05 + 0.22 * -(-len(legend) // per_line)
+    heights = [min(panel * shape[0] / shape[1], MOST_ROW_INCHES) for shape in shapes]
+    below = 0.05 + 0.22 * -(-len(legend) // PER_LINE)
     total = top + sum(heights) + gap * (len(heights) - 1) + below
     figure = Figure(figsize=(width, total))
     grid = figure.subplots(
@@ -163,32 +164,37 @@ def picture_grid(
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
     if legend:
-        patches = [Patch(facecolor=colour, edgecolor="0.4", linewidth=0.5) for _, colour in legend]
-        names = [name if len(name) <= 20 else f"{name[:19]}\u2026" for name, _ in legend]
-        figure.legend(
-            patches,
-            names,
-            loc="lower center",
-            ncol=min(per_line, len(legend)),
-            fontsize=8,
-            frameon=False,
-            borderaxespad=0.1,
-            columnspacing=1.2,
-            handlelength=1.4,
-        )
+        add_legend(figure, legend)
     return grid
+
+
+def add_legend(figure: Figure, legend: Sequence[tuple[str, Any]]) -> None:
+    """Names and colours at the bottom of a figure."""
+    patches = [Patch(facecolor=colour, edgecolor="0.4", linewidth=0.5) for _, colour in legend]
+    names = [name if len(name) <= 20 else f"{name[:19]}\u2026" for name, _ in legend]
+    figure.legend(
+        patches,
+        names,
+        loc="lower center",
+        ncol=min(PER_LINE, len(legend)),
+        fontsize=8,
+        frameon=False,
+        borderaxespad=0.1,
+        columnspacing=1.2,
+        handlelength=1.4,
+    )
 
 
 def legend_of(
     indices_shown: Iterable[np.ndarray], classes: Sequence[str], palette: Sequence[Colour]
 ) -> list[tuple[str, Any]]:
     """Names and colours of the classes; of more than MOST_IN_LEGEND those that are in the pictures."""
-    there = np.unique(np.concatenate([np.unique(picture) for picture in indices_shown]))
+    present = np.unique(np.concatenate([np.unique(picture) for picture in indices_shown]))
     indices = list(range(len(classes)))
     if len(classes) > MOST_IN_LEGEND:
-        indices = [int(index) for index in there if index < len(classes)][:MOST_IN_LEGEND]
-    legend = [(classes[index], tuple(np.array(palette[index]) / 255)) for index in indices]
-    return [*legend, *([("ignored", (0.5, 0.5, 0.5))] if IGNORE in there else [])]
+        indices = [int(index) for index in present if index < len(classes)][:MOST_IN_LEGEND]
+    legend = [(classes[index], unit(palette[index])) for index in indices]
+    return [*legend, *([("ignored", (GREY,) * 3)] if IGNORE in present else [])]
 
 
 def plot_sheet(
@@ -204,27 +210,9 @@ def plot_sheet(
 
     classes: their names, for a legend of the colours.
     """
-    grid = sheet_grid(samples, 2, palette, classes)
-    for number, (sample, name) in enumerate(zip(samples, names, strict=False)):
-        image = in_three(displayed(undone(sample["input"], denorm)))
-        for axes, picture in zip(grid[:, number], (image, with_label(image, sample, palette)), strict=True):
-            axes.imshow(picture, vmin=0, vmax=1, interpolation="nearest")
-        grid[0, number].set_title(name[-22:], fontsize=8)
-    for axes, title in zip(grid[:, 0], titles, strict=True):
-        axes.set_ylabel(title, fontsize=9)
-    save(grid[0, 0].figure, path)
-
-
-def sheet_grid(
-    samples: Sequence[Sample], rows: int, palette: Sequence[Colour], classes: Sequence[str]
-) -> Any:
-    """Axes for a column of pictures of each sample, all as high as the highest, and a legend of classes."""
-    labels = [sample["label"][..., 0] for sample in samples]
-    shape = max((label.shape for label in labels), key=lambda shape: float(shape[0] / shape[1]))
-    legend = legend_of(labels, classes, palette) if classes else []
-    if len(classes) == 2:
-        legend = [(classes[1], tuple(np.array(OF_TWO[1]) / 255)), *legend[2:]]
-    return picture_grid(2.1 * len(samples) + 0.3, [shape] * rows, len(samples), legend)
+    images = [in_three(sample, denorm) for sample in samples]
+    columns = [(image, with_label(image, one, palette)) for image, one in zip(images, samples, strict=True)]
+    plot_columns(path, columns, names, titles, legend_of_labels(samples, palette, classes))
 
 
 def plot_augmented(
@@ -237,26 +225,44 @@ def plot_augmented(
 ) -> None:
     """A column for each sample, a row for each epoch: what the network would be shown, label over it.
 
-    classes: as in draw_sheet.
+    classes: as in plot_sheet.
     """
-    grid = sheet_grid([of_sample[0] for of_sample in samples], len(samples[0]), palette, classes)
-    for column, (of_sample, name) in enumerate(zip(samples, names, strict=False)):
-        for axes, sample in zip(grid[:, column], of_sample, strict=True):
-            picture = with_label(in_three(displayed(undone(sample["input"], denorm))), sample, palette)
+    columns = [[with_label(in_three(one, denorm), one, palette) for one in epochs] for epochs in samples]
+    titles = [f"epoch {epoch}" for epoch in range(1, len(samples[0]) + 1)]
+    legend = legend_of_labels([epochs[0] for epochs in samples], palette, classes)
+    plot_columns(path, columns, names, titles, legend)
+
+
+def plot_columns(
+    path: Path,
+    columns: Sequence[Sequence[np.ndarray]],
+    names: Sequence[str],
+    titles: Sequence[str],
+    legend: Sequence[tuple[str, Any]],
+) -> None:
+    """Pictures in columns with a name above and in rows with a title, all as high as the highest."""
+    shape = max((column[0].shape[:2] for column in columns), key=lambda shape: float(shape[0] / shape[1]))
+    grid = picture_grid(2.1 * len(columns) + 0.3, [shape] * len(titles), len(columns), legend)
+    for number, (column, name) in enumerate(zip(columns, names, strict=False)):
+        for axes, picture in zip(grid[:, number], column, strict=True):
             axes.imshow(picture, vmin=0, vmax=1, interpolation="nearest")
-        grid[0, column].set_title(name[-22:], fontsize=8)
-    for row, axes in enumerate(grid[:, 0]):
-        axes.set_ylabel(f"epoch {row + 1}", fontsize=9)
+        grid[0, number].set_title(name[-22:], fontsize=8)
+    for axes, title in zip(grid[:, 0], titles, strict=True):
+        axes.set_ylabel(title, fontsize=9)
     save(grid[0, 0].figure, path)
 
 
-def undone(image: np.ndarray, denorm: tuple[Any, Any]) -> np.ndarray:
-    """The image H x W x C as it was before Normalization."""
-    return np.asarray(np.asarray(image, np.float64) * np.asarray(denorm[1]) + np.asarray(denorm[0]))
+def legend_of_labels(
+    samples: Sequence[Sample], palette: Sequence[Colour], classes: Sequence[str]
+) -> list[tuple[str, Any]]:
+    """legend_of for labels over their images, where of two classes only the second has a colour."""
+    legend = legend_of([sample["label"] for sample in samples], classes, palette) if classes else []
+    return [(classes[1], unit(OF_TWO[1])), *legend[2:]] if len(classes) == 2 else legend
 
 
-def in_three(picture: np.ndarray) -> np.ndarray:
-    """H x W x 1 or 3 as H x W x 3."""
+def in_three(sample: Sample, denorm: tuple[Any, Any]) -> np.ndarray:
+    """The sample's image as a picture H x W x 3."""
+    picture = as_seen(sample["input"], denorm)
     return np.asarray(np.broadcast_to(picture, (*picture.shape[:2], 3)))
 
 
@@ -269,13 +275,6 @@ def with_label(image: np.ndarray, sample: Sample, palette: Sequence[Colour]) -> 
     )
 
 
-def in_colour(indices: np.ndarray, palette: Sequence[Colour]) -> np.ndarray:
-    """H x W class indices as H x W x 3 in [0, 1]; ignored pixels are grey."""
-    table = np.full((256, 3), 0.5)
-    table[: len(palette)] = np.array(palette) / 255
-    return np.asarray(table[indices.astype(np.uint8)])
-
-
 def error_overlay(grey: np.ndarray, result: SampleResult, two: bool) -> np.ndarray:
     """H x W x 3: the image, faded, with wrong pixels in colour."""
     overlay = np.repeat(0.35 + 0.55 * grey[..., None], 3, axis=2)
@@ -284,13 +283,3 @@ def error_overlay(grey: np.ndarray, result: SampleResult, two: bool) -> np.ndarr
     if two:
         overlay[wrong & (result.prediction == 1)] = (0.12, 0.37, 0.78)
     return overlay
-
-
-def save(figure: Figure, path: Path) -> None:
-    atomic.make_directory(path.parent)
-    FigureCanvasAgg(figure)
-    for text in figure.findobj(Text):
-        text.set_parse_math(False)  # $ in a name does not begin a formula
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # names in a script that the font lacks
-        figure.savefig(path, dpi=110, pil_kwargs={"compress_level": 3})

@@ -1,15 +1,15 @@
-"""Pictures of a sweep. matplotlib is imported here, so this module is imported when a sweep ends."""
+"""Pictures of a sweep."""
 
 import itertools
 import math
 import statistics
-import warnings
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+import numpy as np
 from matplotlib.figure import Figure
 
+from unet_exp.plots.style import BLUE, MOST_INCHES, ONE_PANE, ORANGE, save
 from unet_exp.rundir.sweep_directory import POINT, REPEATS, SHOWN, Row, by_number, columns
 
 MOST_PANES = 12
@@ -28,22 +28,16 @@ def plot_sweep(rows: list[Row], path: Path) -> None:
     axes.sort(key=lambda key: -len(values_of(rows, key)))  # the longest are drawn within the panes
     if axes == [POINT]:
         figure = plot_points(rows, axes)
-    elif len(axes) > 1 and len({settings(row, axes) for row in rows}) * 2 <= cells(rows, axes):
-        words = {in_words(dict(zip(axes, settings(row, axes), strict=True))) for row in rows}
+    elif len(axes) > 1 and len({row.values(axes) for row in rows}) * 2 <= cells(rows, axes):
+        words = {in_words(dict(zip(axes, row.values(axes), strict=True))) for row in rows}
         several = len(words) > MOST_WORDS or max(map(len, words)) > LONGEST_WORDS
         figure = plot_scatter(rows, axes) if several else plot_points(rows, axes)
     elif len(axes) < 2:
-        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+        figure = Figure(figsize=ONE_PANE, layout="constrained")
         plot_line(figure.subplots(), rows, axes[0] if axes else "")
     else:
         figure = plot_maps(rows, axes)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # names in a script that the font lacks
-        FigureCanvasAgg(figure).print_png(path)  # type: ignore[no-untyped-call]
-
-
-def settings(row: Row, keys: list[str]) -> tuple[str, ...]:
-    return tuple(row.job.overrides.get(key, "") for key in keys)
+    save(figure, path)
 
 
 def cells(rows: list[Row], keys: list[str]) -> int:
@@ -53,10 +47,10 @@ def cells(rows: list[Row], keys: list[str]) -> int:
 def plot_scatter(rows: list[Row], keys: list[str]) -> Figure:
     """The metric over each axis alone, for jobs that are no grid, such as those of a search."""
     keys = keys[:MOST_PANES]
-    figure = Figure(figsize=(3.4 * min(len(keys), 4), 3.2 * math.ceil(len(keys) / 4)), layout="constrained")
-    for axes, key in zip(
-        figure.subplots(math.ceil(len(keys) / 4), min(len(keys), 4), squeeze=False).flat, keys, strict=False
-    ):
+    wide = min(len(keys), 4)
+    high = math.ceil(len(keys) / wide)
+    figure = Figure(figsize=(3.4 * wide, 3.2 * high), layout="constrained")
+    for axes, key in zip(figure.subplots(high, wide, squeeze=False).flat, keys, strict=False):
         values = values_of(rows, key)
         numbers = {value: number(value) for value in values}
         words = None in numbers.values()
@@ -78,19 +72,18 @@ def plot_scatter(rows: list[Row], keys: list[str]) -> Figure:
 def plot_points(rows: list[Row], keys: list[str]) -> Figure:
     """Settings in words, one below the other: each job a dot, their mean a line; a pane for each score."""
     names = [name for name in SHOWN if all(name in row.progress.scores for row in rows)]
-    places = sorted({settings(row, keys) for row in rows}, key=lambda place: by_number(" ".join(place)))
+    places = sorted({row.values(keys) for row in rows}, key=lambda place: by_number(" ".join(place)))
     words = [
-        no_formula(place[0]) if keys == [POINT] else in_words(dict(zip(keys, place, strict=True)))
-        for place in places
+        place[0] if keys == [POINT] else in_words(dict(zip(keys, place, strict=True))) for place in places
     ]
     size = (5.2 + 2.6 * len(names), 1.2 + 0.3 * max(len(places), 8))
     figure = Figure(figsize=size, layout="constrained")
     panes = figure.subplots(1, 1 + len(names), sharey=True, squeeze=False)[0]
     for axes, name in zip(panes, [None, *names], strict=True):
         for down, place in enumerate(places):
-            chosen = [row for row in rows if settings(row, keys) == place]
+            chosen = [row for row in rows if row.values(keys) == place]
             values = [row.score if name is None else row.progress.scores[name] for row in chosen]
-            axes.scatter(values, [down] * len(values), s=16, color="#1f77b4", alpha=0.6, linewidths=0)
+            axes.scatter(values, [down] * len(values), s=16, color=BLUE, alpha=0.6, linewidths=0)
             axes.plot([statistics.fmean(values)] * 2, [down - 0.3, down + 0.3], color="k", lw=1.5)
         axes.set_xlabel(name or rows[0].job.monitor)
         axes.grid(alpha=0.25)
@@ -100,13 +93,7 @@ def plot_points(rows: list[Row], keys: list[str]) -> Figure:
 
 
 def in_words(values: dict[str, str]) -> str:
-    words = ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in values.items() if value)
-    return no_formula(words)
-
-
-def no_formula(text: str) -> str:
-    """A text with each $ escaped, which matplotlib would take for the beginning of a formula."""
-    return text.replace("$", r"\$")
+    return ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in values.items() if value)
 
 
 def values_of(rows: list[Row], key: str) -> list[str]:
@@ -133,16 +120,16 @@ def mean_and_sd(rows: list[Row]) -> tuple[float, float]:
 def plot_line(axes: Any, rows: list[Row], key: str) -> None:
     """Means over an axis with the sd of their repeats; words and seeds as points."""
     values = values_of(rows, key)
-    found = [mean_and_sd([row for row in rows if row.job.overrides.get(key, "") == v]) for v in values]
+    scores = [mean_and_sd([row for row in rows if row.values([key]) == (value,)]) for value in values]
     numbers = [number(value) for value in values]
     is_line = None not in numbers and len(values) > 1 and key not in REPEATS
     places: list[Any] = numbers if is_line else list(range(len(values)))
     axes.errorbar(
         places,
-        [mean for mean, _ in found],
-        [sd for _, sd in found],
+        [mean for mean, _ in scores],
+        [sd for _, sd in scores],
         fmt="o-" if is_line else "o",
-        color="#1f77b4",
+        color=BLUE,
         ecolor="0.6",
         capsize=3,
     )
@@ -162,59 +149,71 @@ def plot_line(axes: Any, rows: list[Row], key: str) -> None:
 
 def plot_maps(rows: list[Row], keys: list[str]) -> Figure:
     """A heat map over the two longest axes for each combination of the others, all in one scale."""
-    across = keys[0]
-    down = keys[1]
     rest = keys[2:]
     panes = list(itertools.product(*(values_of(rows, key) for key in rest)))
     shown = panes[:MOST_PANES]
     wide = math.ceil(math.sqrt(len(shown)))
     high = math.ceil(len(shown) / wide)
-    xs = values_of(rows, across)
-    ys = values_of(rows, down)
-    size = (max(wide * (1.6 + 0.8 * len(xs)), 4.5) + 1, max(high * (1.1 + 0.55 * len(ys)), 3.2))
-    figure = Figure(figsize=(min(size[0], 24), min(size[1], 24)), layout="constrained")
+    columns, lines = (len(values_of(rows, key)) for key in keys[:2])
+    size = (max(wide * (1.6 + 0.8 * columns), 4.5) + 1, max(high * (1.1 + 0.55 * lines), 3.2))
+    figure = Figure(figsize=(min(size[0], MOST_INCHES), min(size[1], MOST_INCHES)), layout="constrained")
     grid = figure.subplots(high, wide, squeeze=False)
-    cells = {
-        (pane, x, y): mean_and_sd([row for row in rows if settings(row, keys) == (x, y, *pane)])
-        for pane, x, y in itertools.product(shown, xs, ys)
-    }
-    known = [mean for mean, _ in cells.values() if not math.isnan(mean)]
-    low = min(known)
-    top = max(known)
-    image = None
-    for axes, pane in itertools.zip_longest(grid.flat, shown):
+    maps = [map_of(rows, keys, pane) for pane in shown]
+    means = np.array([[[mean for mean, _ in line] for line in cells] for cells in maps])
+    scale = (float(np.nanmin(means)), float(np.nanmax(means)))
+    for axes, pane, cells in itertools.zip_longest(grid.flat, shown, maps):
         if pane is None:
             axes.axis("off")
             continue
-        means = [[cells[pane, x, y][0] for x in xs] for y in ys]
-        image = axes.imshow(means, vmin=low, vmax=top, cmap="viridis", aspect="auto")
-        for (row, y), (column, x) in itertools.product(enumerate(ys), enumerate(xs)):
-            mean, sd = cells[pane, x, y]
-            text = "" if math.isnan(mean) else f"{mean:.3f}" + (f"\n±{sd:.3f}" if sd else "")
-            bright = not math.isnan(mean) and mean > (low + top) / 2
-            axes.text(column, row, text, ha="center", va="center", fontsize=8, color="k" if bright else "w")
-        axes.set_xticks(range(len(xs)), [short(x) for x in xs], rotation=30 if len(xs) > 5 else 0)
-        axes.set_yticks(range(len(ys)), [short(y) for y in ys])
-        axes.set_xlabel(across)
-        axes.set_ylabel(down)
+        image = plot_map(axes, cells, scale)
+        label_axes(axes, rows, *keys[:2])
         title = ", ".join(f"{key}={short(value)}" for key, value in zip(rest, pane, strict=True))
         axes.set_title(title, fontsize=9)
-    if image is not None:
-        figure.colorbar(image, ax=grid, label=rows[0].job.monitor)
+    figure.colorbar(image, ax=grid, label=rows[0].job.monitor)
     if len(panes) > len(shown):
         figure.suptitle(f"the first {len(shown)} of {len(panes)} combinations", fontsize=9)
     return figure
 
 
+def map_of(rows: list[Row], keys: list[str], pane: tuple[str, ...]) -> list[list[tuple[float, float]]]:
+    """Mean and sd over the first key across and the second down, where the others have the pane's values."""
+    across, down = (values_of(rows, key) for key in keys[:2])
+    return [
+        [mean_and_sd([row for row in rows if row.values(keys) == (x, y, *pane)]) for x in across]
+        for y in down
+    ]
+
+
+def plot_map(axes: Any, cells: list[list[tuple[float, float]]], scale: tuple[float, float]) -> Any:
+    """A heat map with its numbers in it, black on bright cells."""
+    low, top = scale
+    means = [[mean for mean, _ in line] for line in cells]
+    for row, line in enumerate(cells):
+        for column, (mean, sd) in enumerate(line):
+            text = "" if math.isnan(mean) else f"{mean:.3f}" + (f"\n±{sd:.3f}" if sd else "")
+            color = "k" if mean > (low + top) / 2 else "w"
+            axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
+    return axes.imshow(means, vmin=low, vmax=top, cmap="viridis", aspect="auto")
+
+
+def label_axes(axes: Any, rows: list[Row], across: str, down: str) -> None:
+    xs = values_of(rows, across)
+    ys = values_of(rows, down)
+    axes.set_xticks(range(len(xs)), [short(x) for x in xs], rotation=30 if len(xs) > 5 else 0)
+    axes.set_yticks(range(len(ys)), [short(y) for y in ys])
+    axes.set_xlabel(across)
+    axes.set_ylabel(down)
+
+
 def short(text: str) -> str:
-    return no_formula(text if len(text) <= 18 else text[:8] + "~" + text[-8:]) or "(default)"
+    return (text if len(text) <= 18 else text[:8] + "~" + text[-8:]) or "(default)"
 
 
 def plot_search(points: list[tuple[int, float, str]], monitor: str, lower: bool, path: Path) -> None:
     """search.png: the metric of each trial (number, value, state), the best so far, what was pruned."""
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = figure.subplots()
-    colors = {"finished": "#1f77b4", "pruned": "#d95f02"}
+    colors = {"finished": BLUE, "pruned": ORANGE}
     for state, color in colors.items():
         chosen = [(number, value) for number, value, of in points if of == state]
         if chosen:
@@ -230,4 +229,4 @@ def plot_search(points: list[tuple[int, float, str]], monitor: str, lower: bool,
     axes.set_ylabel(monitor)
     axes.grid(alpha=0.25)
     axes.legend(fontsize=9)
-    FigureCanvasAgg(figure).print_png(path)  # type: ignore[no-untyped-call]
+    save(figure, path)

@@ -65,7 +65,10 @@ def by_number(name: str) -> list[tuple[float, str]]:
 
 @dataclass(frozen=True)
 class Progress:
-    """state: waiting, running, finished, pruned, interrupted or failed. best: of the monitored metric."""
+    """state: waiting, running, finished, pruned, interrupted or failed. best: of the monitored metric.
+
+    reason: why it failed or was pruned, one line.
+    """
 
     state: str
     epoch: int
@@ -80,7 +83,7 @@ def progress(job: Job) -> Progress:
     """How far a job is, from its status.json and, while it runs, from its metrics.csv."""
     status = layout.read_status(job.directory)
     state = str(status.get("state", "waiting"))
-    reason = str(status.get("error", ""))
+    reason = "".join(str(status.get("error", "")).splitlines()[:1])
     if state in DONE:
         best = status.get("best_metric")
         return Progress(
@@ -93,10 +96,9 @@ def progress(job: Job) -> Progress:
             status.get("scores", {}),
         )
     scores = validations(job)
-    found = [pair for pair in scores if not math.isnan(pair[1])]
-    best_epoch, best = (min if job.mode == "min" else max)(
-        found, key=lambda pair: (pair[1], -pair[0] if job.mode == "max" else pair[0]), default=(0, None)
-    )
+    numbers = [(epoch, score) for epoch, score in scores if not math.isnan(score)]
+    sign = 1 if job.mode == "min" else -1
+    best_epoch, best = min(numbers, key=lambda pair: (sign * pair[1], pair[0]), default=(0, None))
     seconds = sum(float(row["seconds"]) for row in read_table(job.directory / layout.TIMING))
     return Progress(state, scores[-1][0] if scores else 0, best, best_epoch, seconds, reason)
 
@@ -117,6 +119,10 @@ class Row:
     @property
     def score(self) -> float:
         return math.nan if self.progress.best is None else self.progress.best
+
+    def values(self, keys: list[str]) -> tuple[str, ...]:
+        """What the sweep set these keys to, "" where it left one alone."""
+        return tuple(self.job.overrides.get(key, "") for key in keys)
 
     @property
     def counts(self) -> bool:

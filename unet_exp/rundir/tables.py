@@ -4,6 +4,7 @@ import csv
 import io
 import logging
 import os
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,13 +84,24 @@ def read_table(path: Path) -> list[Row]:
     return whole
 
 
-def write_table(path: Path, columns: list[str], rows: list[Row]) -> None:
-    """The file as a whole. Raises CheckpointError when it can't be written."""
+def read_csv(path: Path) -> list[Row]:
+    """Every row of a CSV file as it is."""
+    with open(path, newline="", encoding="utf-8", errors="replace") as file:
+        return list(csv.DictReader(file))
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """A head of these columns and the rows; other keys are left out, missing ones are empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
-    atomic.write_text(path, text.getvalue())
+    return text.getvalue()
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """The file as a whole. Raises CheckpointError when it can't be written."""
+    atomic.write_text(path, csv_text(columns, rows))
 
 
 def as_text(value: Any) -> str:

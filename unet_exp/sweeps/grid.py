@@ -18,7 +18,6 @@ from unet_exp.rundir.sweep_directory import JOB_LOG, POINT, Job, progress
 from unet_exp.sweeps import plan
 from unet_exp.sweeps.known import Known
 from unet_exp.sweeps.launchers import make_launcher
-from unet_exp.sweeps.live_table import first_line
 from unet_exp.sweeps.plan import Overrides, Planned
 from unet_exp.sweeps.results import say_results, write_csv
 from unet_exp.sweeps.runner import Limits, unfinished
@@ -193,9 +192,7 @@ def leave(jobs: list[Job]) -> None:
         return
     lines = []
     for job, found in left[:MOST_FAILURES]:
-        lines.append(
-            f"  {job.name}: {found.state}" + (f", {first_line(found.reason)}" if found.reason else "")
-        )
+        lines.append(f"  {job.name}: {found.state}" + (f", {found.reason}" if found.reason else ""))
         lines.append(f"    log: {shown_path(job.directory)}/{JOB_LOG}")
     more = [f"  ... and {len(left) - MOST_FAILURES} more"] if len(left) > MOST_FAILURES else []
     count = f"{len(left)} of {len(jobs)} jobs"

@@ -31,7 +31,7 @@ class LiveTable:
         found = progress(job)
         self.over += state != "interrupted"
         score = f" {job.monitor} {score_text(found.best)}" if found.best is not None else ""
-        reason = f": {first_line(found.reason)}" if found.reason else ""
+        reason = f": {found.reason}" if found.reason else ""
         self.say(f"[{self.over}/{len(self.jobs)}] {state} {job.name}{score} {found.seconds:.0f} s{reason}")
 
     def refresh(self, started: dict[str, float]) -> None:
@@ -89,7 +89,3 @@ def time_text(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def first_line(text: str) -> str:
-    return (text.splitlines() or [""])[0]

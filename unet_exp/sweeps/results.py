@@ -1,14 +1,12 @@
 """What a sweep found: sweep.csv, the ranking over seeds and folds, and the lines at its end."""
 
-import csv
-import io
 import math
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from unet_exp.messages import program, say, shown_path
-from unet_exp.rundir import atomic
 from unet_exp.rundir.sweep_directory import (
     JOB_LOG,
     REPEATS,
@@ -20,6 +18,7 @@ from unet_exp.rundir.sweep_directory import (
     columns,
     read_rows,
 )
+from unet_exp.rundir.tables import write_table
 
 MOST_ROWS = 20  # of the ranking on the terminal
 RANKING = "ranking.csv"
@@ -41,41 +40,29 @@ def write_csv(sweep_dir: Path) -> list[Row]:
     rows = read_rows(sweep_dir)
     keys = columns(rows)
     names = score_names(rows)
-    head = [
-        "job",
-        "state",
-        *keys,
-        "monitor",
-        "best",
-        *names,
-        "best_epoch",
-        "epoch",
-        "seconds",
-        "reason",
-        "log",
-    ]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, head, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        found = row.progress
-        writer.writerow(
-            {
-                "job": row.job.name,
-                "state": found.state,
-                **{key: row.job.overrides.get(key, "") for key in keys},
-                "monitor": row.job.monitor,
-                "best": "" if found.best is None else repr(found.best),
-                **{name: repr(found.scores[name]) if name in found.scores else "" for name in names},
-                "best_epoch": found.best_epoch or "",
-                "epoch": found.epoch,
-                "seconds": f"{found.seconds:.1f}",
-                "reason": (found.reason.splitlines() or [""])[0],
-                "log": f"{row.job.name}/{JOB_LOG}",
-            }
-        )
-    atomic.write_text(sweep_dir / SWEEP_CSV, text.getvalue())
+    end = ["best_epoch", "epoch", "seconds", "reason", "log"]
+    head = ["job", "state", *keys, "monitor", "best", *names, *end]
+    write_table(sweep_dir / SWEEP_CSV, head, [cells_of(row) for row in rows])
     return rows
+
+
+def cells_of(row: Row) -> dict[str, Any]:
+    """The row of a job in sweep.csv."""
+    progress = row.progress
+    scores = {name: repr(value) for name, value in progress.scores.items()}
+    return {
+        **row.job.overrides,
+        **scores,
+        "job": row.job.name,
+        "state": progress.state,
+        "monitor": row.job.monitor,
+        "best": "" if progress.best is None else repr(progress.best),
+        "best_epoch": progress.best_epoch or "",
+        "epoch": progress.epoch,
+        "seconds": f"{progress.seconds:.1f}",
+        "reason": progress.reason,
+        "log": f"{row.job.name}/{JOB_LOG}",
+    }
 
 
 def score_names(rows: list[Row]) -> list[str]:
@@ -85,20 +72,29 @@ def score_names(rows: list[Row]) -> list[str]:
 
 def write_ranking(sweep_dir: Path, settings: list[Setting]) -> None:
     """ranking.csv: for each setting how many jobs, minutes of training, and mean and sd of every score."""
-    names = score_names([row for each in settings for row in each.rows])
-    monitor = settings[0].rows[0].job.monitor
-    columns = [f"{name}{ending}" for name in (monitor, *names) for ending in ("", "_sd")]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*settings[0].values, "jobs", "minutes", *columns])
-    for each in settings:
-        cells = [f"{each.mean:.4f}", number_text(each.sd)]
-        for name in names:
-            found = [row.progress.scores[name] for row in each.rows if name in row.progress.scores]
-            cells.append(number_text(statistics.fmean(found) if found else math.nan))
-            cells.append(number_text(statistics.stdev(found) if len(found) > 1 else math.nan))
-        writer.writerow([*each.values.values(), len(each.rows), f"{each.seconds / 60:.2f}", *cells])
-    atomic.write_text(sweep_dir / RANKING, text.getvalue())
+    names = score_names(jobs_of(settings))
+    rows = []
+    for setting in settings:
+        row = {**setting.values, "jobs": len(setting.rows), "minutes": f"{setting.seconds / 60:.2f}"}
+        for name in (None, *names):
+            mean, sd = mean_and_sd(setting.rows, name)
+            column = name or setting.rows[0].job.monitor
+            row |= {column: number_text(mean), f"{column}_sd": number_text(sd)}
+        rows.append(row)
+    write_table(sweep_dir / RANKING, list(rows[0]), rows)
+
+
+def jobs_of(settings: list[Setting]) -> list[Row]:
+    return [row for setting in settings for row in setting.rows]
+
+
+def mean_and_sd(rows: list[Row], name: str | None = None) -> tuple[float, float]:
+    """Of the monitored metric, or of the score of this name, over the jobs that have it; nan where there are
+    too few. The sd is the sample standard deviation (n - 1)."""
+    scores = [row.score if name is None else row.progress.scores.get(name) for row in rows]
+    values = [score for score in scores if score is not None]
+    mean = statistics.fmean(values) if values else math.nan
+    return mean, statistics.stdev(values) if len(values) > 1 else math.nan
 
 
 def number_text(value: float) -> str:
@@ -106,24 +102,20 @@ def number_text(value: float) -> str:
 
 
 def ranking(rows: list[Row]) -> list[Setting]:
-    """Settings by the mean of their monitored metric, the best first; ties by fewer seconds.
-
-    The sd is the sample standard deviation (n - 1) over seeds and folds.
-    """
+    """Settings by the mean of their monitored metric over seeds and folds, the best first; ties by fewer
+    seconds."""
     keys = [key for key in columns(rows) if key not in REPEATS]
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         if row.counts:
-            groups.setdefault(tuple(row.job.overrides.get(key, "") for key in keys), []).append(row)
+            groups.setdefault(row.values(keys), []).append(row)
     settings = []
     for values, members in groups.items():
-        scores = [row.score for row in members]
-        sd = statistics.stdev(scores) if len(scores) > 1 else math.nan
         seconds = statistics.fmean(row.progress.seconds for row in members)
         place = dict(zip(keys, values, strict=True))
-        settings.append(Setting(place, members, statistics.fmean(scores), sd, seconds))
+        settings.append(Setting(place, members, *mean_and_sd(members), seconds))
     lower = any(row.job.mode == "min" for row in rows)
-    return sorted(settings, key=lambda each: (each.mean if lower else -each.mean, each.seconds))
+    return sorted(settings, key=lambda setting: (setting.mean if lower else -setting.mean, setting.seconds))
 
 
 def best_job(settings: list[Setting]) -> Job:
@@ -135,25 +127,18 @@ def best_job(settings: list[Setting]) -> Job:
 
 def ranking_lines(settings: list[Setting], monitor: str) -> list[str]:
     """The ranking as a table."""
-    keys = list(settings[0].values)
-    repeats = any(len(each.rows) > 1 for each in settings)
-    names = [name for name in SHOWN if name in score_names([row for each in settings for row in each.rows])]
-    head = ["rank", *keys, monitor, *(["sd", "n"] if repeats else []), *names, "seconds"]
-    body = []
-    for rank, each in enumerate(settings[:MOST_ROWS], start=1):
-        sd = ["" if math.isnan(each.sd) else f"{each.sd:.4f}", str(len(each.rows))] if repeats else []
-        found = [[row.progress.scores.get(name, math.nan) for row in each.rows] for name in names]
-        more = [number_text(statistics.fmean(values)) for values in found]
-        body.append([str(rank), *each.values.values(), f"{each.mean:.4f}", *sd, *more, f"{each.seconds:.0f}"])
-    cells = [head, *body]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    repeats = any(len(setting.rows) > 1 for setting in settings)
+    names = [name for name in SHOWN if name in score_names(jobs_of(settings))]
+    cells = [["rank", *settings[0].values, monitor, *(["sd", "n"] if repeats else []), *names, "seconds"]]
+    for rank, setting in enumerate(settings[:MOST_ROWS], start=1):
+        spread = [number_text(setting.sd), str(len(setting.rows))] if repeats else []
+        means = [number_text(mean_and_sd(setting.rows, name)[0]) for name in names]
+        score = f"{setting.mean:.4f}"
+        cells.append([str(rank), *setting.values.values(), score, *spread, *means, f"{setting.seconds:.0f}"])
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
     rest = len(settings) - MOST_ROWS
     return [*lines, *([f"... and {rest} more"] if rest > 0 else [])]
-
-
-def monitors(rows: list[Row]) -> list[str]:
-    return sorted({row.job.monitor for row in rows})
 
 
 def say_results(sweep_dir: Path) -> None:
@@ -164,8 +149,9 @@ def say_results(sweep_dir: Path) -> None:
     if not settings:
         say(f"no job finished; {where}/{SWEEP_CSV} has the rows")
         return
-    if len(monitors(rows)) > 1:
-        say(f"warning: the jobs monitor different metrics ({', '.join(monitors(rows))})")
+    monitors = sorted({row.job.monitor for row in rows})
+    if len(monitors) > 1:
+        say(f"warning: the jobs monitor different metrics ({', '.join(monitors)})")
     write_ranking(sweep_dir, settings)
     from unet_exp.plots import sweep
 

@@ -1,8 +1,6 @@
 """task=evaluate: a run's weights on a split: scores over the set, per image, and of the EM challenge."""
 
-import csv
 import dataclasses
-import io
 import json
 import logging
 import math
@@ -24,6 +22,7 @@ from unet_exp.metrics import em
 from unet_exp.metrics.confusion import NAMES, class_scores, image_means, scores, shown
 from unet_exp.plots import run
 from unet_exp.rundir import atomic, layout
+from unet_exp.rundir.tables import write_table
 from unet_exp.training import build, checkpoint, setup
 from unet_exp.training.parts import Parts
 from unet_exp.training.state import State
@@ -82,11 +81,12 @@ def evaluate(options: EvaluateConfig) -> None:
         result["em"] = em.row_at(table, best) | {"threshold_from": source}
         at_threshold = em.row_at(table, threshold)
         result["predict"] |= {key: at_threshold[key] for key in ("v_rand", "v_info", "pixel_error")}
-        write_rows(folder / "em.csv", table)
+        write_table(folder / "em.csv", list(table[0]), table)
     atomic.write_text(folder / "evaluation.json", json.dumps(plain(result), indent=2) + "\n")
-    write_rows(folder / "classes.csv", class_rows(found, classes))
+    by_class = class_rows(found, classes)
+    write_table(folder / "classes.csv", list(by_class[0]), by_class)
     rows = image_rows(found, samples, classes)
-    write_rows(folder / "images.csv", rows)
+    write_table(folder / "images.csv", list(rows[0]), rows)
     print(as_table(result, found, classes))
     by = "predict_dice" if len(classes) == 2 else "dice"
     worst = sorted(range(len(rows)), key=lambda i: (rows[i][by], rows[i]["name"]))[: options.worst]
@@ -233,14 +233,6 @@ def as_table(result: dict[str, Any], found: SplitScores, classes: list[str]) -> 
 def em_line(row: dict[str, Any]) -> str:
     numbers = f"V-Rand {row['v_rand']:.4f}, V-Info {row['v_info']:.4f}, pixel error {row['pixel_error']:.4f}"
     return f"{numbers} at {row['threshold']:.2f}"
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    atomic.write_text(path, text.getvalue())
 
 
 def plain(value: Any) -> Any:
