@@ -28,26 +28,24 @@ class ProcessLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """job_overrides: of each job the name of its directory. Results are in the files of the jobs."""
-        from unet_exp.rundir.sweep_directory import Job, read_jobs
+        from unet_exp.rundir.sweep_directory import read_jobs
         from unet_exp.sweeps.live_table import LiveTable
         from unet_exp.sweeps.results import write_csv
         from unet_exp.sweeps.runner import run_all
 
-        names = [overrides[0] for overrides in job_overrides]
-        found = {job.name: job for job in read_jobs(self.sweep_dir)}
-        chosen = [found[name] for name in names]
-
-        def ended(job: Job) -> None:
-            write_csv(self.sweep_dir)
-
-        run_all(chosen, self.limits, LiveTable(list(found.values())), ended)
+        every = {job.name: job for job in read_jobs(self.sweep_dir)}
+        todo = [every[overrides[0]] for overrides in job_overrides]
+        table = LiveTable(list(every.values()))
+        run_all(todo, self.limits, table, lambda job, state: write_csv(self.sweep_dir))
         return []
 
 
 class _Sweeper(Sweeper):
+    context: HydraContext
+    master: DictConfig
+
     def __init__(self, **options: Any) -> None:
-        self.context: HydraContext | None = None
-        self.master: DictConfig | None = None
+        """The options are read from the config, where the sweeps find them."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context = hydra_context
@@ -57,12 +55,11 @@ class _Sweeper(Sweeper):
         import sys
 
         from unet_exp import errors
-        from unet_exp.errors import UserError
 
         try:
             with errors.in_words("sweep"):
                 self.run(arguments)
-        except UserError as error:
+        except errors.UserError as error:
             sys.exit(f"error: {error}")
 
     def run(self, arguments: list[str]) -> None:
@@ -75,8 +72,6 @@ class GridSweeper(_Sweeper):
     def run(self, arguments: list[str]) -> None:
         from unet_exp.sweeps.grid import run_grid
 
-        assert self.context is not None
-        assert self.master is not None
         run_grid(self.context, self.master, arguments)
 
 
@@ -86,6 +81,4 @@ class OptunaSweeper(_Sweeper):
     def run(self, arguments: list[str]) -> None:
         from unet_exp.sweeps.search import run_search
 
-        assert self.context is not None
-        assert self.master is not None
         run_search(self.context, self.master, arguments)

@@ -39,9 +39,14 @@ def as_lines(title: str, lines: Iterable[str]) -> str:
     return "\n".join([title, *(f"  {line}" for line in lines)])
 
 
-def shortened(names: list[str], most: int = 10) -> str:
+def shortened(names: list[str], most: int = 10, between: str = ", ") -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return between.join(names[:most]) + more
+
+
+def shortened_lines(lines: list[str], most: int) -> list[str]:
+    """For a list that is shown one below the other."""
+    return [*lines[:most], *([f"... and {len(lines) - most} more"] if len(lines) > most else [])]
 
 
 def typed_command() -> list[str]:

@@ -180,7 +180,7 @@ def test_a_signal_leaves_a_sweep_that_goes_on(command: list[str], tmp_path: Path
             parent.send_signal(signal.SIGHUP)
         printed, _ = parent.communicate(timeout=60)
     assert parent.returncode == 129, printed
-    assert "the same command goes on" in printed
+    assert "the same command continues the sweep" in printed
     assert [row["state"] for row in rows(tmp_path / "sweep")] == ["interrupted", "waiting"]
     assert "Traceback" not in printed
 
@@ -215,8 +215,8 @@ def test_axes_become_jobs(arguments: list[str], jobs: int, cli: Cli, tmp_path: P
     done = cli(*arguments, "data.root=nowhere", "data=image_folder", "trainer.monitor=nothing", cwd=tmp_path)
     assert done.returncode == 1, done.stdout
     words = next(line for line in done.stdout.splitlines() if line.startswith("    in "))
-    more = words.partition("; and ")[2].partition(" more")[0]
-    assert len(words.split("; ")) - bool(more) + int(more or 0) == jobs, done.stdout
+    more = words.partition(" and ")[2].partition(" more")[0]
+    assert len(words.split("; ")) + int(more or 0) == jobs, done.stdout
 
 
 def test_names_of_points_stand_for_their_keys(cli: Cli, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import statistics
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from unet_exp.plots.style import BLUE, MOST_INCHES, ONE_PANE, ORANGE, save
-from unet_exp.rundir.sweep_directory import POINT, REPEATS, SHOWN, Row, by_number, columns
+from unet_exp.rundir.sweep_directory import POINT, REPEATS, SHOWN, Row, by_number, columns, mean_and_sd
 
 MOST_PANES = 12
 MOST_WORDS = 8
@@ -55,9 +54,7 @@ def plot_scatter(rows: list[Row], keys: list[str]) -> Figure:
         numbers = {value: number(value) for value in values}
         words = None in numbers.values()
         places: dict[str, Any] = {v: at for at, v in enumerate(values)} if words else numbers
-        axes.scatter(
-            [places[row.job.overrides.get(key, "")] for row in rows], [row.score for row in rows], s=18
-        )
+        axes.scatter([places[row.values([key])[0]] for row in rows], [row.score for row in rows], s=18)
         if words:
             axes.set_xticks(range(len(values)), [short(value) for value in values])
             axes.set_xlim(-0.5, len(values) - 0.5)
@@ -84,7 +81,7 @@ def plot_points(rows: list[Row], keys: list[str]) -> Figure:
             chosen = [row for row in rows if row.values(keys) == place]
             values = [row.score if name is None else row.progress.scores[name] for row in chosen]
             axes.scatter(values, [down] * len(values), s=16, color=BLUE, alpha=0.6, linewidths=0)
-            axes.plot([statistics.fmean(values)] * 2, [down - 0.3, down + 0.3], color="k", lw=1.5)
+            axes.plot([mean_and_sd(chosen, name)[0]] * 2, [down - 0.3, down + 0.3], color="k", lw=1.5)
         axes.set_xlabel(name or rows[0].job.monitor)
         axes.grid(alpha=0.25)
     panes[0].set_yticks(range(len(places)), words)
@@ -108,13 +105,6 @@ def number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
-
-
-def mean_and_sd(rows: list[Row]) -> tuple[float, float]:
-    scores = [row.score for row in rows]
-    if not scores:
-        return math.nan, 0.0
-    return statistics.fmean(scores), statistics.stdev(scores) if len(scores) > 1 else 0.0
 
 
 def plot_line(axes: Any, rows: list[Row], key: str) -> None:
@@ -190,7 +180,7 @@ def plot_map(axes: Any, cells: list[list[tuple[float, float]]], scale: tuple[flo
     means = [[mean for mean, _ in line] for line in cells]
     for row, line in enumerate(cells):
         for column, (mean, sd) in enumerate(line):
-            text = "" if math.isnan(mean) else f"{mean:.3f}" + (f"\n±{sd:.3f}" if sd else "")
+            text = "" if math.isnan(mean) else f"{mean:.3f}" + (f"\n±{sd:.3f}" if sd > 0 else "")
             color = "k" if mean > (low + top) / 2 else "w"
             axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
     return axes.imshow(means, vmin=low, vmax=top, cmap="viridis", aspect="auto")

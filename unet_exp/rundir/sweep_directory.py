@@ -2,6 +2,7 @@
 
 import math
 import re
+import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,13 +49,16 @@ class Job:
 
 def read_jobs(sweep_dir: Path) -> list[Job]:
     """All jobs of a sweep, by name, numbers in it by size. Raises CheckpointError for a damaged job.json."""
-    jobs = []
-    for path in sorted(sweep_dir.glob(f"*/{RECORD}"), key=lambda path: by_number(path.parent.name)):
-        try:
-            jobs.append(Job(directory=path.parent, **atomic.read_json(path)))
-        except TypeError as error:
-            raise CheckpointError(f"{path} is not the record of a job", do="remove it; run again") from error
-    return jobs
+    directories = [path.parent for path in sweep_dir.glob(f"*/{RECORD}")]
+    return [read_job(directory) for directory in sorted(directories, key=lambda path: by_number(path.name))]
+
+
+def read_job(directory: Path) -> Job:
+    path = directory / RECORD
+    try:
+        return Job(directory=directory, **atomic.read_json(path))
+    except TypeError as error:
+        raise CheckpointError(f"{path} is not the record of a job", do="remove it; run again") from error
 
 
 def by_number(name: str) -> list[tuple[float, str]]:
@@ -139,3 +143,12 @@ def columns(rows: list[Row]) -> list[str]:
     keys = list(dict.fromkeys(key for row in rows for key in (*row.job.axes, *row.job.overrides)))
     axes = {key for row in rows for key in row.job.axes}
     return [k for k in keys if k in axes or len({row.job.overrides.get(k, "") for row in rows}) > 1]
+
+
+def mean_and_sd(rows: list[Row], name: str | None = None) -> tuple[float, float]:
+    """Of the monitored metric, or of the score of this name, over the jobs that have it; nan where there are
+    too few. The sd is the sample standard deviation (n - 1)."""
+    scores = [row.score if name is None else row.progress.scores.get(name) for row in rows]
+    values = [score for score in scores if score is not None]
+    mean = statistics.fmean(values) if values else math.nan
+    return mean, statistics.stdev(values) if len(values) > 1 else math.nan

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from unet_exp.errors import ConfigError, UserError
-from unet_exp.messages import say, shown_path
+from unet_exp.errors import ConfigError, UserError, first_line
+from unet_exp.messages import say, shortened, shortened_lines, shown_path
 from unet_exp.rundir import atomic, layout, lock
-from unet_exp.rundir.sweep_directory import JOB_LOG, POINT, Job, progress
+from unet_exp.rundir.sweep_directory import DONE, JOB_LOG, POINT, Job, progress
 from unet_exp.sweeps import plan
 from unet_exp.sweeps.known import Known
 from unet_exp.sweeps.launchers import make_launcher
@@ -22,7 +23,8 @@ from unet_exp.sweeps.plan import Overrides, Planned
 from unet_exp.sweeps.results import say_results, write_csv
 from unet_exp.sweeps.runner import Limits, unfinished
 
-MOST_FAILURES = 20  # lines at the end of a sweep
+MOST_FAILURES = 20  # jobs named at the end of a sweep
+STOPPED = "stopped; the same command continues the sweep"
 
 
 @dataclass(frozen=True)
@@ -58,54 +60,74 @@ def open_sweep(
     return Sweep(known, axes, context, master, make_launcher(master, known.directory))
 
 
-def run_grid(context: HydraContext, master: DictConfig, arguments: Overrides) -> None:
-    """All jobs of a grid or of listed points; leaves by SystemExit(1) if some failed."""
+@dataclass(frozen=True)
+class Expanded:
+    """jobs: the name of its point and the overrides of each. axes: the keys that differ between them.
+
+    labels: the axes that name a job, where a point stands for its keys, of_points.
+    """
+
+    jobs: list[tuple[str | None, Overrides]]
+    axes: list[str]
+    labels: list[str]
+    of_points: list[str]
+
+
+def expand(master: DictConfig, arguments: Overrides, loader: ConfigLoader) -> Expanded:
+    """All combinations of the axes with each point. Raises ConfigError for points of another form."""
     sweeper = master.hydra.sweeper
     params: Any = OmegaConf.to_container(sweeper.params, resolve=True) if sweeper.params else {}
     points: Any = OmegaConf.to_container(sweeper.points, resolve=True) if sweeper.points else []
-    names: list[str | None] = [None] * max(len(points), 1)
-    if isinstance(points, dict):
-        names = [str(name) for name in points]
-        points = plan.with_bases(points)
+    named = isinstance(points, dict)
+    names: list[Any] = [str(name) for name in points] if named else [None] * max(len(points), 1)
+    points = plan.with_bases(points) if named else points
     if not all(isinstance(point, dict) for point in points):
         raise ConfigError(
             f"points is {sweeper.points}",
             allowed="[{lr: 1e-3}, {lr: 1e-4}] or {one: {lr: 1e-3}, two: {lr: 1e-4}}",
         )
     lists = plan.merged(arguments, params, points)
-    loader = context.config_loader
-    parsed = plan.parse(lists[0], loader)
-    swept = [str(each.get_key_element()) for each in parsed if each.is_sweep_override()]
+    jobs = [(name, job) for name, line in zip(names, lists, strict=True) for job in plan.expand(line, loader)]
+    swept = [str(o.get_key_element()) for o in plan.parse(lists[0], loader) if o.is_sweep_override()]
     keys = list(dict.fromkeys(str(key) for point in points for key in point))
     axes = list(dict.fromkeys([*swept, *keys]))
-    named = names[0] is not None
-    given = {plan.key_of(argument) for argument in arguments}  # what is typed is no part of a point any more
-    of_points = [key for key in keys if key not in given] if named else []
-    jobs_of = ((name, plan.expand(each, loader)) for name, each in zip(names, lists, strict=True))
-    pairs = [(name, job) for name, each in jobs_of for job in each]
-    shown = [POINT, *(axis for axis in swept if axis not in of_points)] if named else axes
-    composed = compose(context, master, shown, pairs, of_points)
-    sweep = open_sweep(context, master, axes, composed)
-    planned = [plan.put(each, sweep.known) for each in composed]
-    atomic.make_directory(sweep.directory)
-    lock.lock(sweep.directory)
-    jobs = [each.job for each in planned]
+    if not named:
+        return Expanded(jobs, axes, axes, [])
+    typed = {plan.key_of(argument) for argument in arguments}  # what is typed is no part of a point any more
+    of_points = [key for key in keys if key not in typed]
+    labels = [POINT, *(axis for axis in swept if axis not in of_points)]
+    return Expanded(jobs, axes, labels, of_points)
+
+
+def run_grid(context: HydraContext, master: DictConfig, arguments: Overrides) -> None:
+    """All jobs of a grid or of listed points; leaves by SystemExit(1) if some failed."""
+    grid = expand(master, arguments, context.config_loader)
+    composed = compose(context, master, grid.labels, grid.jobs, grid.of_points)
+    sweep = open_sweep(context, master, grid.axes, composed)
+    planned = [plan.put(job, sweep.known) for job in composed]
+    start(sweep)
+    freeze(sweep, planned)
+    jobs = [job.job for job in planned]
     todo = unfinished(jobs)
     begun = sum(layout.has_started(job.directory) for job in todo)
-    freeze(sweep, planned)
-    done = len(jobs) - len(todo)
     say(
-        f"{len(jobs)} jobs in {shown_path(sweep.directory)}: {done} done, {begun} to continue, "
-        f"{len(todo) - begun} to start"
+        f"{len(jobs)} jobs in {shown_path(sweep.directory)}: {len(jobs) - len(todo)} done, "
+        f"{begun} to continue, {len(todo) - begun} to start"
     )
     try:
         launch(sweep, todo)
     except KeyboardInterrupt:
         write_csv(sweep.directory)
-        say("stopped; the same command goes on where it was")
+        say(STOPPED)
         raise
     say_results(sweep.directory)
     leave(jobs)
+
+
+def start(sweep: Sweep) -> None:
+    """From here on the sweep writes. Raises CheckpointError while another process has its directory."""
+    atomic.make_directory(sweep.directory)
+    lock.lock(sweep.directory)
 
 
 def compose(
@@ -121,21 +143,21 @@ def compose(
     """
     planned: dict[str, Planned] = {}
     wrong: dict[str, list[str]] = {}  # problem: jobs
-    for point, each in jobs:
+    for point, overrides in jobs:
         # Unknown keys and groups are Hydra's to tell, in its words.
-        found, problems = plan.compose(each, axes, context.config_loader, master, point, of_points)
-        words = " ".join([*([point] if point else []), *(o for o in each if plan.key_of(o) in axes)])
+        job, problems = plan.compose(overrides, axes, context.config_loader, master, point, of_points)
+        words = " ".join([*([point] if point else []), *(o for o in overrides if plan.key_of(o) in axes)])
         words = words or "the job"
         for problem in problems:
             wrong.setdefault(problem, []).append(words)
-        if not problems and found.job.name in planned:
-            say(f"{words} is the same as another job: run once")
-        planned[found.job.name] = found
+        if not problems and job.job.name in planned:
+            say(f"{words}: the same settings as another job, which runs once")
+        planned[job.job.name] = job
     if wrong:
-        lines = [f"  {problem}\n    in {plan.shortened(words)}" for problem, words in wrong.items()]
+        lines = [f"  {problem}\n    in {shortened(words, 5, '; ')}" for problem, words in wrong.items()]
         raise ConfigError(
             "\n".join(["some jobs have problems in their configuration", *lines]),
-            do="no job was started; mend them and start again",
+            do="correct the settings, then give the command again; no job was started",
         )
     return list(planned.values())
 
@@ -143,8 +165,8 @@ def compose(
 def freeze(sweep: Sweep, planned: list[Planned]) -> None:
     """Write the configs of jobs that have not begun."""
     threads = threads_per_job(sweep.master)
-    for each in planned:
-        plan.freeze(each, threads)
+    for job in planned:
+        plan.freeze(job, threads)
 
 
 def threads_per_job(master: DictConfig) -> int | None:
@@ -166,9 +188,7 @@ def limits_of(master: DictConfig) -> Limits | None:
 
 
 def available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def launch(sweep: Sweep, jobs: list[Job]) -> None:
@@ -180,20 +200,20 @@ def launch(sweep: Sweep, jobs: list[Job]) -> None:
     except Exception as error:  # a cluster that lost a worker; the jobs' own files say what is missing
         if isinstance(error, UserError) or limits_of(sweep.master) is not None:
             raise
-        say(f"the launcher said: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
+        say(f"the launcher reports {type(error).__name__}: {first_line(error)}")
     write_csv(sweep.directory)
 
 
 def leave(jobs: list[Job]) -> None:
     """Name the jobs that did not end well, and leave by SystemExit(1) if there are some."""
-    left = [(job, progress(job)) for job in jobs]
-    left = [(job, found) for job, found in left if found.state not in ("finished", "pruned")]
-    if not left:
-        return
-    lines = []
-    for job, found in left[:MOST_FAILURES]:
-        lines.append(f"  {job.name}: {found.state}" + (f", {found.reason}" if found.reason else ""))
-        lines.append(f"    log: {shown_path(job.directory)}/{JOB_LOG}")
-    more = [f"  ... and {len(left) - MOST_FAILURES} more"] if len(left) > MOST_FAILURES else []
-    count = f"{len(left)} of {len(jobs)} jobs"
-    sys.exit("\n".join([f"error: {count} did not finish; the same command runs them again", *lines, *more]))
+    ends = [(job, progress(job)) for job in jobs]
+    failures = [
+        f"  {job.name}: {end.state}{', ' if end.reason else ''}{end.reason}\n"
+        f"    log: {shown_path(job.directory)}/{JOB_LOG}"
+        for job, end in ends
+        if end.state not in DONE
+    ]
+    if failures:
+        count = f"{len(failures)} of {len(jobs)} jobs"
+        title = f"error: {count} did not finish; the same command runs them again"
+        sys.exit("\n".join([title, *shortened_lines(failures, MOST_FAILURES)]))

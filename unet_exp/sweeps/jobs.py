@@ -1,21 +1,16 @@
 """A job of a sweep: a run directory with its frozen config, and a process of its own. No Hydra, no torch."""
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
-from types import FrameType
 
 from unet_exp.errors import CheckpointError
+from unet_exp.messages import RUN_PY
 from unet_exp.rundir import layout, lock, signals
 from unet_exp.rundir.sweep_directory import DONE, JOB_LOG
-
-RUN_PY = Path(__file__).resolve().parents[2] / "run.py"
-GRACE = 60.0  # seconds that a job has to save and leave after it was asked to stop
 
 
 def begin(directory: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
@@ -67,52 +62,6 @@ def is_held(directory: Path) -> bool:
     except CheckpointError:
         return True
     return False
-
-
-def wait_until_free(directory: Path) -> None:
-    """Raises CheckpointError if another process still has the job after the time it takes to save."""
-    started = time.monotonic()
-    while is_held(directory):
-        if time.monotonic() - started > GRACE:
-            lock.unlock(lock.lock(directory))
-            return
-        time.sleep(0.2)
-
-
-def run_here(directory: Path) -> str:
-    """Run one job and wait for it, for launchers that bring us to another machine; returns its state.
-
-    SIGTERM and SIGUSR2 (a cluster that takes its machine back) reach the job, which saves and leaves; then
-    they have their usual effect here, such as submitit's new submission.
-    """
-    if layout.read_status(directory).get("state") in DONE:
-        return str(layout.read_status(directory)["state"])
-    wait_until_free(directory)
-    process = begin(directory, {})
-    noted: list[int] = []
-
-    def forward(number: int, frame: FrameType | None) -> None:
-        noted.append(number)
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM)
-
-    here = threading.current_thread() is threading.main_thread()
-    before = {number: signal.signal(number, forward) for number in signals.STOPPING} if here else {}
-    try:
-        code = process.wait()
-    except BaseException:
-        process.terminate()
-        process.wait()
-        raise
-    finally:
-        if process.stdin is not None:
-            process.stdin.close()
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    state = conclude(directory, code)
-    if noted:
-        signal.raise_signal(noted[0])
-    return state
 
 
 def stop_with_parent() -> None:

@@ -64,14 +64,15 @@ def read_known(sweep_dir: Path) -> Known:
 def find_directory(known: Known, label: str, values: dict[str, Any]) -> Path:
     """The directory of a job: the one of an earlier start, else a new one. values: its resolved config."""
     settings = settings_of(values)
-    found = of_earlier_start(known, settings)
-    if found is not None:
-        known.met[found] = settings
-        return found
+    earlier = of_earlier_start(known, settings)
+    if earlier is not None:
+        known.met[earlier] = settings
+        return earlier
     directory = known.directory / label
     number = 2
     while layout.has_started(directory):  # a job of this name, whose settings are others
-        directory, number = known.directory / f"{label}-{number}", number + 1
+        directory = known.directory / f"{label}-{number}"
+        number += 1
     return directory
 
 
@@ -106,8 +107,8 @@ def is_moved(new: Settings, old: Settings, directory: Path) -> bool:
     for now, before in pairs:
         if now is None or before is None:
             return False
-        there = Path(place(str(before), directory, start_dir))
-        if there.exists() and not there.samefile(str(now)):
+        earlier = Path(place(str(before), directory, start_dir))
+        if earlier.exists() and not earlier.samefile(str(now)):
             return False
     return has_files(new.places, directory)
 
@@ -188,9 +189,9 @@ def with_defaults(values: dict[str, Any], schema: type) -> dict[str, Any]:
 def plain(value: Any) -> Any:
     """The value for JSON: 1.0 becomes 1, and keys become strings."""
     if isinstance(value, dict):
-        return {str(key): plain(each) for key, each in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(each) for each in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
@@ -204,13 +205,13 @@ def resolved(values: dict[str, Any]) -> dict[str, Any]:
             return {key: follow(value, depth) for key, value in node.items()}
         if isinstance(node, list):
             return [follow(value, depth) for value in node]
-        found = REFERENCE.fullmatch(node) if isinstance(node, str) else None
-        if found is None or depth > 9:
+        reference = REFERENCE.fullmatch(node) if isinstance(node, str) else None
+        if reference is None or depth > 9:
             if isinstance(node, str) and "${" in node:
                 raise LookupError(node)
             return node
         target: Any = values
-        for name in found[1].split("."):
+        for name in reference[1].split("."):
             target = target[name]
         return follow(target, depth + 1)
 

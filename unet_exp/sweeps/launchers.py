@@ -3,24 +3,22 @@
 import copy
 import os
 from pathlib import Path
-from typing import Any
 
 from hydra._internal.callbacks import Callbacks
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.config_search_path import ConfigSearchPath
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
-from hydra.plugins.config_source import ConfigSource
 from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, RunMode
+from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict, read_write
 
-from unet_exp.sweeps import jobs
+from unet_exp.messages import RUN_PY
 from unet_exp.sweeps.results import write_csv
+from unet_exp.sweeps.runner import run_here
 
 
-class FrozenLoader(ConfigLoader):
+class FrozenLoader(ConfigLoaderImpl):
     """Composes nothing: the 'overrides' of a job are the name of its directory."""
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
@@ -29,42 +27,11 @@ class FrozenLoader(ConfigLoader):
             config.hydra.sweep.subdir = sweep_overrides[0]
         return config
 
-    def load_configuration(
-        self,
-        config_name: str | None,
-        overrides: list[str],
-        run_mode: RunMode,
-        from_shell: bool = True,
-        validate_sweep_overrides: bool = True,
-    ) -> DictConfig:
-        raise NotImplementedError
-
-    def get_search_path(self) -> ConfigSearchPath:
-        raise NotImplementedError
-
-    def get_sources(self) -> list[ConfigSource]:
-        raise NotImplementedError
-
-    def list_groups(self, parent_name: str) -> list[str]:
-        raise NotImplementedError
-
-    def get_group_options(
-        self,
-        group_name: str,
-        results_filter: ObjectType | None = ObjectType.CONFIG,
-        config_name: str | None = None,
-        overrides: list[str] | None = None,
-    ) -> list[str]:
-        raise NotImplementedError
-
-    def compute_defaults_list(self, config_name: str | None, overrides: list[str], run_mode: RunMode) -> Any:
-        raise NotImplementedError
-
 
 def run_frozen(config: DictConfig) -> str:
     """What a launcher runs for a job, wherever it brings us: a process on its frozen config."""
     directory = Path(HydraConfig.get().runtime.output_dir)
-    state = jobs.run_here(directory)
+    state = run_here(directory)
     write_csv(directory.parent)
     return state
 
@@ -78,11 +45,11 @@ def make_launcher(master: DictConfig, sweep_dir: Path) -> Launcher:
         config.hydra.job_logging = {"version": 1, "root": None}
         config.hydra.callbacks = {}
     # Workers on this or other machines import what they are told to run.
-    root = str(jobs.RUN_PY.parent)
+    root = str(RUN_PY.parent)
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if root not in paths:
         os.environ["PYTHONPATH"] = os.pathsep.join([root, *filter(None, paths)])
-    context = HydraContext(config_loader=FrozenLoader(), callbacks=Callbacks())
+    context = HydraContext(config_loader=FrozenLoader(ConfigSearchPathImpl()), callbacks=Callbacks())
     return Plugins.instance().instantiate_launcher(
         hydra_context=context, task_function=run_frozen, config=config
     )

@@ -76,7 +76,9 @@ def typed(key: str, value: Any) -> str:
 
 
 def as_text(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def parse(overrides: Overrides, loader: ConfigLoader) -> list[Override]:
@@ -114,22 +116,20 @@ def compose(
     point: the name of the point it belongs to, which stands for the keys that are set by points.
     """
     config = loader.load_sweep_config(master, [*overrides])
-    own = without_hydra(config)
-    problems = find_problems(own)
+    plain = without_hydra(config)
+    problems = find_problems(plain)
     if problems:
         return Planned(Job(Path(), {}, "", "", 0), config, overrides), problems
-    given = dict(override.partition("=")[::2] for override in overrides)
-    hidden = {"sweep", *(of_points if point is not None else ())}
     kept = {} if point is None else {POINT: point}
-    kept |= {
-        key.lstrip("+"): value_text(config, key.lstrip("+"), text)
-        for key, text in given.items()
-        if key.lstrip("+") not in hidden and not key.startswith("hydra")
-    }
+    hidden = {"sweep", *(of_points if point is not None else ())}
+    for override in overrides:
+        key, _, text = override.lstrip("+").partition("=")
+        if key not in hidden and not key.startswith("hydra"):
+            kept[key] = value_text(config, key, text)
     slug = slug_of({key: kept[key] for key in axes if key in kept})
     trainer = config.trainer
     mode = trainer.mode if trainer.mode != "auto" else "min" if trainer.monitor == "loss" else "max"
-    label = Path(f"{slug}-{digest(own)}")
+    label = Path(f"{slug}-{digest(plain)}")
     return Planned(Job(label, kept, trainer.monitor, mode, config.epochs, axes), config, overrides), []
 
 
@@ -143,10 +143,14 @@ def values_of(planned: Planned) -> dict[str, Any]:
     return dict(OmegaConf.to_container(without_hydra(planned.config), resolve=True))  # type: ignore[arg-type]
 
 
-def digest(own: DictConfig) -> str:
+def digest(config: DictConfig) -> str:
     """Eight hexadecimal digits of a whole config, to make names differ."""
-    plain = OmegaConf.to_container(own, resolve=True)
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    return hash_of(OmegaConf.to_container(config, resolve=True))
+
+
+def hash_of(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def value_text(config: DictConfig, key: str, text: str) -> str:
@@ -157,11 +161,9 @@ def value_text(config: DictConfig, key: str, text: str) -> str:
         value = OmegaConf.select(config, key)
     except OmegaConfBaseException:  # a key of a group's option, such as transform@x
         return text
-    return f"{value:g}" if isinstance(value, float) else as_text(value) if is_plain(value) else text
-
-
-def is_plain(value: Any) -> bool:
-    return isinstance(value, (int, str, bool))
+    if isinstance(value, float):
+        return f"{value:g}"
+    return as_text(value) if isinstance(value, (int, str)) else text
 
 
 def slug_of(values: dict[str, str]) -> str:
@@ -189,11 +191,11 @@ def find_sweep(master: DictConfig, axes: list[str], planned: Iterable[Planned]) 
     name = master.hydra.runtime.choices.get("sweep")
     if name is not None:
         return read_known(Path("multirun", str(name)).absolute())
-    text = json.dumps([sorted(axes), digest(without_hydra(master))])
+    same = hash_of([sorted(axes), digest(without_hydra(master))])
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(sorted(axes)))[:LONGEST] or "jobs"
-    directory = Path("multirun", f"{slug}-{hashlib.sha256(text.encode()).hexdigest()[:8]}").absolute()
+    directory = Path("multirun", f"{slug}-{same}").absolute()
     others = [] if directory.exists() else sorted(directory.parent.glob(f"{slug}-*"))
-    wanted = [settings_of(values_of(each)) for each in planned] if others else []
+    wanted = [settings_of(values_of(job)) for job in planned] if others else []
     for other in others:
         known = read_known(other)
         if any(of_earlier_start(known, settings) for settings in wanted):
@@ -208,35 +210,26 @@ def freeze(planned: Planned, threads: int | None) -> None:
     cores, where the config leaves that open.
     """
     directory = planned.job.directory
-    own = without_hydra(planned.config)
+    config = without_hydra(planned.config)
     if layout.has_started(directory):
-        atomic.write_json(directory / RECORD, planned.job.record())
-        update_places(directory / layout.SAVED_CONFIG, own)
-        return
-    if threads is not None and own.threads == "auto":
-        with open_dict(own):
-            own.threads = threads
-    save_composed(own, directory)
-    atomic.write_text(directory / ".hydra/overrides.yaml", OmegaConf.to_yaml(recorded(planned.overrides)))
-    hydra = OmegaConf.masked_copy(planned.config, ["hydra"])
-    atomic.write_text(directory / ".hydra/hydra.yaml", OmegaConf.to_yaml(hydra))
+        update_places(directory / layout.SAVED_CONFIG, config)
+    else:
+        if threads is not None and config.threads == "auto":
+            with open_dict(config):
+                config.threads = threads
+        save_composed(config, directory)
+        recorded = [override for override in planned.overrides if key_of(override) != "sweep"]
+        atomic.write_text(directory / ".hydra/overrides.yaml", OmegaConf.to_yaml(recorded))
+        hydra = OmegaConf.masked_copy(planned.config, ["hydra"])
+        atomic.write_text(directory / ".hydra/hydra.yaml", OmegaConf.to_yaml(hydra))
     atomic.write_json(directory / RECORD, planned.job.record())
 
 
-def update_places(path: Path, own: DictConfig) -> None:
+def update_places(path: Path, config: DictConfig) -> None:
     """Write into a begun job where its files are now, if they have moved."""
     frozen = read_config(path)
     for key in PLACES:
-        value = OmegaConf.select(own, key)
+        value = OmegaConf.select(config, key)
         if value is not None and value != OmegaConf.select(frozen, key):
             OmegaConf.update(frozen, key, literal(value))
             atomic.write_text(path, OmegaConf.to_yaml(frozen))
-
-
-def shortened(words: list[str], most: int = 5) -> str:
-    """A list in one line, cut where it gets long."""
-    return "; ".join(words[:most]) + (f"; and {len(words) - most} more" if len(words) > most else "")
-
-
-def recorded(overrides: Overrides) -> Overrides:
-    return [override for override in overrides if key_of(override) != "sweep"]

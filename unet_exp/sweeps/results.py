@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unet_exp.messages import program, say, shown_path
+from unet_exp.messages import program, say, shortened_lines, shown_path
 from unet_exp.rundir.sweep_directory import (
     JOB_LOG,
     REPEATS,
@@ -16,6 +16,7 @@ from unet_exp.rundir.sweep_directory import (
     Job,
     Row,
     columns,
+    mean_and_sd,
     read_rows,
 )
 from unet_exp.rundir.tables import write_table
@@ -88,15 +89,6 @@ def jobs_of(settings: list[Setting]) -> list[Row]:
     return [row for setting in settings for row in setting.rows]
 
 
-def mean_and_sd(rows: list[Row], name: str | None = None) -> tuple[float, float]:
-    """Of the monitored metric, or of the score of this name, over the jobs that have it; nan where there are
-    too few. The sd is the sample standard deviation (n - 1)."""
-    scores = [row.score if name is None else row.progress.scores.get(name) for row in rows]
-    values = [score for score in scores if score is not None]
-    mean = statistics.fmean(values) if values else math.nan
-    return mean, statistics.stdev(values) if len(values) > 1 else math.nan
-
-
 def number_text(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.4f}"
 
@@ -130,15 +122,14 @@ def ranking_lines(settings: list[Setting], monitor: str) -> list[str]:
     repeats = any(len(setting.rows) > 1 for setting in settings)
     names = [name for name in SHOWN if name in score_names(jobs_of(settings))]
     cells = [["rank", *settings[0].values, monitor, *(["sd", "n"] if repeats else []), *names, "seconds"]]
-    for rank, setting in enumerate(settings[:MOST_ROWS], start=1):
+    for rank, setting in enumerate(settings, start=1):
         spread = [number_text(setting.sd), str(len(setting.rows))] if repeats else []
         means = [number_text(mean_and_sd(setting.rows, name)[0]) for name in names]
         score = f"{setting.mean:.4f}"
         cells.append([str(rank), *setting.values.values(), score, *spread, *means, f"{setting.seconds:.0f}"])
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
-    rest = len(settings) - MOST_ROWS
-    return [*lines, *([f"... and {rest} more"] if rest > 0 else [])]
+    return shortened_lines(lines, 1 + MOST_ROWS)
 
 
 def say_results(sweep_dir: Path) -> None:

@@ -1,29 +1,36 @@
 """Jobs in processes on this machine, some at a time; one that dies costs itself alone."""
 
+import math
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from unet_exp.errors import ConfigError
-from unet_exp.rundir import layout, signals
-from unet_exp.rundir.sweep_directory import DONE, Job
+from unet_exp.rundir import layout, lock, signals
+from unet_exp.rundir.sweep_directory import DONE, Job, progress, read_job
 from unet_exp.sweeps import jobs
-from unet_exp.sweeps.jobs import GRACE
 from unet_exp.sweeps.live_table import LiveTable
 
 POLL = 0.1  # seconds
+GRACE = 60.0  # seconds
 
 
 @dataclass(frozen=True)
 class Limits:
-    """n_jobs at a time (auto: one per GPU of `gpus`, else one); minutes: longest time of a job."""
+    """n_jobs at a time (auto: one per GPU of `gpus`, else one); minutes: longest time of a job.
+
+    grace: seconds that a job has to save and leave after it was asked to stop.
+    """
 
     n_jobs: int | str = "auto"
     gpus: list[int] = field(default_factory=list)
     minutes: float | None = None
     fail_fast: bool = False
+    grace: float = GRACE
 
     @property
     def slots(self) -> int:
@@ -52,46 +59,86 @@ class Running:
     reason: str = ""
 
 
-def run_all(todo: list[Job], limits: Limits, shown: LiveTable, ended: Callable[[Job], None]) -> None:
-    """Run these jobs to their ends. Raises KeyboardInterrupt after a signal, once every job has saved."""
+def run_all(todo: list[Job], limits: Limits, table: LiveTable, ended: Callable[[Job, str], object]) -> None:
+    """Run these jobs to their ends, and tell each end: the job and its state.
+
+    Raises KeyboardInterrupt after a signal, once every job has saved.
+    """
     waiting = list(todo)
     running = list[Running]()
     since = time.monotonic()
-    with signals.stop_on_signals() as stop:
+    in_main_thread = threading.current_thread() is threading.main_thread()  # the one that hears of signals
+    with signals.stop_on_signals(obey=in_main_thread) as stop:
         try:
             while waiting or running:
                 if stop.requested:
-                    waiting.clear()
-                    for each in running:
-                        ask_to_stop(each)
-                free = [slot for slot in range(limits.slots) if slot not in [each.slot for each in running]]
-                for job in waiting[: len(free)]:
-                    if not jobs.is_held(job.directory):
-                        running.append(launch(job, free.pop(0), limits))
-                        waiting.remove(job)
-                    elif time.monotonic() - since > GRACE and not running:
-                        waiting.remove(job)
-                        shown.say(f"{job.name}: left out, another process has had it for {GRACE:.0f} s")
-                for each in [each for each in running if is_over(each, limits)]:
-                    running.remove(each)
-                    state = jobs.conclude(each.job.directory, each.process.returncode, each.reason)
-                    ended(each.job)
-                    shown.ended(each.job, state)
+                    stop_all(waiting, running)
+                start_jobs(waiting, running, limits, table, time.monotonic() - since)
+                for one in [one for one in running if is_over(one, limits)]:
+                    running.remove(one)
+                    state = jobs.conclude(one.job.directory, one.process.returncode, one.reason)
+                    ended(one.job, state)
+                    table.ended(one.job, state)
                     if state == "failed" and limits.fail_fast:
-                        shown.say("fail_fast=true: stopping the other jobs")
-                        waiting.clear()
-                        for other in running:
-                            ask_to_stop(other)
-                shown.refresh({each.job.name: each.started for each in running})
+                        table.say("fail_fast=true: the other jobs are stopped")
+                        stop_all(waiting, running)
+                table.refresh({one.job.name: one.started for one in running}, waiting)
                 time.sleep(POLL)
         finally:
-            for each in running:  # only after a second signal
-                each.process.kill()
-                each.process.wait()
-            shown.close()
+            for one in running:  # only after a second signal
+                one.process.kill()
+                one.process.wait()
+            table.wipe()
     if stop.requested:
         signals.process.received = stop.signal
         raise KeyboardInterrupt
+
+
+def run_here(directory: Path) -> str:
+    """Run one job and wait for it, for launchers that bring us to another machine; returns its state.
+
+    SIGTERM and SIGUSR2 (a cluster that takes its machine back) reach the job, which saves and leaves in the
+    time that the cluster gives; then they have their usual effect here, such as submitit's new submission.
+    Raises CheckpointError if another process keeps the job.
+    """
+    job = read_job(directory)
+    if not unfinished([job]):
+        return progress(job).state
+    states = list[str]()
+    signals.process.patient = True  # a cluster sends several signals
+    try:
+        table = LiveTable([job], quiet=True)
+        run_all([job], Limits(grace=math.inf), table, lambda job, state: states.append(state))
+    except KeyboardInterrupt:
+        number = signals.process.received
+        signals.process.received = signal.SIGINT  # else a hangup would be taken for one that was obeyed
+        signal.raise_signal(number)
+    if not states:
+        lock.unlock(lock.lock(directory))  # raises the error that names the other process
+    return states[0] if states else progress(job).state
+
+
+def start_jobs(
+    waiting: list[Job], running: list[Running], limits: Limits, table: LiveTable, seconds: float
+) -> None:
+    """Start the next jobs in the free slots. One that another process has waits; after GRACE it is left out.
+
+    seconds: since the first job of this start.
+    """
+    free = [slot for slot in range(limits.slots) if slot not in [one.slot for one in running]]
+    for job in waiting[: len(free)]:
+        if not jobs.is_held(job.directory):
+            running.append(launch(job, free.pop(0), limits))
+            waiting.remove(job)
+        elif seconds > GRACE and not running:
+            waiting.remove(job)
+            table.say(f"{job.name}: left out; another process has had it for {GRACE:.0f} s")
+
+
+def stop_all(waiting: list[Job], running: list[Running]) -> None:
+    waiting.clear()
+    for one in running:
+        ask_to_stop(one)
 
 
 def launch(job: Job, slot: int, limits: Limits) -> Running:
@@ -112,7 +159,7 @@ def is_over(running: Running, limits: Limits) -> bool:
     if limits.minutes is not None and now - running.started > 60 * limits.minutes and not running.reason:
         running.reason = f"stopped after job_minutes={limits.minutes:g}"
         ask_to_stop(running)
-    if running.asked is not None and now - running.asked > GRACE:
+    if running.asked is not None and now - running.asked > limits.grace:
         process.kill()
     return False
 
@@ -124,6 +171,6 @@ def ask_to_stop(running: Running) -> None:
         running.process.send_signal(signal.SIGTERM)
 
 
-def unfinished(found: list[Job]) -> list[Job]:
+def unfinished(todo: list[Job]) -> list[Job]:
     """The jobs that the same command still has to run."""
-    return [job for job in found if layout.read_status(job.directory).get("state") not in DONE]
+    return [job for job in todo if layout.read_status(job.directory).get("state") not in DONE]

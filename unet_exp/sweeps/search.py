@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,86 +12,108 @@ from omegaconf import DictConfig, OmegaConf
 
 from unet_exp.errors import ConfigError
 from unet_exp.messages import say, shown_path
-from unet_exp.rundir import atomic, layout, lock
+from unet_exp.rundir import atomic, layout
 from unet_exp.rundir.sweep_directory import Job, progress
 from unet_exp.sweeps import grid, plan
 from unet_exp.sweeps.grid import Sweep
 from unet_exp.sweeps.results import say_results
-from unet_exp.sweeps.runner import unfinished
-from unet_exp.sweeps.trial import import_optuna, open_study
+from unet_exp.sweeps.runner import Limits, unfinished
+from unet_exp.sweeps.trial import import_optuna, make, open_study
 
 SEARCH_PNG = "search.png"
 
 
+@dataclass(frozen=True)
+class Search:
+    """space: an Optuna distribution for each axis. fixed: the other overrides. record: what trials are told.
+
+    options: of hydra.sweeper. job: of the first corner of the space, for its monitor and mode.
+    """
+
+    sweep: Sweep
+    study: Any
+    space: dict[str, Any]
+    fixed: list[str]
+    record: dict[str, Any]
+    options: dict[str, Any]
+    job: Job
+
+
 def run_search(context: HydraContext, master: DictConfig, arguments: list[str]) -> None:
     """Until n_trials are finished or pruned, over all starts. Leaves by SystemExit(1) if some failed."""
-    optuna = import_optuna()
+    search = open_search(context, master, arguments)
+    study = search.study
+    waiting = [trial.number for trial in study.trials if trial.state.name == "RUNNING"]
+    n_trials = search.options["n_trials"]
+    more = f", {len(waiting)} to continue" if waiting else ""
+    where = shown_path(search.sweep.directory)
+    say(f"{n_trials} trials in {where}: {len(done_trials(study))} done{more}")
+    retry_failed(study)
+    limits = grid.limits_of(master)
+    size = batch_size(limits, search.options)
+    jobs: dict[int, Job] = {}
+    num_failed = 0
+    while (room := n_trials - num_failed - len(done_trials(study))) > 0:
+        numbers = waiting[:size]
+        waiting = waiting[size:]
+        numbers += [ask(search) for _ in range(min(room, size) - len(numbers))]
+        batch = {number: job for number in numbers if (job := prepare(search, number)) is not None}
+        jobs |= batch
+        try:
+            grid.launch(search.sweep, unfinished(list(batch.values())))
+        except KeyboardInterrupt:
+            say_search(study, search.sweep.directory, search.job)
+            say(grid.STOPPED)
+            raise
+        num_failed += len(numbers) - len(batch) + tell(study, batch)
+        if num_failed and limits is not None and limits.fail_fast:
+            break
+    say_search(study, search.sweep.directory, search.job)
+    say_results(search.sweep.directory)
+    grid.leave(list(jobs.values()))
+
+
+def open_search(context: HydraContext, master: DictConfig, arguments: list[str]) -> Search:
+    """The search of an earlier start, or a new one. Raises ConfigError for what can't be searched."""
+    import_optuna()
     options: Any = OmegaConf.to_container(master.hydra.sweeper, resolve=True)
-    n_trials = options["n_trials"]
-    if type(n_trials) is not int or n_trials < 1:
-        raise ConfigError(f"n_trials is {n_trials!r}", allowed="a whole number from 1")
-    (given,) = plan.merged(arguments, options["params"], [])
-    parsed = plan.parse(given, context.config_loader)
+    if type(options["n_trials"]) is not int or options["n_trials"] < 1:
+        raise ConfigError(f"n_trials is {options['n_trials']!r}", allowed="a whole number from 1")
+    (overrides,) = plan.merged(arguments, options["params"], [])
+    parsed = plan.parse(overrides, context.config_loader)
     space = {str(o.get_key_element()): distribution(o) for o in parsed if o.is_sweep_override()}
     if not space:
         raise ConfigError(
-            "there is nothing to search", do="e.g. sweep=tune 'lr=tag(log, interval(1e-4, 1e-1))'"
+            "no key has a range to search in", do="sweep=tune 'lr=tag(log, interval(1e-4, 1e-1))'"
         )
     fixed = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
-    axes = list(space)
     ends = [overrides_of(fixed, values) for values in corners(space)]
-    composed = grid.compose(context, master, axes, [(None, end) for end in ends])
-    sweep = grid.open_sweep(context, master, axes, composed)
-    first = composed[0].job
-    atomic.make_directory(sweep.directory)
-    lock.lock(sweep.directory)
-    record = {
-        "storage": options["storage"],
-        "pruner": options["pruner"],
-        "pruner_options": options["pruner_options"],
-        "epochs": first.epochs,
-        "direction": "minimize" if first.mode == "min" else "maximize",
-    }
-    study = open_study(sweep.directory, record)
-    retry_failed(study)
-    jobs: dict[int, Job] = {}
-    states = optuna.trial.TrialState
-    running = [trial.number for trial in study.get_trials(states=(states.RUNNING,))]
-    say_start(study, sweep, n_trials, len(running))
-    failed = 0
-    while (room := n_trials - failed - len(done_trials(study))) > 0:
-        numbers = running[: batch_size(sweep, options)]
-        running = running[len(numbers) :]
-        while len(numbers) < min(room, batch_size(sweep, options)):
-            numbers.append(ask(study, space, options))
-        batch = {}
-        for number in numbers:
-            try:
-                proposed = overrides_of(fixed, study.trials[number].params)
-                (found,) = grid.compose(context, master, axes, [(None, proposed)])
-                planned = plan.put(found, sweep.known)
-            except ConfigError as error:  # settings that do not fit each other cost their trial
-                say(f"trial {number}: {error.what}")
-                study.tell(number, state=states.FAIL)
-                failed += 1
-                continue
-            grid.freeze(sweep, [planned])
-            batch[number] = jobs[number] = planned.job
-            if planned.job in unfinished([planned.job]):
-                atomic.write_json(planned.job.directory / layout.TRIAL, {**record, "number": number})
-        try:
-            grid.launch(sweep, unfinished(list(batch.values())))
-        except KeyboardInterrupt:
-            say_search(study, sweep.directory, first)
-            say("stopped; the same command goes on where it was")
-            raise
-        failed += tell(study, batch)
-        limits = grid.limits_of(master)
-        if failed and limits is not None and limits.fail_fast:
-            break
-    say_search(study, sweep.directory, first)
-    say_results(sweep.directory)
-    grid.leave(list(jobs.values()))
+    composed = grid.compose(context, master, list(space), [(None, end) for end in ends])
+    sweep = grid.open_sweep(context, master, list(space), composed)
+    job = composed[0].job
+    record = {key: options[key] for key in ("storage", "pruner", "pruner_options")}
+    record |= {"epochs": job.epochs, "direction": "minimize" if job.mode == "min" else "maximize"}
+    grid.start(sweep)
+    return Search(sweep, open_study(sweep.directory, record), space, fixed, record, options, job)
+
+
+def prepare(search: Search, number: int) -> Job | None:
+    """The frozen job of a trial; None, and the trial failed, where its settings do not fit each other."""
+    from optuna.trial import TrialState
+
+    sweep = search.sweep
+    overrides = overrides_of(search.fixed, search.study.trials[number].params)
+    try:
+        (composed,) = grid.compose(sweep.context, sweep.master, sweep.axes, [(None, overrides)])
+        planned = plan.put(composed, sweep.known)
+    except ConfigError as error:
+        say(f"trial {number}: {error.what}")
+        search.study.tell(number, state=TrialState.FAIL)
+        return None
+    grid.freeze(sweep, [planned])
+    if unfinished([planned.job]):
+        atomic.write_json(planned.job.directory / layout.TRIAL, {**search.record, "number": number})
+    return planned.job
 
 
 def distribution(override: Override) -> Any:
@@ -107,13 +130,13 @@ def distribution(override: Override) -> Any:
             raise ConfigError(f"{override.input_line} is not a range", allowed="low < high; log: low > 0")
         return IntDistribution(int(low), int(high), log) if whole else FloatDistribution(low, high, log)
     if isinstance(value, RangeSweep):
-        steps = [float(each) for each in value.range()]
+        steps = [float(step) for step in value.range()]
         if not steps:
             raise ConfigError(f"{override.input_line} holds no value")
-        if all(each.is_integer() for each in (*steps, float(value.step))):
+        if all(step.is_integer() for step in (*steps, float(value.step))):
             return IntDistribution(int(min(steps)), int(max(steps)), step=int(abs(value.step)))
         return FloatDistribution(min(steps), max(steps), step=abs(value.step))
-    return CategoricalDistribution([str(each) for each in override.sweep_string_iterator()])
+    return CategoricalDistribution(list(map(str, override.sweep_string_iterator())))
 
 
 def corners(space: dict[str, Any]) -> list[dict[str, Any]]:
@@ -125,30 +148,18 @@ def corners(space: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def overrides_of(fixed: list[str], values: dict[str, Any]) -> list[str]:
-    return [
-        *fixed,
-        *(
-            f"{key}={value!r}" if isinstance(value, float) else f"{key}={value}"
-            for key, value in values.items()
-        ),
-    ]
+    texts = {key: repr(value) if isinstance(value, float) else value for key, value in values.items()}
+    return [*fixed, *(f"{key}={text}" for key, text in texts.items())]
 
 
-def ask(study: Any, space: dict[str, Any], options: dict[str, Any]) -> int:
+def ask(search: Search) -> int:
     """A new trial. Its proposal depends on seed, number and the trials told so far, not on earlier starts."""
     import optuna
 
-    name = options["sampler"]
-    given = options["sampler_options"]
-    allowed = [each for each in optuna.samplers.__all__ if each.endswith("Sampler") and each != "BaseSampler"]
-    if name not in allowed:
-        raise ConfigError(f"hydra.sweeper.sampler is {name}", allowed=", ".join(allowed))
-    seed = {"seed": options["seed"] + len(study.trials)}
-    try:
-        study.sampler = getattr(optuna.samplers, name)(**seed, **given)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"hydra.sweeper.sampler_options {given} do not fit {name}: {error}") from error
-    return int(study.ask(fixed_distributions=space).number)
+    options = search.options
+    seed = options["seed"] + len(search.study.trials)
+    search.study.sampler = make(optuna.samplers, "Sampler", options, seed=seed)
+    return int(search.study.ask(fixed_distributions=search.space).number)
 
 
 def retry_failed(study: Any) -> None:
@@ -168,11 +179,10 @@ def done_trials(study: Any) -> list[Any]:
     return list(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
 
 
-def batch_size(sweep: Sweep, options: dict[str, Any]) -> int:
+def batch_size(limits: Limits | None, options: dict[str, Any]) -> int:
     """How many trials are asked at once: what the launcher runs side by side."""
     if options["batch"] != "auto":
         return int(options["batch"])
-    limits = grid.limits_of(sweep.master)
     return 1 if limits is None else limits.slots
 
 
@@ -180,23 +190,17 @@ def tell(study: Any, batch: dict[int, Job]) -> int:
     """Give the study the ends of these jobs; returns how many failed. Unfinished ones stay open."""
     from optuna.trial import TrialState
 
-    failed = 0
+    num_failed = 0
     for number, job in batch.items():
-        found = progress(job)
-        if found.state == "finished" and found.best is not None and not math.isnan(found.best):
-            study.tell(number, found.best)
-        elif found.state == "pruned":
+        end = progress(job)
+        if end.state == "finished" and end.best is not None and not math.isnan(end.best):
+            study.tell(number, end.best)
+        elif end.state == "pruned":
             study.tell(number, state=TrialState.PRUNED)
         else:
             study.tell(number, state=TrialState.FAIL)
-            failed += 1
-    return failed
-
-
-def say_start(study: Any, sweep: Sweep, n_trials: int, running: int) -> None:
-    done = len(done_trials(study))
-    more = f", {running} to continue" if running else ""
-    say(f"{n_trials} trials in {shown_path(sweep.directory)}: {done} done{more}")
+            num_failed += 1
+    return num_failed
 
 
 def say_search(study: Any, sweep_dir: Path, job: Job) -> None:
@@ -216,14 +220,14 @@ def say_search(study: Any, sweep_dir: Path, job: Job) -> None:
 
 def history(trials: Sequence[Any]) -> list[tuple[int, float, str]]:
     """Number, value and state of each trial that has a value; of a pruned one its last."""
-    found = []
+    points = []
     for trial in trials:
         value = trial.value
         if value is None and trial.intermediate_values:
             value = trial.intermediate_values[max(trial.intermediate_values)]
         if value is not None:
-            found.append((trial.number, value, "pruned" if trial.state.name == "PRUNED" else "finished"))
-    return found
+            points.append((trial.number, value, "pruned" if trial.state.name == "PRUNED" else "finished"))
+    return points
 
 
 def summarise(sweep_dir: Path, job: Job) -> None:

@@ -49,20 +49,26 @@ def open_study(sweep_dir: Path, record: dict[str, Any]) -> Any:
 
 
 def make_pruner(record: dict[str, Any]) -> Any:
-    """One of optuna.pruners by its name; Hyperband learns the number of epochs."""
+    """Hyperband is told the number of epochs, unless the options give another."""
     import optuna
 
-    name = record["pruner"]
-    options = dict(record["pruner_options"])
-    allowed = [each for each in optuna.pruners.__all__ if each.endswith("Pruner") and each != "BasePruner"]
+    learns = record["pruner"] == "HyperbandPruner" and "max_resource" not in record["pruner_options"]
+    more = {"max_resource": record["epochs"]} if learns else {}
+    return make(optuna.pruners, "Pruner", record, **more)
+
+
+def make(module: Any, kind: str, options: dict[str, Any], **defaults: Any) -> Any:
+    """A sampler or pruner of Optuna by its name, with its arguments. Raises ConfigError for unknown ones."""
+    option = kind.lower()
+    name = options[option]
+    arguments = options[f"{option}_options"]
+    allowed = [name for name in module.__all__ if name.endswith(kind) and name != f"Base{kind}"]
     if name not in allowed:
-        raise ConfigError(f"hydra.sweeper.pruner is {name}", allowed=", ".join(allowed))
-    if name == "HyperbandPruner":
-        options.setdefault("max_resource", record["epochs"])
+        raise ConfigError(f"hydra.sweeper.{option} is {name}", allowed=", ".join(allowed))
     try:
-        return getattr(optuna.pruners, name)(**options)
+        return getattr(module, name)(**defaults, **arguments)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"hydra.sweeper.pruner_options {options} do not fit {name}: {error}") from error
+        raise ConfigError(f"hydra.sweeper.{option}_options {arguments} do not fit {name}: {error}") from error
 
 
 def pruner(run_dir: Path, monitor: str) -> Callable[[int, float], str]:

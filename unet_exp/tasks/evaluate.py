@@ -83,10 +83,9 @@ def evaluate(options: EvaluateConfig) -> None:
         result["predict"] |= {key: at_threshold[key] for key in ("v_rand", "v_info", "pixel_error")}
         write_table(folder / "em.csv", list(table[0]), table)
     atomic.write_text(folder / "evaluation.json", json.dumps(plain(result), indent=2) + "\n")
-    by_class = class_rows(found, classes)
-    write_table(folder / "classes.csv", list(by_class[0]), by_class)
     rows = image_rows(found, samples, classes)
-    write_table(folder / "images.csv", list(rows[0]), rows)
+    for name, lines in (("classes.csv", class_rows(found, classes)), ("images.csv", rows)):
+        write_table(folder / name, list(lines[0]), lines)
     print(as_table(result, found, classes))
     by = "predict_dice" if len(classes) == 2 else "dice"
     worst = sorted(range(len(rows)), key=lambda i: (rows[i][by], rows[i]["name"]))[: options.worst]
