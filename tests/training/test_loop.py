@@ -4,9 +4,7 @@ import csv
 import math
 import re
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,29 +14,17 @@ import torch
 from torch import nn
 
 from tests.conftest import TINY, Cli, composed
+from tests.training.small_run import checkpoints_in, prepared
 from unet_exp.config.schema import Config
 from unet_exp.data.transforms import Compose
-from unet_exp.errors import CheckpointError, TrainingError, UserError
+from unet_exp.errors import TrainingError, UserError
 from unet_exp.rundir.signals import Stop
-from unet_exp.training import build, checkpoint, loop, setup
-from unet_exp.training.checkpoint import Checkpoints, load, weights_sha256
+from unet_exp.training import build, loop
+from unet_exp.training.checkpoint import load, weights_sha256
 from unet_exp.training.loop import fit
 from unet_exp.training.parts import Parts
-from unet_exp.training.resume import contents
 from unet_exp.training.state import State, Sums
 from unet_exp.training.tracker import Tracker
-
-SMALL = ["data.size=32", "data.split.train=6", "data.split.val=3", "data.split.test=0", "model.depth=2",
-         "model.base_channels=4", "threads=1", "trainer.precision=fp32", "trainer.images_every=0",
-         "trainer.log_every=0", "epochs=2"]  # fmt: skip
-
-
-def prepared(*overrides: str) -> tuple[Config, Parts]:
-    config = setup.settle_machine(composed(*SMALL, *overrides))
-    torch.manual_seed(config.seed)
-    data = setup.read_samples(config, setup.find_items(config))
-    config = setup.settle_data(config, data)
-    return config, build.build_parts(config, data)
 
 
 def trained(
@@ -55,11 +41,6 @@ def trained(
 def tracker_in(run_dir: Path, config: Config) -> Tracker:
     run_dir.mkdir(exist_ok=True)
     return Tracker(run_dir, config, State(Sums(2)), (0.5, 0.5))
-
-
-def checkpoints_in(run_dir: Path, config: Config) -> Checkpoints:
-    (run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
-    return Checkpoints(run_dir / "checkpoints", "", config.trainer.keep)
 
 
 def weights(parts: Parts) -> torch.Tensor:
@@ -227,25 +208,6 @@ def test_epochs_between_kept_checkpoints_and_how_many_stay(tmp_path: Path) -> No
     assert names == ["best.pt", "best.safetensors", "epoch_0004.pt", "epoch_0006.pt", "last.pt"]
 
 
-def test_the_newest_numbered_checkpoints_stay_by_number(tmp_path: Path) -> None:
-    """As text epoch_10000.pt would come before epoch_9998.pt."""
-    (tmp_path / "epoch_of_mine.pt").touch()
-    with closing(Checkpoints(tmp_path, "", keep=3)) as kept:
-
-        def after(*epochs: int) -> list[str]:
-            for epoch in epochs:
-                state = State(Sums(2), epoch=epoch)
-                kept.save({"model": {}, "ema": None}, state, best=False, numbered=True)
-            kept.wait()
-            return [path.name for path in checkpoint.numbered(tmp_path)]
-
-        assert after(9997, 9998, 9999) == ["epoch_9997.pt", "epoch_9998.pt", "epoch_9999.pt"]
-        assert after(10000, 10001) == ["epoch_9999.pt", "epoch_10000.pt", "epoch_10001.pt"]
-        # Gone back to an older state: the epochs that are trained again are the newest.
-        assert after(200, 201) == ["epoch_0200.pt", "epoch_0201.pt", "epoch_10001.pt"]
-    assert (tmp_path / "epoch_of_mine.pt").exists()
-
-
 def test_a_signal_stops_after_the_update_and_saves(tmp_path: Path) -> None:
     _, state = trained(tmp_path, "batch_size=1", "trainer.accumulate=2", stop=Stop(signal.SIGTERM))
     assert (state.epoch, state.step, state.batch_in_epoch) == (0, 1, 2)
@@ -323,44 +285,6 @@ def test_pictures_come_when_they_are_due(tmp_path: Path) -> None:
     with_validation.close()
     assert train == [1, 5, 10]
     assert val == [2, 6, 10]
-
-
-def test_a_checkpoint_holds_what_was_when_it_was_asked_for(tmp_path: Path) -> None:
-    """Training goes on while it is written: weights, sums and rates that change then are not in it."""
-    config, parts = prepared("batch_size=4", "scheduler=onecycle", "trainer.ema_decay=0.9")
-    state, checkpoints = State(Sums(2)), checkpoints_in(tmp_path, config)
-    with closing(checkpoints), slow_thread(checkpoints) as go_on:
-        checkpoints.save(contents(parts), state, best=False, numbered=False)
-        asked = {name: tensor.clone() for name, tensor in parts.model.state_dict().items()}
-        for tensor in [*parts.model.state_dict().values(), state.sums.confusion]:
-            tensor.add_(1)
-        state.step, parts.optimizer.param_groups[0]["lr"] = 7, 99.0
-        go_on.set()
-    saved = load(tmp_path / "checkpoints" / "last.pt")
-    assert all(torch.equal(saved["model"][name], tensor) for name, tensor in asked.items())
-    assert saved["state"]["step"] == 0
-    assert not saved["state"]["sums"]["confusion"].any()
-    assert saved["optimizer"]["param_groups"][0]["lr"] != 99.0
-
-
-@contextmanager
-def slow_thread(checkpoints: Checkpoints) -> Iterator[threading.Event]:
-    """The thread that writes waits for the event."""
-    go_on = threading.Event()
-    checkpoints.thread.submit(go_on.wait)
-    try:
-        yield go_on
-    finally:
-        go_on.set()
-
-
-def test_a_checkpoint_that_could_not_be_written_is_told_at_the_next_update(tmp_path: Path) -> None:
-    config, parts = prepared("batch_size=4")
-    checkpoints = Checkpoints(tmp_path / "nowhere", "", config.trainer.keep)
-    checkpoints.save(contents(parts), State(Sums(2)), best=False, numbered=False)
-    checkpoints.thread.shutdown()
-    with pytest.raises(CheckpointError, match="could not be written"):
-        checkpoints.raise_failure()
 
 
 def test_deep_supervision_trains_on_all_levels(tmp_path: Path) -> None:
