@@ -12,49 +12,52 @@ from unet_exp.config import components, schema, task_schema
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
 PAGE = ROOT / "docs" / "configs.md"
-MARKS = [("<!-- knobs -->", "<!-- /knobs -->"), ("<!-- verbs -->", "<!-- /verbs -->")]
+MARKS = [("<!-- knobs -->", "<!-- /knobs -->"), ("<!-- tasks -->", "<!-- /tasks -->")]
 GROUPS = {
     "model": "the network",
     "data": "the data, [data.md](data.md)",
-    "transform": "per sample; `transform.train.flip=null` leaves a step out",
+    "transform": "what happens to each sample; `transform.train.flip=null` leaves a transform out",
     "loss": "what is minimised",
-    "optimizer": "torch's own; its arguments: `python run.py --cfg job -p optimizer`",
-    "scheduler": "torch's own; `scheduler.interval` is step or epoch",
+    "optimizer": "of torch; its arguments: `python run.py --cfg job -p optimizer`",
+    "scheduler": "of torch; `scheduler.interval` is step or epoch",
     "trainer": "how the loop runs",
     "experiment": "a recipe, which wins over the groups above",
 }
-# What is typed before a field's name, the class of the field, the group whose files may set it, a remark.
-SECTIONS: list[tuple[str, type, str, str]] = [
-    ("model.", components.UNetConfig, "model", ""),
-    ("data.", schema.DataConfig, "data", ""),
-    ("data.split.", schema.SplitConfig, "data", ""),
-    ("trainer.", schema.TrainerConfig, "trainer", ""),
-    ("transform.", components.NormalizationConfig, "transform", ""),
-    ("transform.train.crop.", components.RandomCropConfig, "transform", "transform=crop: "),
-    ("transform.train.crop.", components.RandomWarpConfig, "transform", "transform=strong: "),
-    ("transform.train.gamma.", components.RandomGammaConfig, "transform", "transform=strong: "),
-    ("transform.train.brightness.", components.RandomBrightnessConfig, "transform", "transform=strong: "),
-    ("transform.train.contrast.", components.RandomContrastConfig, "transform", "transform=strong: "),
-    ("transform.train.noise.", components.RandomNoiseConfig, "transform", "transform=strong: "),
-    ("transform.train.blur.", components.RandomBlurConfig, "transform", "transform=strong: "),
-    (
-        "transform.train.low_resolution.",
-        components.RandomLowResolutionConfig,
-        "transform",
-        "transform=strong: ",
-    ),
-    ("loss.", components.CrossEntropyLossConfig, "loss", "loss=ce, ce_dice, cross_entropy: "),
-    ("loss.", components.CELossConfig, "loss", "loss=ce, ce_dice: "),
-    ("loss.", components.DiceLossConfig, "loss", "loss=dice: "),
-    ("loss.", components.CEDiceLossConfig, "loss", "loss=ce_dice: "),
+CROP = "transform.train.crop."
+# The title of a table ("": the table goes on), what is typed before a field's name, the class of the field,
+# the group whose files may set it, a remark.
+SECTIONS: list[tuple[str, str, type, str, str]] = [
+    ("Network", "model.", components.UNetConfig, "model", ""),
+    ("Data", "data.", schema.DataConfig, "data", ""),
+    ("", "data.split.", schema.SplitConfig, "data", ""),
+    ("Training", "trainer.", schema.TrainerConfig, "trainer", ""),
+    ("Transforms", "transform.", components.NormalizationConfig, "transform", ""),
+    ("`transform=crop`", CROP, components.RandomCropConfig, "transform", ""),
+    ("`transform=strong` and `unet2015`", CROP, components.RandomWarpConfig, "transform", ""),
+    ("", "transform.train.gamma.", components.RandomGammaConfig, "transform", ""),
+    ("", "transform.train.brightness.", components.RandomBrightnessConfig, "transform", ""),
+    ("", "transform.train.contrast.", components.RandomContrastConfig, "transform", ""),
+    ("", "transform.train.noise.", components.RandomNoiseConfig, "transform", ""),
+    ("", "transform.train.blur.", components.RandomBlurConfig, "transform", ""),
+    ("", "transform.train.low_resolution.", components.RandomLowResolutionConfig, "transform", ""),
+    ("Loss", "loss.", components.CrossEntropyLossConfig, "loss", "ce, ce_dice, cross_entropy: "),
+    ("", "loss.", components.CELossConfig, "loss", "ce, ce_dice: "),
+    ("", "loss.", components.DiceLossConfig, "loss", "dice, ce_dice: "),
+    ("", "loss.", components.CEDiceLossConfig, "loss", "ce_dice: "),
 ]
+Row = tuple[str, str]
 
 
 def table() -> str:
-    """The markdown table, a row for every knob as it is typed on the command line."""
-    lines = ["| knob | default | meaning and range |", "|---|---|---|"]
-    lines += [f"| {' | '.join(escaped(cell) for cell in row)} |" for row in rows()]
-    return "\n".join(lines)
+    """A markdown table for each section, a row for every knob as it is typed on the command line."""
+    return "\n\n".join(
+        "\n".join([f"### {title}\n", "| setting | meaning and range |", "|---|---|", *map(table_line, rows)])
+        for title, rows in sections()
+    )
+
+
+def table_line(row: tuple[str, ...]) -> str:
+    return f"| {' | '.join(map(escaped, row))} |"
 
 
 def escaped(cell: str) -> str:
@@ -62,62 +65,106 @@ def escaped(cell: str) -> str:
     return cell.replace("|", r"\|").replace("<", r"\<")
 
 
-def rows() -> Iterator[tuple[str, str, str]]:
-    """A knob as it is typed, its default, its meaning; * marks what `resume=` may change."""
+def sections() -> Iterator[tuple[str, list[Row]]]:
+    """The title and the rows of each table."""
+    yield "Run and groups", list(top_rows())
+    title, rows = "", list[Row]()
+    for next_title, prefix, section, group, remark in SECTIONS:
+        if next_title and rows:
+            yield title, rows
+            rows = []
+        title = next_title or title
+        rows += section_rows(prefix, section, group, remark)
+    yield title, rows
+
+
+def top_rows() -> Iterator[Row]:
+    """The knobs of conf/config.yaml, then the groups with their options."""
     top = load(CONF / "config.yaml")
-    chosen = {group: name for entry in top.defaults if isinstance(entry, DictConfig)
-              for group, name in entry.items()}  # fmt: skip
     for field in dataclasses.fields(schema.Config):
         if field.name in top:
-            yield marked(field.name, field), code(top[field.name]), meaning(field)
+            yield typed(field.name, top[field.name], field), meaning(field)
+    defaults = OmegaConf.to_container(top.defaults)
+    assert isinstance(defaults, list)
+    chosen = {group: name for entry in defaults if isinstance(entry, dict) for group, name in entry.items()}
     for group, text in GROUPS.items():
         options = ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
-        yield f"`{group}`", code(chosen[group]), f"{text} ({options})"
-    for prefix, section, group, remark in SECTIONS:
-        for field in dataclasses.fields(section):
-            if field.name not in vars(section)["__annotations__"]:  # said of the class it builds on
-                continue
-            if not field.name.startswith("_") and not dataclasses.is_dataclass(field.type):
-                name = prefix + field.name
-                yield marked(name, field), default_text(name, field, group), remark + meaning(field)
+        yield f"`{group}={word(chosen[group])}`", f"{text} ({options})"
 
 
-def marked(name: str, field: "dataclasses.Field[Any]") -> str:
-    return f"`{name}`" + ("*" if field.metadata.get("on_resume") == schema.MAY_CHANGE else "")
+def section_rows(prefix: str, section: type, group: str, remark: str) -> Iterator[Row]:
+    """A knob as it is typed, its meaning. Rows of a class that this one builds on are left out."""
+    before: Row | None = None
+    for field in dataclasses.fields(section):
+        inherited = field.name not in vars(section)["__annotations__"]
+        if inherited or field.name.startswith("_") or dataclasses.is_dataclass(field.type):
+            continue
+        text = meaning(field)
+        if text.startswith("as in loss="):
+            continue
+        default, others = defaults_of(prefix + field.name, field, group, section)
+        if before and text in ("of being applied", "as train"):  # said with the row before
+            shown = f"{before[0]}, `.{field.name}={word(default)}`{in_brackets(others)}"
+            before = (shown, before[1])
+            continue
+        if before:
+            yield before
+        before = typed(prefix + field.name, default, field) + in_brackets(others), remark + text
+    if before:
+        yield before
 
 
-def verb_table() -> str:
+def typed(name: str, default: Any, field: "dataclasses.Field[Any]") -> str:
+    """A knob as it is typed; * marks what `resume=` may change."""
+    return f"`{name}={word(default)}`" + ("*" if field.metadata.get("on_resume") == schema.MAY_CHANGE else "")
+
+
+def task_table() -> str:
     """The keys of each task=NAME; tasks that share a key with its default and meaning share its row."""
-    tasks: dict[tuple[str, str, str], list[str]] = {}
+    tasks: dict[Row, list[str]] = {}
     for task, section in (task_schema.TASK_SCHEMAS | task_schema.BESIDE_TRAINING).items():
         for field in dataclasses.fields(section):
             name, shown = field.name, field
             if dataclasses.is_dataclass(field.type):  # data.root, model.weights
                 shown = dataclasses.fields(field.type)[0]
                 name = f"{field.name}.{shown.name}"
-            default = "given" if shown.default == "???" else code(shown.default)
-            tasks.setdefault((f"`{name}`", default, meaning(shown)), []).append(f"`{task}`")
-    lines = ["| task | key | default | meaning and range |", "|---|---|---|---|"]
-    for row, names in tasks.items():
-        lines.append(f"| {' | '.join(map(escaped, (', '.join(names), *row)))} |")
+            text = f"`{name}`, required" if shown.default == "???" else f"`{name}={word(shown.default)}`"
+            tasks.setdefault((text, meaning(shown)), []).append(f"`{task}`")
+    lines = ["| setting | of the tasks | meaning and range |", "|---|---|---|"]
+    lines += [table_line((text, ", ".join(names), about)) for (text, about), names in tasks.items()]
     return "\n".join(lines)
 
 
-def default_text(name: str, field: "dataclasses.Field[Any]", group: str) -> str:
-    """The schema's default, then what named options of the group set instead (of data: see conf/data)."""
+def defaults_of(
+    name: str, field: "dataclasses.Field[Any]", group: str, section: type
+) -> tuple[Any, dict[str, list[str]]]:
+    """The default, and which options of the group set which other value (of data: see conf/data)."""
     factory = field.default_factory
     default = field.default if factory is dataclasses.MISSING else factory()
-    options = {path.stem: OmegaConf.select(load(path), name.removeprefix(f"{group}."))
-               for path in sorted((CONF / group).glob("*.yaml"))}  # fmt: skip
-    given = {option: value for option, value in options.items() if value is not None and value != default}
+    place = name.removeprefix(f"{group}.")
+    step = place.rpartition(".")[0]  # of transform.train: two classes have transform.train.crop
+    given: dict[str, Any] = {}
+    for path in sorted((CONF / group).glob("*.yaml")):
+        options = load(path)
+        value = OmegaConf.select(options, place)
+        if value is None or value == default:
+            continue
+        if not step or OmegaConf.select(options, f"{step}._target_") in (None, vars(section).get("_target_")):
+            given[path.stem] = value
     if default == "???":  # every option that has this knob gives it
-        values = {code(value) for value in given.values()}
-        if len(values) == 1:
-            return values.pop()
-        return "; ".join(f"{option}: {code(value)}" for option, value in given.items())
-    shown = {value: [o for o in given if code(given[o]) == value] for value in map(code, given.values())}
-    others = [f"{', '.join(names)}: {value}" for value, names in shown.items()]
-    return code(default) + (f" ({'; '.join(others)})" if others and group != "data" else "")
+        default = next(iter(given.values()))
+        given = {option: value for option, value in given.items() if value != default}
+    others: dict[str, list[str]] = {}
+    for option, value in given.items():
+        others.setdefault(word(value), []).append(option)
+    return default, others if group != "data" else {}
+
+
+def in_brackets(others: dict[str, list[str]]) -> str:
+    if not others:
+        return ""
+    texts = [f"{', '.join(names)}: {value}" for value, names in others.items()]
+    return f" ({'; '.join(texts)})"
 
 
 def meaning(field: "dataclasses.Field[Any]") -> str:
@@ -134,10 +181,6 @@ def meaning(field: "dataclasses.Field[Any]") -> str:
     if rules.get("minimum", 0) > 1:
         return f"{text}; from {word(rules['minimum'])}"
     return text
-
-
-def code(value: Any) -> str:
-    return f"`{word(value)}`"
 
 
 def word(value: Any) -> str:
@@ -160,7 +203,7 @@ def load(path: Path) -> DictConfig:
 def main() -> None:
     """Put the tables between the marker lines of docs/configs.md."""
     text = PAGE.read_text(encoding="utf-8")
-    for (begin, end), content in zip(MARKS, (table(), verb_table()), strict=True):
+    for (begin, end), content in zip(MARKS, (table(), task_table()), strict=True):
         before, _, rest = text.partition(begin)
         _, _, after = rest.partition(end)
         text = f"{before}{begin}\n{content}\n{end}{after}"
