@@ -1,6 +1,5 @@
 """TIFF files of every kind: what is read is what the file holds, or the reason is said."""
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -150,18 +149,14 @@ FIXTURES: dict[str, Array] = {
 @pytest.mark.parametrize("name", FIXTURES)
 def test_files_of_another_writer(name: str) -> None:
     path = ROOT / "tests" / "fixtures" / "images" / f"{name}.tif"
-    if name.startswith(("jpeg", "webp", "lerc")) and importlib.util.find_spec("imagecodecs") is None:
-        with pytest.raises(DataError, match=r"\.\[codecs\]"):
-            read_array(path)
-        return
     assert np.array_equal(read_array(path), FIXTURES[name])
 
 
 def test_what_can_not_be_read_exactly_is_refused_by_its_name(tmp_path: Path) -> None:
-    for number, name in {34712: "JPEG 2000", 50001: "WebP", 34887: "LERC", 6: "old-style JPEG"}.items():
+    for number, name in {34712: "JPEG2000", 50001: "WEBP", 34887: "LERC", 6: "OJPEG", 999: "999"}.items():
         path = write_tiff(tmp_path / f"{number}.tif", pattern(channels=3), "none", photometric=2,
                           tags={259: ("H", (number,))})  # fmt: skip
-        with pytest.raises(DataError, match=rf"{name} \((RGB|YCbCr), 3 channels of 8 bits\)"):
+        with pytest.raises(DataError, match=rf"its pixels \((compression )?{name}\) can't be decoded"):
             read_array(path)
     path = write_tiff(tmp_path / "lab.tif", pattern(channels=3), "lzw", photometric=8)
     with pytest.raises(DataError, match="CIELab"):

@@ -1,4 +1,5 @@
-"""Files to arrays. Pillow reads png, jpg and bmp, tifffile tif, numpy npy and npz; nothing is unpickled.
+"""Files to arrays. Pillow reads png, jpg and bmp, tifffile and imagecodecs tif and png of 16 bits, numpy npy
+and npz; nothing is unpickled.
 
 What lies uncompressed in a TIFF or npy file is mapped, not read, and compressed TIFF is decoded tile by tile,
 so that a window of an image larger than memory costs no more than the window.
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
@@ -169,12 +171,10 @@ def _read_with_pillow(path: Path, label: bool) -> np.ndarray:
             if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
                 raise ValueError("it is animated; save one picture per file")
             _too_large(image.width * image.height)
-            if image.format == "PNG":
-                head = png.read_header(path)
-                if head.depth == 16 and head.kind != 0:
-                    if label:
-                        raise ValueError("labels with several channels need 8 bits each; save it as grey")
-                    return turned(png.read_16_bits(path), orientation_of(image))
+            if image.format == "PNG" and png.has_wide_colours(path):
+                if label:
+                    raise ValueError("labels with several channels need 8 bits each; save it as grey")
+                return turned(imagecodecs.png_decode(path.read_bytes()), orientation_of(image))
             image.load()  # of an MPO, a photograph and its previews: the photograph
             turn = orientation_of(image)
             if (image.mode == "P" and not label) or image.mode in ("CMYK", "YCbCr"):

@@ -1,21 +1,30 @@
-"""TIFF: the images of a file, and one of them as an array that is read by window."""
+"""TIFF: the images of a file, and one of them as an array that is read by window.
 
+tifffile reads the tags, imagecodecs decodes the pixels. What can't be read exactly is refused.
+"""
+
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import tifffile
 from PIL import Image
 
-from unet_exp.data.tiff_codecs import INKS, PALETTE, WHITE_IS_ZERO, YCBCR, Layout, decoder, layout
-
 Window = tuple[slice, slice]
 REDUCED = 1
 MASK = 4
+WHITE_IS_ZERO = 0
+PALETTE = 3
+INKS = 5
+YCBCR = 6
+LAB = (8, 9, 10)
+JPEG = (6, 7)
+NOT_OF_PIXELS = (1, 5, 8, 32946, 32773, 34925, 50000)  # no compression, or one that knows bytes only
 
 
 @dataclass(frozen=True)
@@ -91,74 +100,149 @@ def _stack(file: tifffile.TiffFile, page: tifffile.TiffPage) -> Pages:
     return Pages([0] * count, [start + number * step for number in range(count)])
 
 
-class TiffWindows:
-    """The stored values of a page, H x W x C: array[rows, columns] decodes only the segments it touches."""
+@dataclass(frozen=True)
+class Layout:
+    """What the tags of a page say of its values. segment: height and width of a tile or strip."""
 
-    def __init__(self, page: Layout) -> None:
-        self.page = page
-        self.shape = page.shape
-        self.dtype = page.dtype
-        self.segment = page.segment
-        self.decode = decoder(page)
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    segment: tuple[int, int]
+    compression: int
+    photometric: int
+    bits: int
+    planes: bool
+    orientation: int
+    palette: np.ndarray | None
+    alpha: bool
+    plain_bits: bool  # one bit, as numpy has it
+
+
+def layout(page: tifffile.TiffPage) -> Layout:
+    """The layout of a page. Raises ValueError for one that is not supported."""
+    refuse_unsupported(page)
+    colours = page.colormap
+    if colours is not None and colours.dtype == np.uint16:  # of 16 bits, by the standard; of 8 in some files
+        colours = colours // 256 if colours.max(initial=0) > 255 else colours
+    rows = min(page.rowsperstrip or page.imagelength, page.imagelength)
+    return Layout(
+        shape=(page.imagelength, page.imagewidth, page.samplesperpixel),
+        dtype=np.dtype(page.dtype),
+        segment=(page.tilelength, page.tilewidth) if page.is_tiled else (rows, page.imagewidth),
+        compression=int(page.compression),
+        photometric=int(page.photometric),
+        bits=int(page.bitspersample),
+        planes=page.samplesperpixel > 1 and page.planarconfig == 2,
+        orientation=int(page.tags.valueof(274) or 1),
+        palette=None if colours is None else np.ascontiguousarray(colours.T.astype(np.uint8)),
+        alpha=any(int(kind) in (1, 2) for kind in page.extrasamples[-1:]),
+        plain_bits=page.bitspersample == 1 and str(page.software).startswith("tifffile"),
+    )
+
+
+def refuse_unsupported(page: tifffile.TiffPage) -> None:
+    if page.imagedepth != 1:
+        raise ValueError("it holds a volume in one page; save it as a stack of pages")
+    if page.dtype is None or isinstance(page.bitspersample, tuple):
+        raise ValueError(
+            f"its channels have {page.bitspersample} bits of format {page.sampleformat}: not supported"
+        )
+    formats = page.tags.valueof(339)
+    if isinstance(formats, tuple) and len(set(formats)) > 1:
+        raise ValueError(f"its channels are of several kinds (SampleFormat {formats})")
+    codec = name_of(page)
+    if page.photometric in LAB:
+        raise ValueError(f"its colours are CIELab ({codec}), which is not supported; save it as RGB")
+    if page.photometric == YCBCR and page.compression not in JPEG:
+        if page.compression not in NOT_OF_PIXELS:
+            raise ValueError(f"its colours are YCbCr ({codec}); save it as RGB")
+        if tuple(page.tags.valueof(530) or (2, 2)) != (1, 1):
+            raise ValueError("its colours are YCbCr of a lower resolution; save it as RGB")
+
+
+def name_of(page: tifffile.TiffPage) -> str:
+    """The compression, such as JPEG2000."""
+    return str(getattr(page.compression, "name", f"compression {page.compression}"))
+
+
+class TiffWindows:
+    """The stored values of a page, H x W x C: array[rows, columns] decodes only the segments it touches.
+
+    Made while its file is open; it opens the file again for each window.
+    """
+
+    def __init__(self, path: Path, page: tifffile.TiffPage, values: Layout) -> None:
+        self.path = path
+        self.shape = values.shape
+        self.dtype = values.dtype
+        self.segment = values.segment
+        self.num_planes = self.shape[2] if values.planes else 1
+        self.nodata = page.nodata
+        self.segments = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+        self.codec = name_of(page)
+        self.decode = page.decode
+        self.tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
+        self.tables = self.tables if values.compression in JPEG else {}
 
     def __getitem__(self, window: Window) -> np.ndarray:
         (top, bottom, _), (left, right, _) = (
             part.indices(size) for part, size in zip(window, self.shape[:2], strict=True)
         )
-        page = self.page
-        (height, width) = self.segment
-        out = np.full((max(bottom - top, 0), max(right - left, 0), self.shape[2]), page.nodata, self.dtype)
+        height, width = self.segment
         down = -(-self.shape[0] // height)
         across = -(-self.shape[1] // width)
-        with open(page.path, "rb") as file:
-            for plane in range(self.shape[2] if page.planes else 1):
-                channels = slice(plane, plane + 1) if page.planes else slice(None)
-                needed = range(top // height, -(-bottom // height))
-                at_once = max(len(needed), 1) if page.together else 1
-                for row in needed[::at_once]:
-                    for column in range(left // width, -(-right // width)):
-                        index = (plane * down + row) * across + column
-                        if not page.counts[index]:  # a segment that was never written is background
-                            continue
-                        y = row * height
-                        x = column * width
-                        lines = height * at_once if page.tiled else min(height * at_once, self.shape[0] - y)
-                        strips = [
-                            read_segment(file, page, number) for number in range(index, index + at_once)
-                        ]
-                        piece = self.decode(strips, index, lines)
-                        rows = slice(max(top, y), min(bottom, y + piece.shape[0]))
-                        columns = slice(max(left, x), min(right, x + piece.shape[1]))
-                        out[
-                            rows.start - top : rows.stop - top,
-                            columns.start - left : columns.stop - left,
-                            channels,
-                        ] = piece[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x]
+        shape = (max(bottom - top, 0), max(right - left, 0), self.shape[2])
+        out = np.full(shape, self.nodata, self.dtype)
+        numbers = itertools.product(
+            range(self.num_planes),
+            range(top // height, -(-bottom // height)),
+            range(left // width, -(-right // width)),
+        )
+        with open(self.path, "rb") as file:
+            for plane, row, column in numbers:
+                piece = self.read(file, (plane * down + row) * across + column)
+                if piece is None:
+                    continue
+                y = row * height - top  # where the piece lies in the window
+                x = column * width - left
+                inside = out[max(y, 0) : y + piece.shape[0], max(x, 0) : x + piece.shape[1]]
+                channels = slice(None) if self.num_planes == 1 else slice(plane, plane + 1)
+                piece = piece[max(-y, 0) :, max(-x, 0) :]
+                inside[..., channels] = piece[: inside.shape[0], : inside.shape[1]]
         return out
 
+    def read(self, file: BinaryIO, index: int) -> np.ndarray | None:
+        """The values of a tile or strip, h x w x C; None for one that was never written, which is background.
 
-def read_segment(file: BinaryIO, page: Layout, index: int) -> bytes:
-    file.seek(page.offsets[index])
-    data = file.read(page.counts[index])
-    if len(data) < page.counts[index]:
-        raise ValueError("it ends before its pixels do")
-    return data
+        Raises ValueError.
+        """
+        offset, count = self.segments[index]
+        if not count:
+            return None
+        file.seek(offset)
+        data = file.read(count)
+        if len(data) < count:
+            raise ValueError("it ends before its pixels do")
+        try:
+            segment: Any = self.decode(data, index, **self.tables)[0]
+            return np.asarray(segment[0])
+        except Exception as error:  # each codec raises its own
+            raise ValueError(f"its pixels ({self.codec}) can't be decoded: {error}") from error
 
 
 def open_page(path: Path, number: int) -> tuple["np.ndarray | TiffWindows", Layout]:
     """Image `number` of a TIFF as stored, H x W x C, memory-mapped if possible, and its layout."""
-    there = pages(path)
+    images = pages(path)
     with tifffile.TiffFile(path) as file:
-        page = file.pages[there.directories[number]].aspage()
-        found = layout(path, page)
-        if there.offsets is not None or (found.bits in (8, 16, 32, 64) and page.is_memmappable):
-            height, width, channels = found.shape
-            shape = (channels, height, width) if found.planes else found.shape
-            dtype = found.stored_dtype
-            offset = page.dataoffsets[0] if there.offsets is None else there.offsets[number]
-            mapped: np.ndarray = np.memmap(path, dtype, "r", offset, shape)
-            return np.moveaxis(mapped, 0, -1) if found.planes else mapped, found
-    return TiffWindows(found), found
+        page = file.pages[images.directories[number]].aspage()
+        values = layout(page)
+        if images.offsets is None and not (values.bits in (8, 16, 32, 64) and page.is_memmappable):
+            return TiffWindows(path, page, values), values
+        height, width, channels = values.shape
+        shape = (channels, height, width) if values.planes else values.shape
+        dtype = values.dtype.newbyteorder(">" if file.byteorder == ">" else "<")
+        offset = page.dataoffsets[0] if images.offsets is None else images.offsets[number]
+        mapped: np.ndarray = np.memmap(path, dtype, "r", offset, shape)
+        return np.moveaxis(mapped, 0, -1) if values.planes else mapped, values
 
 
 def as_shown(page: Layout, label: bool) -> tuple[Callable[[np.ndarray], np.ndarray] | None, int]:
@@ -187,7 +271,7 @@ def as_shown(page: Layout, label: bool) -> tuple[Callable[[np.ndarray], np.ndarr
         return lambda array: page.dtype.type(most) - array, samples
     if page.photometric == INKS and samples == 4 and not page.alpha:
         return cmyk_to_rgb, 3
-    if page.photometric == YCBCR and page.compression not in (6, 7):
+    if page.photometric == YCBCR and page.compression not in JPEG:
         if page.dtype != np.uint8 or samples != 3:
             raise ValueError(f"its colours are YCbCr of {page.dtype}, {samples} channels; save it as RGB")
         return lambda array: np.asarray(Image.fromarray(array, "YCbCr").convert("RGB")), 3
