@@ -42,7 +42,8 @@ def own(arm: str, options: argparse.Namespace, folder: Path) -> float:
     import torch
     from torch import Tensor
 
-    from unet_exp.inference.tiling import predict_tiles, receptive_radius
+    from unet_exp.inference.tiles import Tiling, receptive_radius
+    from unet_exp.inference.tiling import predict_tiles
     from unet_exp.losses import class_probabilities
 
     model, place = build(arm)
@@ -62,11 +63,12 @@ def own(arm: str, options: argparse.Namespace, folder: Path) -> float:
                 result.write(plane.data)
 
         started = time.perf_counter()
-        predict_tiles(
-            [forward], lambda rows, columns: image[rows, columns, None].astype(np.float32) / 255,
-            (side, side), write, tile=options.tile, overlap=options.overlap, margin=0, multiple=2**DEPTH,
-            halo=receptive_radius(DEPTH, "transpose"), batch=1,
-        )  # fmt: skip
+        tiling = Tiling(options.tile, options.overlap, 0, 2**DEPTH, receptive_radius(DEPTH, "transpose"))
+
+        def read(rows: slice, columns: slice) -> np.ndarray:
+            return np.asarray(image[rows, columns, None].astype(np.float32) / 255)
+
+        predict_tiles([forward], read, (side, side), write, tiling, batch=1)
         return time.perf_counter() - started
 
 

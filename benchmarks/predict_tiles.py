@@ -29,7 +29,8 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from unet_exp.inference.tiling import Network, count_tiles, predict_tiles, receptive_radius
+from unet_exp.inference.tiles import Tiling, receptive_radius
+from unet_exp.inference.tiling import Network, predict_tiles
 from unet_exp.losses import class_probabilities
 from unet_exp.models.unet import UNet
 from unet_exp.training.machine import Precision, decide_channels_last, decide_device, decide_precision
@@ -54,17 +55,16 @@ def build_network(base_channels: int) -> tuple[Network, str]:
     return network, f"{device} {name}"
 
 
-def cut(options: argparse.Namespace, tile: int) -> dict[str, Any]:
-    halo = receptive_radius(DEPTH, "transpose")
-    return {"tile": tile, "overlap": options.overlap, "margin": 0, "multiple": 2**DEPTH, "halo": halo}
+def cut(options: argparse.Namespace, tile: int) -> Tiling:
+    return Tiling(tile, options.overlap, 0, 2**DEPTH, receptive_radius(DEPTH, "transpose"))
 
 
 def speed(options: argparse.Namespace) -> dict[str, float | str]:
     network, machine = build_network(options.base_channels)
     side, batch = options.size, options.batch
     image = np.random.default_rng(0).standard_normal((side, side, 1), dtype=np.float32)
-    numbers = cut(options, options.tile)
-    tiles = count_tiles((side, side), **numbers)
+    tiling = cut(options, options.tile)
+    tiles = tiling.count((side, side))
     passes: list[int] = []
     seconds: dict[str, list[float]] = {"tiled": [], "bare": []}
     sums = [0.0]
@@ -77,8 +77,8 @@ def speed(options: argparse.Namespace) -> dict[str, float | str]:
         passes.clear()
         started = time.perf_counter()
         predict_tiles(
-            [network], lambda rows, columns: image[rows, columns], (side, side), write,
-            batch=batch, progress=passes.append, **numbers,
+            [network], lambda rows, columns: image[rows, columns], (side, side), write, tiling,
+            batch=batch, progress=passes.append,
         )  # fmt: skip
         between = time.perf_counter()
         for count in passes:
@@ -121,10 +121,10 @@ def predict_file(options: argparse.Namespace, folder: Path) -> None:
                 result.write(plane.data)
 
         started = time.perf_counter()
-        numbers = cut(options, options.large_tile)
-        predict_tiles([network], read, (side, side), write, batch=1, **numbers)
+        tiling = cut(options, options.large_tile)
+        predict_tiles([network], read, (side, side), write, tiling, batch=1)
         took = time.perf_counter() - started
-    row = {"tiles": count_tiles((side, side), **numbers), "seconds": took,
+    row = {"tiles": tiling.count((side, side)), "seconds": took,
            "before_mib": before, "peak_mib": resident_mib("VmHWM")}  # fmt: skip
     print(json.dumps(row))
 

@@ -1,14 +1,14 @@
 """Networks and images that several tests of tiling use."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unet_exp.inference.tiling import (
-    Network,
-)
+from unet_exp.inference.tiles import Tiling
+from unet_exp.inference.tiling import Network, predict_tiles
 from unet_exp.models.unet import UNet
 from unet_exp.sizes import output_size
 
@@ -46,8 +46,25 @@ def noise(*shape: int) -> np.ndarray:
 
 
 def options(**changes: Any) -> Any:
-    """The numbers of predict_tiles for a network of depth 2 with same padding."""
+    """The numbers of predict_array for a network of depth 2 with same padding."""
     return {"tile": 64, "overlap": 0.5, "margin": 0, "multiple": 4, "halo": 0, "batch": 3} | changes
+
+
+def predict_array(
+    networks: Sequence[Network], image: np.ndarray, *, batch: int, tta: bool = False, **numbers: Any
+) -> np.ndarray:
+    """Probabilities K x H x W of a normalised image H x W x C. numbers: of Tiling."""
+    size = (image.shape[0], image.shape[1])
+    bands = []
+
+    def read(rows: slice, columns: slice) -> np.ndarray:
+        return image[rows, columns]
+
+    def write(top: int, rows: np.ndarray) -> None:
+        bands.append(rows)
+
+    predict_tiles(networks, read, size, write, Tiling(**numbers), batch=batch, tta=tta)
+    return np.concatenate(bands, axis=1)
 
 
 def mirrored(image: np.ndarray, depth: int, margin: int) -> np.ndarray:

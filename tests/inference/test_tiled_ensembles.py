@@ -7,12 +7,18 @@ import numpy as np
 import pytest
 
 from tests.conftest import predictor_of
-from tests.inference.networks import mirrored, noise, options, pixels, probabilities, unet, whole
-from unet_exp.errors import ConfigError, ModelError, UserError
-from unet_exp.inference.tiling import (
-    Network,
+from tests.inference.networks import (
+    mirrored,
+    noise,
+    options,
+    pixels,
     predict_array,
+    probabilities,
+    unet,
+    whole,
 )
+from unet_exp.errors import ConfigError, ModelError, UserError
+from unet_exp.inference.tiling import Network
 
 pytestmark = pytest.mark.usefixtures("seeded")
 
@@ -128,7 +134,7 @@ def test_networks_with_and_without_padding_are_averaged() -> None:
     ]
     alone = [predictor_of(model, channels=2, classes=3).with_options(tile=64) for model in models]
     together = alone[0].with_options(networks=models, statistics=[(0.5, 0.25)] * 4)
-    assert [len(part.networks) for part in together.parts()] == [2, 1, 1]
+    assert [len(group.networks) for group in together.groups()] == [2, 1, 1]
     image = np.random.default_rng(0).integers(0, 256, (97, 70, 2), dtype=np.uint8)
     done: list[int] = []
     found = np.full((3, 97, 70), np.nan, np.float32)

@@ -7,15 +7,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.inference.networks import mirrored, noise, options, pixels, probabilities, unet, whole
-from unet_exp.inference.tiling import (
-    count_tiles,
+from tests.inference.networks import (
+    mirrored,
+    noise,
+    options,
+    pixels,
     predict_array,
-    predict_tiles,
-    receptive_radius,
-    tile_starts,
-    unet_margin,
+    probabilities,
+    unet,
+    whole,
 )
+from unet_exp.inference.tiles import Tiling, receptive_radius, tile_starts, unet_margin
+from unet_exp.inference.tiling import predict_tiles
 from unet_exp.models.unet import UNet
 
 pytestmark = pytest.mark.usefixtures("seeded")
@@ -142,16 +145,14 @@ def test_every_pixel_once(numbers: Any) -> None:
             result[:, top : top + rows.shape[1]] = rows
             tops.append(top + rows.shape[1])
 
-        predict_tiles(
-            [pixels(numbers["margin"])], read, (height, width), write, progress=calls.append, **numbers
-        )
+        tiling = Tiling(**{key: value for key, value in numbers.items() if key != "batch"})
+        network, batch = pixels(numbers["margin"]), numbers["batch"]
+        predict_tiles([network], read, (height, width), write, tiling, batch=batch, progress=calls.append)
         assert tops[-1] == height
         np.testing.assert_allclose(result[0], image[..., 0], atol=1e-6, err_msg=f"{height} x {width}")
         np.testing.assert_allclose(result.sum(0), 1, atol=1e-6)
         assert max(calls) <= numbers["batch"]
-        assert sum(calls) == count_tiles(
-            (height, width), **{k: v for k, v in numbers.items() if k != "batch"}
-        )
+        assert sum(calls) == tiling.count((height, width))
 
 
 @pytest.mark.parametrize(

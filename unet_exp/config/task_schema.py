@@ -71,7 +71,7 @@ class PredictConfig:
 
     run: str = knob("???", "run directory, or several separated by commas: their mean", path=True)
     input: str = knob("???", "an image, a folder, or a pattern with * and ?", path=True)
-    output: str = knob("???", "folder for the predictions", path=True)
+    output: str | None = knob(None, "folder; null: RUN_DIR/predictions/NAME_OF_THE_INPUT_FOLDER", path=True)
     weights: str = knob("best", "best.pt or last.pt", choices=["best", "last"])
     tta: bool = knob(False, "mean over the eight symmetries of a square")
     threshold: float | str = knob(

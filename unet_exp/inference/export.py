@@ -12,7 +12,7 @@ from torch import nn
 from unet_exp.errors import ConfigError, ModelError, first_line
 from unet_exp.inference.onnx_graph import depth_and_padding, onnx_graph, output_sides, smallest_size
 from unet_exp.inference.predictor import Predictor
-from unet_exp.inference.tiling import unet_margin
+from unet_exp.inference.tiles import unet_margin
 from unet_exp.losses import class_probabilities
 from unet_exp.models.unet import UNet
 from unet_exp.rundir import atomic
@@ -128,26 +128,8 @@ def sizes_to_try(model: nn.Module) -> list[tuple[int, int]]:
 def facts(predictor: Predictor, model: nn.Module) -> dict[str, Any]:
     """The contents of the .json."""
     depth, padding = depth_and_padding(model)
-    step = 2**depth
-    least = smallest_size(model)
     margin = unet_margin(depth, padding)
     mean, std = (as_list(value, predictor.channels) for value in predictor.statistics[0])
-    if padding == "valid":
-        sizes = {
-            "smallest": least,
-            "step": step,
-            "others": "the graph fails at a Reshape, whose message names the next larger side that fits",
-        }
-    else:
-        inside = f"a multiple of {step}" + (
-            f", at least {step} x {2 * step}" if isinstance(model, UNet) else ""
-        )
-        sizes = {
-            "smallest": 1,
-            "step": 1,
-            "others": "none: any height and width fits",
-            "inside": f"the graph repeats the last row and column up to {inside}, and crops the result",
-        }
     scale = "uint8 / 255, uint16 / 65535, floats as they are; then (value - mean) / std of each channel"
     if "image" in (mean, std):
         scale += '; "image": of that channel over the whole image (std without correction; 1 where it is 0)'
@@ -168,13 +150,33 @@ def facts(predictor: Predictor, model: nn.Module) -> dict[str, Any]:
             "sums_to_one_over": 1,
             "margin": margin,
         },
-        "sizes": sizes,
+        "sizes": sizes_of(model),
         "classes": predictor.classes,
         "palette": [list(colour) for colour in predictor.palette],
         "threshold": predictor.cut,
         "size_multiple": 1 if padding == "same" else None,
-        "example_size": least if padding == "valid" else 4 * step,
+        "example_size": smallest_size(model) if padding == "valid" else 4 * 2**depth,
         "output_is_smaller_by": 2 * margin,
+    }
+
+
+def sizes_of(model: nn.Module) -> dict[str, Any]:
+    """Which heights and widths the graph takes, and what it does with others."""
+    depth, padding = depth_and_padding(model)
+    step = 2**depth
+    if padding == "valid":
+        return {
+            "smallest": smallest_size(model),
+            "step": step,
+            "others": "the graph fails at a Reshape, whose message names the next larger side that fits",
+        }
+    least = f", at least {step} x {2 * step}" if isinstance(model, UNet) else ""
+    return {
+        "smallest": 1,
+        "step": 1,
+        "others": "none: any height and width fits",
+        "inside": f"the graph repeats the last row and column up to a multiple of {step}{least}, "
+        "and crops the result",
     }
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from unet_exp.errors import ModelError, first_line
 from unet_exp.inference.predictor import OTHER_DEPTH, AnySize
-from unet_exp.inference.tiling import unet_margin
+from unet_exp.inference.tiles import unet_margin
 from unet_exp.losses import class_probabilities
 from unet_exp.models.unet import UNet
 from unet_exp.sizes import nearest_sizes

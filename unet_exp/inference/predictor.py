@@ -1,10 +1,9 @@
 """A trained run as one object that takes images: no config, no files, no Hydra."""
 
 import dataclasses
-import functools
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,9 @@ from unet_exp.data.channels import as_channels
 from unet_exp.data.formats import Source, read_window, row_blocks
 from unet_exp.data.stats import Values, Watch, finite_unit
 from unet_exp.errors import DataError
-from unet_exp.inference import given, tiling
+from unet_exp.inference import given
+from unet_exp.inference.tiles import Tiling, receptive_radius, unet_margin
+from unet_exp.inference.tiling import Network, Write, predict_tiles
 from unet_exp.losses import class_probabilities
 from unet_exp.models.unet import UNet
 from unet_exp.sizes import nearest_sizes, output_size
@@ -26,7 +27,6 @@ from unet_exp.training.machine import Precision
 
 log = logging.getLogger("unet_exp")
 OTHER_DEPTH = 5  # networks that are not ours: sides are continued to a multiple of 32
-Write = Callable[[int, np.ndarray], None]
 
 
 class AnySize(nn.Module):
@@ -59,8 +59,8 @@ class Predictor:
 
     statistics: each network's mean and std, as Normalization has them ("image": of each whole image).
     thresholds: class 1 of two is where its probability is above; plain, and with tta, unless `threshold` says
-    otherwise. tile, overlap, batch, tta: see tiling. seen: what the training images held, of each run that
-    keeps it. data_channels: what data.channels makes of grey and colour images.
+    otherwise. tile, overlap: see tiles. batch, tta: see tiling. seen: what the training images held, of each
+    run that keeps it. data_channels: what data.channels makes of grey and colour images.
     """
 
     networks: list[nn.Module]
@@ -132,7 +132,8 @@ class Predictor:
             image = as_channels(image, self.data_channels, name)
         if image.shape[2] != self.channels:
             raise given.misfit(name, image.shape, self.channels)
-        own = statistics_of(image, name) if ("image", "image") in self.statistics else None
+        size = (image.shape[0], image.shape[1])
+        of_image = statistics_of(image, name) if ("image", "image") in self.statistics else None
         watch = Watch(self.seen)
 
         def read(rows: slice, columns: slice) -> np.ndarray:
@@ -149,37 +150,49 @@ class Predictor:
                 )
             write(top, rows)
 
-        size = (image.shape[0], image.shape[1])
+        def run(group: "Predictor", write: Write) -> None:
+            networks = group.forwards(of_image)
+            options: dict[str, Any] = {"batch": self.batch, "tta": self.tta, "progress": progress}
+            predict_tiles(networks, read, size, write, group.tiling(), **options)
 
-        def run(part: "Predictor", write: Write) -> None:
-            networks = [
-                self.network(model, *(own if own is not None and mean == "image" else (mean, std)))
-                for model, (mean, std) in zip(part.networks, part.statistics, strict=True)
-            ]
-            options = part.tiling_options(size)
-            tiling.predict_tiles(
-                networks, read, size, write, batch=self.batch, tta=self.tta, progress=progress, **options
-            )
-
-        *others, last = self.parts()
-        if not others:
-            run(last, write_numbers)
-            return watch.remark(name, image.dtype)
-        with tempfile.TemporaryFile() as file:
-            sums = np.memmap(file, np.float32, "w+", shape=(len(self.classes), *size))
-
-            def add(top: int, rows: np.ndarray, share: float) -> None:
-                sums[:, top : top + rows.shape[1]] += rows * np.float32(share)
-
-            def finish(top: int, rows: np.ndarray, share: float) -> None:
-                write_numbers(top, rows * np.float32(share) + sums[:, top : top + rows.shape[1]])
-
-            for part in (*others, last):
-                share = len(part.networks) / len(self.networks)
-                run(part, functools.partial(finish if part is last else add, share=share))
+        groups = self.groups()
+        if len(groups) == 1:
+            run(groups[0], write_numbers)
+        else:
+            self.write_mean(groups, run, size, write_numbers)
         return watch.remark(name, image.dtype)
 
-    def network(self, model: nn.Module, mean: Any, std: Any) -> tiling.Network:
+    def write_mean(
+        self,
+        groups: Sequence["Predictor"],
+        run: Callable[["Predictor", Write], None],
+        size: tuple[int, int],
+        write: Write,
+    ) -> None:
+        """The mean over all networks of these groups; the sums lie in a temporary file."""
+        with tempfile.TemporaryFile() as file:
+            sums = np.memmap(file, np.float32, "w+", shape=(len(self.classes), *size))
+            for group in groups:
+                share = np.float32(len(group.networks) / len(self.networks))
+                is_last = group is groups[-1]
+
+                def add(top: int, rows: np.ndarray, share: Any = share, is_last: bool = is_last) -> None:
+                    place = sums[:, top : top + rows.shape[1]]
+                    if is_last:
+                        write(top, rows * share + place)
+                    else:
+                        place += rows * share
+
+                run(group, add)
+
+    def forwards(self, of_image: tuple[np.ndarray, np.ndarray] | None) -> list[Network]:
+        """The networks as functions of tiles. of_image: mean and std of this image, where they are used."""
+        return [
+            self.forward(model, *(of_image if of_image is not None and mean == "image" else (mean, std)))
+            for model, (mean, std) in zip(self.networks, self.statistics, strict=True)
+        ]
+
+    def forward(self, model: nn.Module, mean: Any, std: Any) -> Network:
         """Tiles N x C x h x w in [0, 1] to probabilities N x K x h x w, in the run's precision."""
         model.eval()
         shift, scale = (
@@ -194,11 +207,11 @@ class Predictor:
 
         return forward
 
-    def parts(self) -> list["Predictor"]:
+    def groups(self) -> list["Predictor"]:
         """One for each margin that networks have: those of another margin need other tiles."""
         of_margin: dict[int, list[int]] = {}
         for index, model in enumerate(self.networks):
-            margin = tiling.unet_margin(model.depth, model.padding) if isinstance(model, UNet) else 0
+            margin = unet_margin(model.halvings, model.padding) if isinstance(model, UNet) else 0
             of_margin.setdefault(margin, []).append(index)
         return [
             self.with_options(
@@ -210,33 +223,27 @@ class Predictor:
 
     def count_tiles(self, size: tuple[int, int]) -> int:
         """How many tiles predict_rows will report for an image of this height and width."""
-        return sum(tiling.count_tiles(size, **part.tiling_options(size)) for part in self.parts())
+        return sum(group.tiling().count(size) for group in self.groups())
 
-    def tiling_options(self, size: tuple[int, int]) -> dict[str, Any]:
-        """tile, overlap, margin, multiple and halo for an image of this height and width; of a part."""
+    def tiling(self) -> Tiling:
+        """How the networks of one group cut an image: as the one that halves it most often needs."""
         model = max(self.networks, key=lambda network: getattr(network, "halvings", OTHER_DEPTH))
         if not isinstance(model, UNet):
             multiple = 2**OTHER_DEPTH
             tile = -(-self.tile // multiple) * multiple
-            return {"tile": tile, "overlap": self.overlap, "margin": 0, "multiple": multiple, "halo": 0}
+            return Tiling(tile, self.overlap, margin=0, multiple=multiple, halo=0)
         depth = model.halvings
         padding = model.padding
         tile = self.tile
         if output_size(tile, depth, padding) is None:
             tile = nearest_sizes(tile, depth, padding)[0]
-        radius = max(
-            tiling.receptive_radius(each.depth, each.upsample, padding, each.stride)
-            for each in self.networks
-            if isinstance(each, UNet)
-        )
-        halo = min(radius, tile // 4)
-        return {
-            "tile": tile,
-            "overlap": self.overlap,
-            "margin": tiling.unet_margin(depth, padding),
-            "multiple": 2**depth,
-            "halo": halo,
-        }
+        radii = [
+            receptive_radius(network.depth, network.upsample, padding, network.stride)
+            for network in self.networks
+            if isinstance(network, UNet)
+        ]
+        halo = min(max(radii), tile // 4)
+        return Tiling(tile, self.overlap, unet_margin(depth, padding), multiple=2**depth, halo=halo)
 
     def with_options(self, **options: Any) -> "Predictor":
         """The same with other threshold, tile, overlap, batch or tta."""

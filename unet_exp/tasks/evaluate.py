@@ -47,56 +47,76 @@ def evaluate(options: EvaluateConfig) -> None:
     samples = samples_of(config, options.split)
     parts, network = parts_with(config, samples, contents, options.tta)
     wants_em = wants_em_scores(options, config)
-    sha256 = checkpoint.weights_sha256(contents)
-    threshold = active_threshold(run_dir, sha256, options.tta)
+    threshold = active_threshold(run_dir, checkpoint.weights_sha256(contents), options.tta)
     found = score(parts, network, options.split, wants_em, threshold)
-    name = options.split + "_tta" * options.tta
-    folder = expanded(options.output) if options.output else run_dir / "evaluation" / name
+    folder = expanded(options.output) if options.output else run_dir / "evaluation" / name_of(options)
     atomic.make_directory(folder)
 
     classes = config.data.classes
-    state = State.from_dict(contents["state"])
-    result: dict[str, Any] = {
-        "run": str(run_dir),
-        "split": options.split,
-        "weights": options.weights,
-        "epoch": state.epoch,
-        "weights_sha256": sha256,
-        "tta": options.tta,
-        "images": len(samples.items),
-        **found.sums.metrics(classes),
-        **image_means(torch.stack(found.matrices), classes),
-    }
-    del result["images_per_second"]
-    if len(classes) == 2:
-        matrices = torch.stack(found.predicted)
-        result["predict"] = {
-            "threshold": threshold,
-            **scores(matrices.sum(0), classes),
-            **image_means(matrices, classes),
-        }
+    result = summary_of(found, options, contents, classes, threshold)
     if wants_em:
         table = em_table(found)
         best, source = choose_threshold(options, config, contents, run_dir, table)
         result["em"] = em.row_at(table, best) | {"threshold_from": source}
         at_threshold = em.row_at(table, threshold)
         result["predict"] |= {key: at_threshold[key] for key in ("v_rand", "v_info", "pixel_error")}
-        write_table(folder / "em.csv", list(table[0]), table)
+        write_rows(folder / "em.csv", table)
     atomic.write_text(folder / "evaluation.json", json.dumps(plain(result), indent=2) + "\n")
     rows = image_rows(found, samples, classes)
-    for name, lines in (("classes.csv", class_rows(found, classes)), ("images.csv", rows)):
-        write_table(folder / name, list(lines[0]), lines)
+    write_rows(folder / "classes.csv", class_rows(found, classes))
+    write_rows(folder / "images.csv", rows)
     print(as_table(result, found, classes))
     by = "predict_dice" if len(classes) == 2 else "dice"
     worst = sorted(range(len(rows)), key=lambda i: (rows[i][by], rows[i]["name"]))[: options.worst]
     if worst:
-        dataset = parts.val.dataset
-        place = parts.precision
-        results = [predict_sample(network, dataset, i, classes, place, threshold) for i in worst]
-        denorm = build.denormalization(config)
-        colours = palette(label_map(config.data))
-        run.plot_samples(folder / "worst.png", results, classes, denorm, colours, threshold)
+        plot_worst(folder / "worst.png", worst, config, parts, network, threshold)
     log.info("written: %s", folder)
+
+
+def name_of(options: EvaluateConfig) -> str:
+    """The folder of an evaluation, such as val_tta."""
+    return options.split + "_tta" * options.tta
+
+
+def summary_of(
+    found: SplitScores,
+    options: EvaluateConfig,
+    contents: dict[str, Any],
+    classes: list[str],
+    threshold: float,
+) -> dict[str, Any]:
+    """What evaluation.json holds beside the EM scores. predict: scores at its threshold, of two classes."""
+    result: dict[str, Any] = {
+        "run": str(expanded(options.run)),
+        "split": options.split,
+        "weights": options.weights,
+        "epoch": State.from_dict(contents["state"]).epoch,
+        "weights_sha256": checkpoint.weights_sha256(contents),
+        "tta": options.tta,
+        "images": len(found.matrices),
+        **found.sums.metrics(classes),
+        **image_means(torch.stack(found.matrices), classes),
+    }
+    del result["images_per_second"]
+    if len(classes) == 2:
+        matrices = torch.stack(found.predicted)
+        at_threshold = scores(matrices.sum(0), classes) | image_means(matrices, classes)
+        result["predict"] = {"threshold": threshold, **at_threshold}
+    return result
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    write_table(path, list(rows[0]), rows)
+
+
+def plot_worst(
+    path: Path, indices: list[int], config: Config, parts: Parts, network: Network, threshold: float
+) -> None:
+    classes = parts.class_names
+    dataset = parts.val.dataset
+    results = [predict_sample(network, dataset, i, classes, parts.precision, threshold) for i in indices]
+    colours = palette(label_map(config.data))
+    run.plot_samples(path, results, classes, build.denormalization(config), colours, threshold)
 
 
 def active_threshold(run_dir: Path, sha256: str, tta: bool) -> float:
@@ -145,7 +165,7 @@ def choose_threshold(
     own = stored_thresholds(run_dir, checkpoint.weights_sha256(contents), "v_rand")
     if own is not None:
         return own[options.tta], layout.THRESHOLD
-    stored = run_dir / "evaluation" / ("val" + "_tta" * options.tta) / "evaluation.json"
+    stored = run_dir / "evaluation" / name_of(dataclasses.replace(options, split="val")) / "evaluation.json"
     if stored.exists():
         there = atomic.read_json(stored)
         if there.get("weights_sha256") == checkpoint.weights_sha256(contents) and "em" in there:

@@ -7,14 +7,12 @@ import json
 import logging
 import os
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -27,6 +25,7 @@ from unet_exp.inference.inputs import Job, find_images, plan
 from unet_exp.inference.load import load_ensemble, run_config
 from unet_exp.inference.pictures import overlay_rows, save_picture, visible_rows
 from unet_exp.inference.predictor import Predictor
+from unet_exp.inference.work_files import ProbabilityMaps, remove_leftovers, work_file
 from unet_exp.messages import shortened
 from unet_exp.rundir import atomic, layout
 from unet_exp.rundir.fingerprint import SAMPLED, hash_file
@@ -34,7 +33,8 @@ from unet_exp.training import checkpoint
 from unet_exp.training.machine import decide_allocator, set_allocator
 
 log = logging.getLogger("unet_exp")
-PARTS = ("visible", "overlays", "probabilities")
+MAPS = "probabilities"
+FOLDERS = ("visible", "overlays", MAPS)
 MASKS = (".png", ".tif")
 MOST_PNG = 100_000_000  # pixels; larger masks are TIFFs, which can be written by rows
 SETTINGS = "predict.json"
@@ -46,7 +46,7 @@ def predict(options: PredictConfig) -> None:
     Exits with 1 when a file could not be predicted; the others are. Raises UserError for what concerns all.
     """
     dirs = run_dirs(options.run)
-    output = expanded(options.output)
+    output = expanded(options.output) if options.output else default_output(options.input, dirs[0])
     data = run_config(dirs[0], options.device).data
     paths = find_images(options.input, output, data, dirs[0])
     if output.exists() and any(path.parent.resolve() == output.resolve() for path in paths):
@@ -68,29 +68,44 @@ def predict(options: PredictConfig) -> None:
         due = remember(options, settings_of(options, kind, predictor.cut), output, jobs)
         if len(predictor.classes) == 2:
             log.info("threshold %g", predictor.cut)
-        failed = len(problems)
-        strange = 0
-        with logging_redirect_tqdm(tqdm_class=tqdm), tqdm(due, "predicting", disable=None, ncols=79) as bar:
-            for job in bar:
-                try:
-                    with errors.in_words("predict"):
-                        remark = predict_one(job, predictor, options, kind, output, bar)
-                except UserError as error:
-                    failed += 1
-                    log.error("error: %s", error)
-                    continue
-                strange += remark is not None
-                if remark is not None and strange == 1:
-                    log.warning("%s", remark)
+        num_failed, num_strange = predict_all(due, predictor, options, kind, output)
     words = [
-        f"{len(due) + len(problems) - failed} predicted",
+        f"{len(due) - num_failed} predicted",
         f"{len(jobs) - len(due)} already there" * (len(due) < len(jobs)),
-        f"{strange} with values far from those of the training images" * bool(strange),
-        f"{failed} failed" * bool(failed),
+        f"{num_strange} with values far from those of the training images" * bool(num_strange),
+        f"{num_failed + len(problems)} failed" * bool(num_failed or problems),
     ]
     log.info("%s: %s", output, ", ".join(word for word in words if word))
-    if failed:
+    if num_failed or problems:
         sys.exit(1)
+
+
+def default_output(given: str, run_dir: Path) -> Path:
+    """RUN_DIR/predictions/ and the name of the folder that the images are in."""
+    path = expanded(given)
+    folder = path if path.is_dir() else path.parent
+    return run_dir / "predictions" / (folder.resolve().name or "images")
+
+
+def predict_all(
+    jobs: list[Job], predictor: Predictor, options: PredictConfig, kind: str | None, output: Path
+) -> tuple[int, int]:
+    """How many failed, and how many have values far from those of the training images, said once."""
+    num_failed = 0
+    num_strange = 0
+    with logging_redirect_tqdm(tqdm_class=tqdm), tqdm(jobs, "predicting", disable=None, ncols=79) as bar:
+        for job in bar:
+            try:
+                with errors.in_words("predict"):
+                    remark = predict_one(job, predictor, options, kind, output, bar)
+            except UserError as error:
+                num_failed += 1
+                log.error("error: %s", error)
+                continue
+            num_strange += remark is not None
+            if remark is not None and num_strange == 1:
+                log.warning("%s", remark)
+    return num_failed, num_strange
 
 
 @contextmanager
@@ -103,7 +118,7 @@ def nothing_left_of_nothing(output: Path) -> Iterator[None]:
         if not masks_in(output):
             with suppress(OSError):  # not there
                 os.unlink(output / SETTINGS)
-            for folder in [*(output / name for name in PARTS), *new[::-1]]:
+            for folder in [*(output / name for name in FOLDERS), *new[::-1]]:
                 with suppress(OSError):  # not empty, or not there
                     folder.rmdir()
 
@@ -227,42 +242,23 @@ def predict_one(
     name = str(job.path) if job.page is None else f"{job.path} page {job.page}"
     large = size[0] * size[1] > MOST_PNG
     try:
-        mask = work_file(output, size, np.uint8, large)
-        maps = None
-        if kind is not None:
-            atomic.make_directory(output / "probabilities")
-            layers = () if len(predictor.classes) == 2 else (len(predictor.classes),)
-            temporary = output / "probabilities" / f".{os.getpid()}.tmp"
-            maps = tifffile.memmap(temporary, shape=(*layers, *size), dtype=kind, photometric="minisblack")
-            reserve(temporary)
+        mask = work_file(output, size, large)
+        maps = None if kind is None else ProbabilityMaps(output / MAPS, len(predictor.classes), size, kind)
 
         def write(top: int, rows: np.ndarray) -> None:
-            here = slice(top, top + rows.shape[1])
-            mask[here] = predictor.classes_of(rows)
+            mask[top : top + rows.shape[1]] = predictor.classes_of(rows)
             if maps is not None:
-                chosen = rows[1] if len(predictor.classes) == 2 else rows
-                maps[..., here, :] = np.rint(chosen * 65535) if kind == "uint16" else chosen
-                maps.flush()
+                maps.write(top, rows)
 
-        tiles = predictor.count_tiles(size)
-        state = {"done": 0}
-
-        def progress(number: int) -> None:
-            state["done"] += number
-            if tiles > 1:
-                bar.set_postfix_str(f"{job.name}: {state['done']}/{tiles} tiles")
-
-        remark = predictor.predict_rows(image, write, progress, name)
+        remark = predictor.predict_rows(image, write, tiles_shown(bar, job.name, predictor, size), name)
         if maps is not None:
-            del maps
-            os.replace(temporary, output / "probabilities" / f"{job.name}.tif")
+            maps.finish(job.name)
         if options.visible:
             save_picture(output / "visible", job.name, *visible_rows(mask, predictor), large)
         if options.overlays:
-            save_picture(
-                output / "overlays", job.name, *overlay_rows(image, mask, predictor, job.path), large
-            )
-        save_picture(output, job.name, mask.shape, lambda part: np.asarray(mask[part]), large)
+            overlay = overlay_rows(image, mask, predictor, job.path)
+            save_picture(output / "overlays", job.name, *overlay, large)
+        save_picture(output, job.name, mask.shape, lambda rows: np.asarray(mask[rows]), large)
         return remark
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
@@ -272,35 +268,20 @@ def predict_one(
             ) from error
         raise atomic.cannot_write(output / job.name, error) from error
     finally:
-        remove_leftovers(output)
+        remove_leftovers([output, *(output / folder for folder in FOLDERS)])
 
 
-def remove_leftovers(output: Path) -> None:
-    """Remove unfinished files of this process, and those of killed ones once they are an hour old."""
-    for folder in (output, *(output / name for name in PARTS)):
-        for path in (*folder.glob(".*.tmp"), *folder.glob(".*.mask")):
-            with suppress(OSError):  # another process has finished it meanwhile
-                own = path.name.startswith(f".{os.getpid()}.")
-                if own or time.time() - path.stat().st_mtime > 3600:
-                    path.unlink()
+def tiles_shown(
+    bar: "tqdm[Any]", name: str, predictor: Predictor, size: tuple[int, int]
+) -> Callable[[int], None]:
+    """What shows in the bar how many tiles of an image are done, if it has several."""
+    tiles = predictor.count_tiles(size)
+    done = 0
 
+    def progress(number: int) -> None:
+        nonlocal done
+        done += number
+        if tiles > 1:
+            bar.set_postfix_str(f"{name}: {done}/{tiles} tiles")
 
-def work_file(output: Path, size: tuple[int, int], dtype: Any, large: bool) -> np.ndarray:
-    """An array in memory, or in a file that lasts as long as it is needed."""
-    if not large:
-        return np.zeros(size, dtype)
-    path = output / f".{os.getpid()}.mask"
-    array: np.ndarray = np.memmap(path, dtype, "w+", shape=size)
-    reserve(path)
-    return array
-
-
-def reserve(path: Path) -> None:
-    """Reserve the disk space of a file now: a write to a mapped file on a full disk kills the process."""
-    if hasattr(os, "posix_fallocate"):
-        with open(path, "r+b") as file:
-            try:
-                os.posix_fallocate(file.fileno(), 0, max(1, os.fstat(file.fileno()).st_size))
-            except OSError as error:
-                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # a file system that can't
-                    raise
+    return progress
