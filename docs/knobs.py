@@ -1,6 +1,7 @@
 """The tables in docs/configs.md, made from the schema and conf/: python docs/knobs.py rewrites them."""
 
 import dataclasses
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,11 @@ PAGE = ROOT / "docs" / "configs.md"
 MARKS = [("<!-- knobs -->", "<!-- /knobs -->"), ("<!-- tasks -->", "<!-- /tasks -->")]
 GROUPS = {
     "model": "the network",
-    "data": "the data, [data.md](data.md)",
-    "transform": "what happens to each sample; `transform.train.flip=null` leaves a transform out",
+    "data": "the data",
+    "transform": "what happens to each sample; transform.train.flip=null leaves a transform out",
     "loss": "what is minimised",
-    "optimizer": "of torch; its arguments: `python run.py --cfg job -p optimizer`",
-    "scheduler": "of torch; `scheduler.interval` is step or epoch",
+    "optimizer": "of torch; its arguments: python run.py --cfg job -p optimizer",
+    "scheduler": "of torch; scheduler.interval is step or epoch",
     "trainer": "how the loop runs",
     "experiment": "a recipe, which wins over the groups above",
 }
@@ -45,30 +46,33 @@ SECTIONS: list[tuple[str, str, type, str, str]] = [
     ("", "loss.", components.DiceLossConfig, "loss", "dice, ce_dice: "),
     ("", "loss.", components.CEDiceLossConfig, "loss", "ce_dice: "),
 ]
-Row = tuple[str, str]
+COLUMN = 40  # where the meanings begin
+WIDTH = 110
 
 
 def table() -> str:
-    """A markdown table for each section, a row for every knob as it is typed on the command line."""
-    return "\n\n".join(
-        "\n".join([f"### {title}\n", "| setting | meaning and range |", "|---|---|", *map(table_line, rows)])
-        for title, rows in sections()
-    )
+    """A block of lines under a title for each section: every knob as it is typed on the command line."""
+    return "\n\n".join(f"### {title}\n\n{block(rows)}" for title, rows in sections())
 
 
-def table_line(row: tuple[str, ...]) -> str:
-    return f"| {' | '.join(map(escaped, row))} |"
+def block(rows: list[tuple[str, str]]) -> str:
+    """Settings on the left, meanings on the right, as a code block."""
+    lines: list[str] = []
+    for setting, text in rows:
+        right = textwrap.wrap(text, WIDTH - COLUMN, break_long_words=False, break_on_hyphens=False)
+        if len(setting) > COLUMN - 2:
+            lines.append(setting)
+            setting = ""
+        for part in right:
+            lines.append(f"{setting:<{COLUMN}}{part}")
+            setting = ""
+    return "\n".join(["```text", *lines, "```"])
 
 
-def escaped(cell: str) -> str:
-    """Without what markdown would take for the end of a cell or for HTML."""
-    return cell.replace("|", r"\|").replace("<", r"\<")
-
-
-def sections() -> Iterator[tuple[str, list[Row]]]:
-    """The title and the rows of each table."""
+def sections() -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """The title and the rows of each section."""
     yield "Run and groups", list(top_rows())
-    title, rows = "", list[Row]()
+    title, rows = "", list[tuple[str, str]]()
     for next_title, prefix, section, group, remark in SECTIONS:
         if next_title and rows:
             yield title, rows
@@ -78,7 +82,7 @@ def sections() -> Iterator[tuple[str, list[Row]]]:
     yield title, rows
 
 
-def top_rows() -> Iterator[Row]:
+def top_rows() -> Iterator[tuple[str, str]]:
     """The knobs of conf/config.yaml, then the groups with their options."""
     top = load(CONF / "config.yaml")
     for field in dataclasses.fields(schema.Config):
@@ -89,50 +93,38 @@ def top_rows() -> Iterator[Row]:
     chosen = {group: name for entry in defaults if isinstance(entry, dict) for group, name in entry.items()}
     for group, text in GROUPS.items():
         options = ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
-        yield f"`{group}={word(chosen[group])}`", f"{text} ({options})"
+        yield f"{group}={word(chosen[group])}", f"{text} ({options})"
 
 
-def section_rows(prefix: str, section: type, group: str, remark: str) -> Iterator[Row]:
-    """A knob as it is typed, its meaning. Rows of a class that this one builds on are left out."""
-    before: Row | None = None
+def section_rows(prefix: str, section: type, group: str, remark: str) -> Iterator[tuple[str, str]]:
+    """A knob as it is typed, its meaning. Fields of a class that this one builds on are left out."""
     for field in dataclasses.fields(section):
         inherited = field.name not in vars(section)["__annotations__"]
         if inherited or field.name.startswith("_") or dataclasses.is_dataclass(field.type):
             continue
-        text = meaning(field)
-        if text.startswith("as in loss="):
+        if meaning(field).startswith("as in loss="):
             continue
         default, others = defaults_of(prefix + field.name, field, group, section)
-        if before and text in ("of being applied", "as train"):  # said with the row before
-            shown = f"{before[0]}, `.{field.name}={word(default)}`{in_brackets(others)}"
-            before = (shown, before[1])
-            continue
-        if before:
-            yield before
-        before = typed(prefix + field.name, default, field) + in_brackets(others), remark + text
-    if before:
-        yield before
+        yield typed(prefix + field.name, default, field), f"{remark}{meaning(field)}{in_brackets(others)}"
 
 
 def typed(name: str, default: Any, field: "dataclasses.Field[Any]") -> str:
     """A knob as it is typed; * marks what `resume=` may change."""
-    return f"`{name}={word(default)}`" + ("*" if field.metadata.get("on_resume") == schema.MAY_CHANGE else "")
+    return f"{name}={word(default)}" + (" *" if field.metadata.get("on_resume") == schema.MAY_CHANGE else "")
 
 
 def task_table() -> str:
     """The keys of each task=NAME; tasks that share a key with its default and meaning share its row."""
-    tasks: dict[Row, list[str]] = {}
+    tasks: dict[tuple[str, str], list[str]] = {}
     for task, section in (task_schema.TASK_SCHEMAS | task_schema.BESIDE_TRAINING).items():
         for field in dataclasses.fields(section):
             name, shown = field.name, field
             if dataclasses.is_dataclass(field.type):  # data.root, model.weights
                 shown = dataclasses.fields(field.type)[0]
                 name = f"{field.name}.{shown.name}"
-            text = f"`{name}`, required" if shown.default == "???" else f"`{name}={word(shown.default)}`"
-            tasks.setdefault((text, meaning(shown)), []).append(f"`{task}`")
-    lines = ["| setting | of the tasks | meaning and range |", "|---|---|---|"]
-    lines += [table_line((text, ", ".join(names), about)) for (text, about), names in tasks.items()]
-    return "\n".join(lines)
+            text = f"{name}=..." if shown.default == "???" else f"{name}={word(shown.default)}"
+            tasks.setdefault((text, meaning(shown)), []).append(task)
+    return block([(text, f"{', '.join(names)}: {about}") for (text, about), names in tasks.items()])
 
 
 def defaults_of(
@@ -164,7 +156,7 @@ def in_brackets(others: dict[str, list[str]]) -> str:
     if not others:
         return ""
     texts = [f"{', '.join(names)}: {value}" for value, names in others.items()]
-    return f" ({'; '.join(texts)})"
+    return f" [{'; '.join(texts)}]"
 
 
 def meaning(field: "dataclasses.Field[Any]") -> str:
