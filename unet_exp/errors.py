@@ -49,7 +49,7 @@ class TrainingError(UserError):
     """Training can't go on, for instance because the loss is not a number."""
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of another package's error; its type if it has no text."""
     lines = [line.strip() for line in str(error).splitlines()]
     return next(filter(None, lines), type(error).__name__)

@@ -17,10 +17,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from tests.conftest import ROOT, Cli, write_folder
 from unet_exp.cli import command_line
-from unet_exp.cli.command_line import SWEEP_KEYS, groups
+from unet_exp.cli.command_line import groups
 from unet_exp.config.hydra_hooks import register
 from unet_exp.config.resolve import check, check_task
 from unet_exp.config.schema import Config, DataConfig, SplitConfig, TrainerConfig
+from unet_exp.config.suggestions import OF_SWEEPS
 from unet_exp.config.task_schema import TASK_SCHEMAS
 
 PAGES = [
@@ -29,7 +30,7 @@ PAGES = [
     ROOT / "SECURITY.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
-SWEEPS = {"sweep", *SWEEP_KEYS}  # not keys of the schema
+SWEEPS = {"sweep", *OF_SWEEPS}  # not keys of the schema
 KNOWN_KEYS = {
     *Config.__dataclass_fields__,
     *(f"data.{name}" for name in DataConfig.__dataclass_fields__),

@@ -5,26 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from unet_exp.config.paths import expanded, is_quoted, quote_path, quoted
 from unet_exp.config.saved import AGAIN, CARRIED, load_saved, make_primary, renamed_overrides
+from unet_exp.config.suggestions import OF_SWEEPS
 from unet_exp.config.task_schema import TASK_SCHEMAS
 from unet_exp.errors import ConfigError, did_you_mean
 from unet_exp.training import ranks
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-SWEEP_KEYS = {
-    "sweep_dir": "hydra.sweep.dir",
-    "points": "hydra.sweeper.points",
-    "n_trials": "hydra.sweeper.n_trials",
-    "n_jobs": "hydra.launcher.n_jobs",
-    "gpus": "hydra.launcher.gpus",
-    "job_minutes": "hydra.launcher.job_minutes",
-    "fail_fast": "hydra.launcher.fail_fast",
-}
 LOOKING = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "-sc", "--shell-completion"}
 TASKS = (*TASK_SCHEMAS, "check_data", "autotune")  # each with unet_exp/tasks/VERB.py
 FLAGS_WITH_VALUE = (
@@ -178,12 +168,13 @@ def is_sweep(override: str) -> bool:
 
 
 def sweep_keys(overrides: list[str], multirun: bool) -> list[str]:
-    """The short names of a sweep's settings as Hydra's own. Raises ConfigError where there is no sweep."""
-    short = [override for override in overrides if override.partition("=")[0] in SWEEP_KEYS]
-    if short and not multirun:
-        raise ConfigError(f"{short[0]} belongs to a sweep", do="add -m, or sweep=NAME")
+    """The short names of a sweep's settings as Hydra's own; without a sweep they are unknown keys."""
+    if not multirun:
+        return overrides
     launcher = [o.partition("=")[2] for o in overrides if o.startswith("hydra/launcher=")]
-    of_process = [o for o in short if SWEEP_KEYS[o.partition("=")[0]].startswith("hydra.launcher.")]
+    of_process = [
+        o for o in overrides if OF_SWEEPS.get(o.partition("=")[0], "").startswith("hydra.launcher.")
+    ]
     if of_process and launcher[-1:] not in ([], ["process"]):
         raise ConfigError(
             f"{of_process[0]} is for jobs on this machine; hydra/launcher={launcher[-1]} has other settings",
@@ -191,7 +182,7 @@ def sweep_keys(overrides: list[str], multirun: bool) -> list[str]:
         )
     overrides = [o.replace("launcher=submitit_slurm", "launcher=slurm") for o in overrides]  # with requeueing
     return [
-        SWEEP_KEYS.get(key, key) + equals + value
+        OF_SWEEPS.get(key, key) + equals + value
         for key, equals, value in (override.partition("=") for override in overrides)
     ]
 
@@ -252,35 +243,3 @@ def groups() -> dict[str, list[str]]:
     folders = {folder.name: folder for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra"}
     folders["sweep"] = CONF.parent / "multirun_sweeps"
     return {name: sorted(file.stem for file in folder.glob("*.yaml")) for name, folder in folders.items()}
-
-
-def suggestions(argv: list[str], primary: str = "config") -> list[str]:
-    """'did you mean' lines for overrides that Hydra refused to compose. argv: as given to Hydra."""
-    options = groups() if primary == "config" else {}
-    pairs = [override.partition("=")[::2] for override in split_flags(argv)[1]]
-    chosen = [f"{key}={value}" for key, value in pairs if value in options.get(key, [])]
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            known = flat_keys(compose(primary, overrides=chosen))
-    except Exception:  # conf/ itself does not compose, which Hydra has said already
-        return []
-    lines = []
-    for key, value in pairs:
-        key = key.lstrip("+~")
-        if key in options and value not in options[key]:
-            lines.append(f"{key}={value}{did_you_mean(value, options[key])}")
-        elif key not in (*known, *options) and not key.startswith("hydra"):
-            lines.append(f"{key}{did_you_mean(key, [*known, *options])}")
-    return [line for line in lines if "did you mean" in line]
-
-
-def flat_keys(node: Any, prefix: str = "") -> list[str]:
-    """Dotted names of every key of a config."""
-    keys = []
-    for key in node:
-        keys.append(f"{prefix}{key}")
-        value = node._get_node(key)
-        if isinstance(value, DictConfig) and not value._is_none():
-            keys += flat_keys(value, f"{prefix}{key}.")
-    return keys

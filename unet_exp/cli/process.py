@@ -16,9 +16,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from unet_exp import errors
-from unet_exp.cli import command_line, startup_patches
+from unet_exp.cli import command_line, composition, startup_patches
 from unet_exp.cli.command_line import CommandLine
-from unet_exp.config.hydra_hooks import Refused, register
+from unet_exp.config.hydra_hooks import register
 from unet_exp.config.resolve import check, check_resume, check_task
 from unet_exp.config.saved import CARRIED, load_saved, save_composed
 from unet_exp.config.schema import Config
@@ -47,6 +47,7 @@ def main(train: Train) -> int:
         command = command_line.prepare(sys.argv[1:])
         sys.argv[1:] = command.argv
         startup_patches.compose_once()
+        composition.compose_in_words(looking=bool(command_line.LOOKING & set(command.argv)))
         return composed(command, train)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -71,13 +72,7 @@ def composed(command: CommandLine, train: Train) -> int:
             cfg = save_composed(cfg, run.path)
         codes[0] = attend(train, cfg, run, Origin(command.origin, command.resume), command.saved)
 
-    try:
-        with_config()
-    except SystemExit as stop:
-        if stop.code == 1 and not codes and not isinstance(stop, Refused):
-            primary = command.task if command.task in TASK_SCHEMAS else "config"
-            print("\n".join(command_line.suggestions(command.argv, primary)), file=sys.stderr)
-        raise
+    with_config()
     return codes[0] if codes else 0
 
 

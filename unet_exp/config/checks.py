@@ -4,7 +4,7 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from unet_exp.config.components import COMPONENTS, NormalizationConfig
 from unet_exp.config.cross_checks import Problem, find_conflicts, number_problem
 from unet_exp.config.schema import Config
+from unet_exp.config.suggestions import unknown_key
 from unet_exp.errors import did_you_mean
 
 ALLOW_VARIABLE = "UNET_EXP_ALLOW"
@@ -25,6 +26,7 @@ ALLOWED_TARGETS = {
     "metrics": ("torchmetrics.",),
 }
 GROUPS = ("model", "loss", "optimizer", "scheduler")  # each one node with a _target_
+UNKNOWN = "is not a known key"  # until `named` says what was meant
 BOUNDS = {"minimum": "at least", "above": "above", "maximum": "at most", "below": "below"}
 
 
@@ -34,17 +36,18 @@ def allowed_prefixes(group: str) -> tuple[str, ...]:
     return ALLOWED_TARGETS[group] + tuple(f"{name.strip()}." for name in own if name.strip())
 
 
-def find_problems(cfg: DictConfig, first_start: bool = True) -> list[str]:
+def find_problems(cfg: DictConfig, first_start: bool = True, conflicts: bool = True) -> list[str]:
     """Each problem in one sentence with what to do; an empty list for a config that can run.
 
-    first_start: see config.check.
+    first_start: see config.check. conflicts: also of values that do not fit each other, or this machine.
     """
     absent = [field.name for field in dataclasses.fields(Config) if field.name not in cfg]
     if absent:
         return [f"{name} is not there; give it a value" for name in absent]
     try:
         # Without the types of nodes: what Hydra composed from UNetConfig is a mapping like any other here.
-        plain = OmegaConf.create(literal(OmegaConf.to_container(cfg, resolve=True)))
+        values: Any = literal(OmegaConf.to_container(cfg, resolve=True))
+        plain = OmegaConf.create(values)
     except OmegaConfBaseException as error:
         said = str(error).splitlines()[0]
         unset = re.search(r"Environment variable '(.*)' not found", said)
@@ -57,10 +60,38 @@ def find_problems(cfg: DictConfig, first_start: bool = True) -> list[str]:
     problems += transform_problems(plain.transform)
     for name, node in plain.metrics.items():
         problems += target_problems(node, "metrics", f"metrics.{name!s}")
-    broken = {problem.key for problem in problems}
-    fitting = find_conflicts(without(plain, broken), first_start)
-    problems += [problem for problem in fitting if problem.key not in broken]
-    return [str(problem) for problem in problems]
+    if conflicts:
+        broken = {problem.key for problem in problems}
+        fitting = find_conflicts(without(plain, broken), first_start)
+        problems += [problem for problem in fitting if problem.key not in broken]
+    return [str(problem) for problem in named(problems, values)]
+
+
+def task_problems(cfg: DictConfig, schema: type) -> list[str]:
+    """As find_problems, of the keys of a task."""
+    return [str(problem) for problem in named(node_problems(cfg, schema, ""), OmegaConf.to_container(cfg))]
+
+
+def named(problems: Iterable[Problem], values: Any) -> list[Problem]:
+    """The problems, those of unknown keys with the key that was probably meant. values: the whole config."""
+    problems = list(problems)
+    unknown = {problem.key for problem in problems if problem.text == UNKNOWN}
+    known = [key for key in known_keys(values) if key not in unknown] if unknown else []
+    return [
+        Problem(problem.key, unknown_key(problem.key, known)) if problem.key in unknown else problem
+        for problem in problems
+    ]
+
+
+def known_keys(values: dict[str, Any], prefix: str = "") -> list[str]:
+    """Every dotted key of nested mappings, and what our own classes among them take."""
+    schema = COMPONENTS.get(str(values.get("_target_")))
+    keys = [f"{prefix}{field.name}" for field in dataclasses.fields(schema)] if schema else []
+    for key, value in values.items():
+        keys.append(f"{prefix}{key}")
+        if isinstance(value, dict):
+            keys += known_keys(value, f"{prefix}{key}.")
+    return keys
 
 
 def literal(values: Any) -> Any:
@@ -103,7 +134,7 @@ def node_problems(node: DictConfig, schema: type, prefix: str) -> Iterator[Probl
     fields = {field.name: field for field in dataclasses.fields(schema)}
     for key in map(str, node):
         if key not in fields:
-            yield Problem(f"{prefix}{key}", f"is not a known key{did_you_mean(key, list(fields))}")
+            yield Problem(f"{prefix}{key}", UNKNOWN)
     typed = OmegaConf.structured(schema)
     for name, field in fields.items():
         if dataclasses.is_dataclass(field.type):
@@ -227,7 +258,7 @@ def transform_problems(node: Any) -> Iterator[Problem]:
     known = ["train", "eval", "mean", "std"]
     for key in map(str, node):
         if key not in known:
-            yield Problem(f"transform.{key}", f"is not a known key{did_you_mean(key, known)}")
+            yield Problem(f"transform.{key}", UNKNOWN)
     for part in ("train", "eval"):
         steps = node.get(part)
         if not isinstance(steps, DictConfig):
@@ -235,6 +266,12 @@ def transform_problems(node: Any) -> Iterator[Problem]:
             continue
         active = {f"transform.{part}.{name!s}": step for name, step in steps.items() if step is not None}
         for key, step in active.items():
+            if isinstance(step, DictConfig) and "_target_" not in step:
+                steps_here = ", ".join(
+                    str(name) for name, other in steps.items() if other and "_target_" in other
+                )
+                yield Problem(key, f"is not a step here ({steps_here}); another transform= may have it")
+                continue
             yield from target_problems(step, "transform", key)
             if part == "eval" and ".Random" in str(step.get("_target_")):
                 yield Problem(key, "is random; validation never augments, so remove it")

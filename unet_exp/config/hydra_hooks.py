@@ -32,7 +32,7 @@ def register() -> None:
     """Make known to Hydra: the schema, on which conf/config.yaml and conf/model/*.yaml build; the sweeps."""
     store = ConfigStore.instance()
     store.store(name="base_schema", node=Config)
-    store.store(group="schema", name="unet", node=UNetConfig)
+    store.store(name="unet_schema", node=UNetConfig)
     for verb, schema in TASK_SCHEMAS.items():
         store.store(name=f"{verb}_schema", node=schema)
     for path in sorted(SWEEPS.glob("*.yaml")):

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from unet_exp.config.checks import GROUPS, find_problems, literal, node_problems, typed_config
+from unet_exp.config.checks import GROUPS, find_problems, literal, task_problems, typed_config
 from unet_exp.config.components import COMPONENTS
 from unet_exp.config.saved import MAY_CHANGE, flat
 from unet_exp.config.schema import Config
@@ -88,7 +88,7 @@ def changeable(config: Config) -> dict[str, Any]:
 
 def check_task(cfg: DictConfig, schema: type) -> Any:
     """The typed keys of a verb. Raises ConfigError naming all problems at once."""
-    problems = [str(problem) for problem in node_problems(cfg, schema, "")]
+    problems = task_problems(cfg, schema)
     if problems:
         raise config_error(problems)
     return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), cfg))
