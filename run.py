@@ -109,7 +109,7 @@ def conclude(
             scores = choose_threshold(run.path, config, parts)
         if config.trainer.plots:  # after the threshold: samples.png shows what predict would write
             plot(run, config, parts, state.best_epoch, scores.get("threshold", 0.5))
-        say_where(run.path, config, state)
+        say_where(run.path, config, parts, state)
     run.write_status("finished", **facts, scores=scores)
     return Outcome("finished", best)
 

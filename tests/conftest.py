@@ -78,6 +78,7 @@ def cli(command: list[str], warm: "subprocess.Popen[str]", tmp_path_factory: pyt
 def in_terminal(command: list[str], cwd: Path) -> "tuple[subprocess.Popen[bytes], int]":
     """The process in front of a terminal of its own, and what to close so that the terminal is gone."""
     ours, its = pty.openpty()
+    termios.tcsetwinsize(its, (24, 80))
     process = subprocess.Popen(
         command, cwd=cwd, stdin=its, stdout=its, stderr=its, start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),

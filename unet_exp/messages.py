@@ -1,5 +1,6 @@
 """What is said on the terminal, in one voice."""
 
+import logging
 import os
 import shlex
 import sys
@@ -32,6 +33,27 @@ def program() -> str:
 def say(text: str, end: str = "\n") -> None:
     """print, at once."""
     print(text, end=end, flush=True)
+
+
+def write_to_log(text: str, level: int = logging.INFO) -> None:
+    """A line of run.log alone."""
+    record = logging.makeLogRecord({"name": "unet_exp", "levelno": level, "msg": text})
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """'1 thread', '2 threads', '0 batches'. plural: where it is not the noun with an s."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """'45s', '12m' or '3.4h'."""
+    if seconds < 99.5:
+        return f"{seconds:.0f}s"
+    minutes = seconds / 60
+    return f"{minutes:.0f}m" if minutes < 99.5 else f"{minutes / 60:.1f}h"
 
 
 def as_lines(title: str, lines: Iterable[str]) -> str:

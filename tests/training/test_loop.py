@@ -87,8 +87,8 @@ def test_the_line_of_an_epoch_has_a_rate_and_room(
     with caplog.at_level("INFO"), closing(tracker_in(tmp_path / "run", config)) as tracker:
         train = {"loss": 0.5, "images_per_second": rate}
         tracker.end_epoch(1000, train, {"loss": 0.5, "dice": 0.5, "iou": 0.4}, 1e-3, True)
-    assert f" {shown} img/s *" in caplog.text
-    assert len(caplog.messages[-1]) < 80
+    assert f" dice 0.5000* lr 1e-3 {shown} img/s" in caplog.text
+    assert len(caplog.messages[-1]) + len(" 99m left") < 80
 
 
 def test_an_infinite_loss_stops_before_the_update(tmp_path: Path) -> None:

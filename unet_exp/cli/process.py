@@ -24,7 +24,7 @@ from unet_exp.config.saved import CARRIED, load_saved, save_composed
 from unet_exp.config.schema import Config
 from unet_exp.config.task_schema import TASK_SCHEMAS
 from unet_exp.errors import UserError
-from unet_exp.messages import resume_command
+from unet_exp.messages import resume_command, write_to_log
 from unet_exp.rundir import layout, signals
 from unet_exp.rundir.directory import Origin, Outcome, RunDirectory
 from unet_exp.training import ranks
@@ -222,9 +222,7 @@ def end(program: Callable[[], int]) -> NoReturn:
 def report_failure(run: RunDirectory, origin: Origin, message: str, alone: bool) -> None:
     """Say why on stderr and in run.log; remove a single run that never began, else note it in status.json."""
     print(f"error: {message}", file=sys.stderr)
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.FileHandler):
-            handler.emit(log.makeRecord(log.name, logging.ERROR, __file__, 0, f"error: {message}", (), None))
+    write_to_log(f"error: {message}", logging.ERROR)
     status = run.status()
     resumes = origin.resumes and alone
     if alone and not status and not resumes:

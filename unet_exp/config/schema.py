@@ -202,7 +202,8 @@ class TrainerConfig:
         above=0.0,
         on_resume=MAY_CHANGE,
     )
-    log_every: int = knob(10, "batches between console lines; 0: none", minimum=0, on_resume=MAY_CHANGE)
+    log_every: int = knob(10, "batches between lines of run.log; 0: none", minimum=0, on_resume=MAY_CHANGE)
+    print_steps: bool = knob(False, "print these lines too, as the lecture does", on_resume=MAY_CHANGE)
     images_every: int = knob(
         5, "epochs between images in TensorBoard; 0: none", minimum=0, on_resume=MAY_CHANGE
     )

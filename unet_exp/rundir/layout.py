@@ -24,6 +24,7 @@ LOG = "run.log"
 CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
 PLOTS = "plots"
+EXAMPLE = "example.png"
 
 
 def missing_directories(path: Path) -> list[Path]:

@@ -3,19 +3,25 @@
 import dataclasses
 import logging
 import math
+import sys
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from unet_exp import messages
 from unet_exp.config import saved
 from unet_exp.config.schema import Config
+from unet_exp.data.datasets import open_pair
+from unet_exp.data.items import SyntheticItem
 from unet_exp.errors import CheckpointError, ConfigError
-from unet_exp.messages import logdir, program, shown_path
+from unet_exp.messages import counted, logdir, program, shown_path
 from unet_exp.metrics.confusion import shown
 from unet_exp.rundir import atomic, layout, provenance
 from unet_exp.rundir.directory import Origin, Outcome, RunDirectory
 from unet_exp.rundir.tables import read_table
-from unet_exp.training.checkpoint import Saved
+from unet_exp.training.checkpoint import Saved, numbered
 from unet_exp.training.loop import is_finished
 from unet_exp.training.parts import Parts
 from unet_exp.training.state import State
@@ -24,23 +30,21 @@ log = logging.getLogger("unet_exp")
 
 
 def say_what_runs(config: Config, parts: Parts, done: int) -> None:
-    number = sum(weight.numel() for weight in parts.model.parameters())
     name = str(config.model["_target_"]).rpartition(".")[2]
-    log.info(
-        "%s, %s parameters, on %s (%s, %d threads)",
-        name,
-        f"{number:,}",
-        config.device,
-        config.trainer.precision,
-        config.threads,
-    )
-    samples = [len(loader.dataset) for loader in (parts.train, parts.val)]
-    log.info("%s: %d training and %d validation images", config.data.kind, *samples)
+    parameters = counted(sum(weight.numel() for weight in parts.model.parameters()), "parameter")
+    threads = counted(int(config.threads), "thread")
+    log.info("%s, %s, on %s (%s, %s)", name, parameters, config.device, config.trainer.precision, threads)
+    images = counted(len(parts.val.dataset), "validation image")
+    log.info("%s: %d training and %s", config.data.kind, len(parts.train.dataset), images)
     log.info(
         "dice: %s; best.pt is saved at the %s", meaning_of_dice(config.data.classes), what_is_best(config)
     )
     if done:
         log.info("continuing after step %d", done)
+    if not sys.stdout.isatty() and not config.trainer.print_steps:
+        every = counted(config.trainer.log_every, "batch", "batches")
+        more = f"; in {layout.LOG} also one every {every}" if config.trainer.log_every else ""
+        log.info("not a terminal: one line an epoch%s", more)
 
 
 def meaning_of_dice(classes: list[str]) -> str:
@@ -116,7 +120,8 @@ def say_what_changed(
         log.warning(messages.as_lines("also other than there, so equal bits are not promised:", other))
 
 
-def say_where(run_dir: Path, config: Config, state: State) -> None:
+def say_where(run_dir: Path, config: Config, parts: Parts, state: State) -> None:
+    """The last lines of a run: its best score, where it lies and what it takes, and what to type next."""
     if state.best_metric is not None:
         log.info(
             "%s %s %.4f in epoch %d, %.0f s",
@@ -126,18 +131,50 @@ def say_where(run_dir: Path, config: Config, state: State) -> None:
             state.best_epoch,
             state.seconds,
         )
-        say_each_class(run_dir, config, state.best_epoch)
-    shown = shown_path(run_dir)
-    log.info("run:  %s", shown)
-    picture = f"{shown}/{layout.PLOTS}/samples.png, or " if config.trainer.plots else ""
+        say_dice_of_classes(run_dir, config, state.best_epoch)
+    place = shown_path(run_dir)
+    log.info("run:  %s", place)
+    say_size(run_dir, config)
+    picture = f"{place}/{layout.PLOTS}/samples.png, or " if config.trainer.plots else ""
     log.info("open: %stensorboard --logdir %s", picture, logdir(run_dir))
-    log.info("next: %s from_run=%s lr=%g", program(), shown, config.lr / 2)
+    image = shown_path(example_image(run_dir, parts))
+    log.info("next: %s task=evaluate run=%s", program(), place)
+    log.info("next: %s task=predict run=%s input=%s output=%s/predicted", program(), place, image, place)
 
 
-def say_each_class(run_dir: Path, config: Config, epoch: int) -> None:
+def say_size(run_dir: Path, config: Config) -> None:
+    """What the numbered checkpoints take of the disk, where there are some."""
+    checkpoints = numbered(run_dir / layout.CHECKPOINTS)
+    if checkpoints:
+        whole = sum(path.stat().st_size for path in run_dir.rglob("*") if path.is_file())
+        share = sum(path.stat().st_size for path in checkpoints)
+        log.info(
+            "size: %.0f MB, %.0f MB of it epoch_NNNN.pt (trainer.keep=%d, trainer.save_every=%d)",
+            whole / 1e6,
+            share / 1e6,
+            config.trainer.keep,
+            config.trainer.save_every,
+        )
+
+
+def example_image(run_dir: Path, parts: Parts) -> Path:
+    """A file for task=predict: the first validation image, written to the run where it was generated."""
+    samples = parts.val.dataset.samples
+    item = samples.items[0]
+    if not isinstance(item, SyntheticItem):
+        return Path(item.image)
+    image, _ = open_pair(item, samples.labels)
+    content = BytesIO()
+    Image.fromarray(image[..., 0]).save(content, "PNG")
+    atomic.write_bytes(run_dir / layout.EXAMPLE, content.getvalue())
+    return run_dir / layout.EXAMPLE
+
+
+def say_dice_of_classes(run_dir: Path, config: Config, epoch: int) -> None:
     """Log the Dice of each class at the best epoch, for up to four classes."""
-    rows = [row for row in read_table(run_dir / layout.METRICS) if row["split"] == "val"]
-    found = next((row for row in rows if int(row["epoch"]) == epoch), None)
-    if found is not None and len(config.data.classes) <= 4:
-        each = [f"{name} {shown(float(found[f'dice_{name}']))}" for name in config.data.classes]
-        log.info("dice of each class at the best epoch: %s", ", ".join(each))
+    if len(config.data.classes) > 4:
+        return
+    for row in read_table(run_dir / layout.METRICS):
+        if row["split"] == "val" and int(row["epoch"]) == epoch:
+            scores = [f"{name} {shown(float(row[f'dice_{name}']))}" for name in config.data.classes]
+            log.info("dice of each class at the best epoch: %s", ", ".join(scores))

@@ -21,9 +21,11 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from unet_exp.config.label_map import Colour, label_map, palette
 from unet_exp.config.schema import Config
 from unet_exp.data.stats import displayed
+from unet_exp.messages import write_to_log
 from unet_exp.metrics.confusion import NAMES, predict_classes, shown
 from unet_exp.rundir import atomic, layout
 from unet_exp.rundir.tables import Recorded, Row, StepLog, as_text, read_table, write_table
+from unet_exp.training.pace import Pace
 from unet_exp.training.state import State
 
 log = logging.getLogger(__name__)
@@ -74,6 +76,7 @@ class Tracker:
         if silent:
             return
         trainer = config.trainer
+        self.pace = Pace(config, state.seconds)
         self.metrics_path = run_dir / layout.METRICS
         self.timing_path = run_dir / layout.TIMING
         self.others = list(config.metrics)
@@ -82,6 +85,7 @@ class Tracker:
         self.denorm = denorm
         self.best_tags = list(dict.fromkeys((trainer.monitor, *BEST_SCALARS)))
         self.log_every = trainer.log_every
+        self.print_steps = trainer.print_steps
         self.images_every = trainer.images_every
         self.images_max = trainer.images_max
         self.images_each_batch = trainer.images_each_batch
@@ -116,7 +120,7 @@ class Tracker:
         self, batches: Iterable[Any], split: str, epoch: int, total: int, done: int = 0
     ) -> Iterator[Any]:
         """A bar over batches on a terminal, nothing when piped; log lines stay above it."""
-        bar = tqdm(
+        self.bar = tqdm(
             batches,
             f"{TAGS[split]} {epoch}/{self.epochs}",
             total,
@@ -124,22 +128,30 @@ class Tracker:
             leave=False,
             disable=True if self.silent else None,
             ncols=79,
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{rate_fmt}{postfix}]",
         )
-        with logging_redirect_tqdm(tqdm_class=tqdm), bar:
-            yield bar
+        self.show_time_left(split, epoch - 1 + done / total)
+        self.bar.refresh()
+        with logging_redirect_tqdm(tqdm_class=tqdm), self.bar:
+            yield self.bar
+
+    def show_time_left(self, split: str, epochs: float) -> None:
+        """On the bar: of the whole run. epochs: done so far, with the share of the one under way."""
+        if self.silent:
+            return
+        if split == "train":
+            self.pace.reached(epochs)
+        left = self.pace.left()
+        self.bar.set_postfix_str(f"run: {left}" if left else "", refresh=False)
 
     def batch(self, split: str, epoch: int, batch: int, total: int, loss: float) -> None:
-        """The lecture's line: loss is the mean of the epoch so far."""
-        if not self.silent and self.log_every and (batch % self.log_every == 0 or batch == total):
-            log.info(
-                "%s: EPOCH %04d / %04d | BATCH %04d / %04d | LOSS %.4f",
-                TAGS[split],
-                epoch,
-                self.epochs,
-                batch,
-                total,
-                loss,
-            )
+        """The lecture's line, printed or in run.log alone: loss is the mean of the epoch so far."""
+        if self.silent:
+            return
+        self.show_time_left(split, epoch - 1 + batch / total)
+        if self.log_every and (batch % self.log_every == 0 or batch == total):
+            place = f"EPOCH {epoch:04d} / {self.epochs:04d} | BATCH {batch:04d} / {total:04d}"
+            (log.info if self.print_steps else write_to_log)(f"{TAGS[split]}: {place} | LOSS {loss:.4f}")
 
     def wants_images(self, split: str, epoch: int, batch: int) -> bool:
         """Every batch as in the lecture, or the first batch of the first pass and of a pass in which
@@ -213,15 +225,18 @@ class Tracker:
                 events.flush()
         of_val = "" if val is None else f" val {val['loss']:.4f} dice {shown(val['dice'])}"
         rate = train["images_per_second"]
+        self.pace.reached(epoch)
+        left = self.pace.left()
         log.info(  # within 80 columns
-            "epoch %d/%d train %.4f%s lr %.1e %s img/s%s",
+            "epoch %d/%d train %.4f%s%s lr %s %s img/s%s",
             epoch,
             self.epochs,
             train["loss"],
             of_val,
-            lr,
+            "*" if best else "",
+            f"{lr:.1e}".replace(".0e", "e").replace("e-0", "e-"),
             f"{rate:.0f}" if rate >= 9.95 else f"{rate:.1f}",
-            " *" if best else "",
+            f" {left}" if left else "",
         )
 
     def hparams(self, config: Config) -> None:
