@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from unet_exp.cli import process
+from unet_exp.cli import process, startup_patches
 from unet_exp.config.resolve import changeable, resolved_yaml
 from unet_exp.config.schema import Config
 from unet_exp.errors import UserError
@@ -34,6 +34,8 @@ def train(config: Config, run: RunDirectory, origin: Origin) -> Outcome:
         from unet_exp.training.resume import restore
         from unet_exp.training.state import State
         from unet_exp.training.tracker import Tracker
+
+        startup_patches.spare_compiler()
     is_first = distributed.rank() == 0
     saved = decided(load_newest, run.checkpoints) if origin.resumes else None
     done: Outcome | None = decided(announce.nothing_to_do, run, config, saved, origin)

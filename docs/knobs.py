@@ -187,8 +187,14 @@ def word(value: Any) -> str:
 
 
 def load(path: Path) -> DictConfig:
+    """An option of conf/, with the classes of the schemas that it builds on."""
     config = OmegaConf.load(path)
     assert isinstance(config, DictConfig), path
+    for target in components.COMPONENTS:
+        start = f"/{target.rpartition('.')[2]}_schema@"
+        for entry in config.get("defaults", []):
+            if str(entry).startswith(start) and not str(entry).endswith("_here_"):
+                OmegaConf.update(config, f"{str(entry).removeprefix(start)}._target_", target)
     return config
 
 

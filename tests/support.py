@@ -1,7 +1,9 @@
 """What tests of several rooms share: files made, tables read."""
 
 import csv
+import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,9 @@ import numpy.typing as npt
 import tifffile
 import torch
 from PIL import Image
+from torch import nn
+
+from unet_exp.config.components import COMPONENTS
 
 Array = npt.NDArray[Any]
 S = 32
@@ -61,3 +66,10 @@ def picture(label: Array, seed: int, channels: int = 1) -> Array:
     noise = np.random.default_rng(seed).normal(0, 12, (*label.shape, channels))
     image = np.clip(30 + 45.0 * label[..., None] + noise, 0, 255).astype(np.uint8)
     return image[..., 0] if channels == 1 else image
+
+
+def by_default(kind: Callable[..., nn.Module], **changes: Any) -> nn.Module:
+    """A loss with the defaults of the schema, but for the arguments given."""
+    schema = COMPONENTS[f"unet_exp.losses.{kind.__name__}"]
+    defaults = {field.name: field.default for field in dataclasses.fields(schema) if field.name != "_target_"}
+    return kind(**defaults | changes)

@@ -121,53 +121,67 @@ NO_FILES = ("Too many open files", "received 0 items of ancdata")
 
 def explained(error: BaseException, task: str) -> TrainingError | None:
     """The error to show if something ran out for torch, numpy, Python or a loading process, else None."""
-    text = f"{type(error).__name__}: {error}\n"
-    number = error.errno if isinstance(error, OSError) else None
-
-    def says(words: tuple[str, ...]) -> bool:
-        return any(word in text for word in words)
-
     less = HELPS.get(task, MORE)
-    if says(NO_FILES) or number in (errno.EMFILE, errno.ENFILE):
+    for explain in (of_files, of_shared_memory, of_memory, of_threads):
+        known = explain(error, f"{type(error).__name__}: {error}\n", less)
+        if known is not None:
+            return known
+    if error.__cause__ is None or isinstance(error, TrainingError):
+        return None
+    return explained(error.__cause__, task)  # such as of a file that can't be read for want of memory
+
+
+def says(text: str, words: tuple[str, ...]) -> bool:
+    return any(word in text for word in words)
+
+
+def of_files(error: BaseException, text: str, less: str) -> TrainingError | None:
+    if says(text, NO_FILES) or getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
         return TrainingError(
             "too many files are open at once", do="run ulimit -n 65536 before, or give num_workers=0"
         )
-    if (isinstance(error, RuntimeError) and says(NO_SHARED_MEMORY)) or is_of_processes(error, errno.ENOSPC):
+    return None
+
+
+def of_shared_memory(error: BaseException, text: str, less: str) -> TrainingError | None:
+    is_full = isinstance(error, RuntimeError) and says(text, NO_SHARED_MEMORY)
+    if is_full or is_of_processes(error, errno.ENOSPC):
         return TrainingError(
             "/dev/shm is full, the shared memory through which the loading processes pass samples",
             do="num_workers=0, or more of it: docker run --shm-size=8g (or --ipc=host)",
         )
     unusable = (errno.EROFS, errno.EACCES, errno.ENOSYS, errno.ENOENT)
-    if any(is_of_processes(error, each, "synchronize.py") for each in unusable):
+    if any(is_of_processes(error, number, "synchronize.py") for number in unusable):
         return TrainingError(
             f"/dev/shm can't be used: {getattr(error, 'strerror', None) or error}",
             do="num_workers=0, or mount it for writing: mount -t tmpfs tmpfs /dev/shm",
         )
-    if isinstance(error, RuntimeError) and says(NO_GPU_MEMORY):
+    return None
+
+
+def of_memory(error: BaseException, text: str, less: str) -> TrainingError | None:
+    by_torch = isinstance(error, RuntimeError)
+    if by_torch and says(text, NO_GPU_MEMORY):
         return TrainingError("the memory of the GPU is full", do=less)
-    if (
-        isinstance(error, RuntimeError)
-        and "DataLoader worker" in text
-        and says(("Killed", "exited unexpect"))
-    ):
+    if by_torch and "DataLoader worker" in text and says(text, ("Killed", "exited unexpect")):
         return TrainingError(
             "a process that loads samples was killed, most likely because the memory ran out",
             do=f"num_workers=0, or {less}",
         )
-    if (
-        isinstance(error, MemoryError)
-        or number == errno.ENOMEM
-        or (isinstance(error, (RuntimeError, ValueError, ImportError)) and says(NO_MEMORY))
-    ):
+    in_words = isinstance(error, (RuntimeError, ValueError, ImportError)) and says(text, NO_MEMORY)
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM or in_words:
         return TrainingError(f"the memory is full, or a limit is reached{amount(text)}", do=less)
-    if (isinstance(error, RuntimeError) and says(NO_THREADS)) or is_of_processes(error, errno.EAGAIN):
+    return None
+
+
+def of_threads(error: BaseException, text: str, less: str) -> TrainingError | None:
+    refused = isinstance(error, RuntimeError) and says(text, NO_THREADS)
+    if refused or is_of_processes(error, errno.EAGAIN):
         return TrainingError(
             "no more threads or processes can be started here",
             do="threads=1 num_workers=0, or a higher limit (ulimit -u, docker run --pids-limit)",
         )
-    if error.__cause__ is None or isinstance(error, TrainingError):
-        return None
-    return explained(error.__cause__, task)  # such as of a file that can't be read for want of memory
+    return None
 
 
 def pass_on(error: Exception) -> None:

@@ -3,7 +3,8 @@
 Shapes: logits float N x C x H x W; label float N x 1 x H x W with class indices (0.0, 1.0, ...), 255 for
 pixels to ignore. C = 1 means the logit of class 1 of two. Each returns a scalar: the mean over the pixels
 that count (weighted by the class weights, if given), 0 where none counts. weight: float N x 1 x H x W, what
-each pixel weighs in the cross-entropy besides (see data.weight_map).
+each pixel weighs in the cross-entropy besides (see data.weight_map). Defaults of the arguments:
+config.components.
 """
 
 from collections.abc import Sequence
@@ -27,10 +28,10 @@ class CELoss(nn.Module):
 
     def __init__(
         self,
-        class_weights: Sequence[float] | None = None,
-        pos_weight: float | None = None,
-        w0: float = 0.0,
-        sigma: float = 5.0,
+        class_weights: Sequence[float] | None,
+        pos_weight: float | None,
+        w0: float,
+        sigma: float,
     ) -> None:
         super().__init__()
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
@@ -65,10 +66,8 @@ class CELoss(nn.Module):
 class CrossEntropyLoss(CELoss):
     """The same for networks with one logit per class, also for two classes."""
 
-    def __init__(
-        self, class_weights: Sequence[float] | None = None, w0: float = 0.0, sigma: float = 5.0
-    ) -> None:
-        super().__init__(class_weights, w0=w0, sigma=sigma)
+    def __init__(self, class_weights: Sequence[float] | None, w0: float, sigma: float) -> None:
+        super().__init__(class_weights, None, w0, sigma)
 
 
 class DiceLoss(nn.Module):
@@ -78,7 +77,7 @@ class DiceLoss(nn.Module):
     is close to the large batch, not equal. smooth: pixels added to both sides of the fraction.
     """
 
-    def __init__(self, smooth: float = 1.0) -> None:
+    def __init__(self, smooth: float) -> None:
         super().__init__()
         self.smooth = smooth
 
@@ -99,12 +98,12 @@ class CEDiceLoss(nn.Module):
 
     def __init__(
         self,
-        dice_weight: float = 0.5,
-        smooth: float = 1.0,
-        class_weights: Sequence[float] | None = None,
-        pos_weight: float | None = None,
-        w0: float = 0.0,
-        sigma: float = 5.0,
+        dice_weight: float,
+        smooth: float,
+        class_weights: Sequence[float] | None,
+        pos_weight: float | None,
+        w0: float,
+        sigma: float,
     ) -> None:
         super().__init__()
         self.dice_weight = dice_weight

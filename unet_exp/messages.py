@@ -66,6 +66,12 @@ def shortened(names: list[str], most: int = 10, between: str = ", ") -> str:
     return between.join(names[:most]) + more
 
 
+def numbered(title: str, lines: list[str], most: int = 10) -> str:
+    """A title and below it the lines, numbered, at most `most` of them."""
+    rows = [f"{number}. {line}" for number, line in enumerate(lines[:most], start=1)]
+    return as_lines(title, [*rows, *([f"and {len(lines) - most} more"] if len(lines) > most else [])])
+
+
 def shortened_lines(lines: list[str], most: int) -> list[str]:
     """For a list that is shown one below the other."""
     return [*lines[:most], *([f"... and {len(lines) - most} more"] if len(lines) > most else [])]

@@ -10,7 +10,7 @@ from PIL import Image
 from tests.data.sets import SMALL, layout, line_of, pasted, save, scene, survey, train
 from unet_exp.config.schema import DataConfig
 from unet_exp.config.task_schema import EvaluateConfig, PredictConfig
-from unet_exp.data.detect import find_layouts, part_of_a_set
+from unet_exp.data.detect import find_layouts, split_of_a_set
 from unet_exp.tasks.check_data import say
 from unet_exp.tasks.evaluate import evaluate
 from unet_exp.tasks.predict import predict
@@ -151,9 +151,9 @@ def test_a_test_set_is_never_trained_on(
     assert "images in folders: test/images/ 3, test/labels/ 3" in said
     assert "use:" not in said
     layout(tmp_path / "set", "{p}/images/{n}.png", "{p}/labels/{n}.png", TRAIN, ("valid", 2), TEST)
-    assert part_of_a_set(Path("only/test")) is None  # a name like any other
+    assert split_of_a_set(Path("only/test")) is None  # a name like any other
     said = survey(capsys, "data=image_folder", "data.root=set/test", "batch_size=1", code=1)
-    assert "data.root=set/test is the test part of a set; all of it:" in said
+    assert "data.root=set/test is the test split of a set; all of it:" in said
     assert "task=check_data data.root=set\n" in said
     assert "use" not in said
     said = survey(capsys, "data=image_folder", "data.root=set/train", "batch_size=1")

@@ -114,7 +114,7 @@ def test_the_lectures_layout_takes_other_spellings_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", ["{split}/images", "images/{split}", ""])
-def test_two_spellings_of_one_part_are_refused(tmp_path: Path, layout: str) -> None:
+def test_two_spellings_of_one_split_are_refused(tmp_path: Path, layout: str) -> None:
     for part in ("train", "val", "valid"):
         for kind in ("images", "labels"):
             folder = f"{kind}/{part}" if layout == "images/{split}" else f"{part}/{kind}"

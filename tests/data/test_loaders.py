@@ -15,7 +15,7 @@ from unet_exp.data.loaders import EpochBatches, Loader
 from unet_exp.data.stats import look_at
 from unet_exp.data.transforms import Compose, Normalization, RandomCrop, RandomFlip, RandomRotate90, ToTensor
 
-AUGMENT = Compose([RandomCrop(8), RandomFlip(), RandomRotate90(), Normalization(), ToTensor()])
+AUGMENT = Compose([RandomCrop(8), RandomFlip(), RandomRotate90(), Normalization(0.5, 0.5), ToTensor()])
 
 
 def make(

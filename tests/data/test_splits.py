@@ -134,7 +134,7 @@ def test_drawn_images() -> None:
 
 def test_cached_and_uncached_samples_are_equal(tmp_path: Path) -> None:
     items = find_splits(config(folder_of(tmp_path, 4), train=4, val=0))["train"]
-    transform = Compose([RandomFlip(), Normalization(), ToTensor()])
+    transform = Compose([RandomFlip(), Normalization(0.5, 0.5), ToTensor()])
     sets = [
         SegmentationDataset(load_samples(items, "train", cache, 100), transform, seed=3)
         for cache in ("ram", "none", "auto")

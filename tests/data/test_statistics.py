@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import composed
 from tests.data.label_files import Array, data, random, save
+from unet_exp.data.class_weights import pixels_of
 from unet_exp.data.datasets import SegmentationDataset, load_samples
 from unet_exp.data.formats import open_array
 from unet_exp.data.items import Item
@@ -280,4 +281,4 @@ def test_large_images_are_validated_in_windows(tmp_path: Path) -> None:
         top, bottom, left, right = item.window
         whole[top:bottom, left:right] += dataset[0, index]["input"][..., 0]
     assert np.allclose(whole, image / 255)
-    assert setup.pixels_of(samples) == [int((label == 0).sum()), int((label == 1).sum())]
+    assert pixels_of(samples) == [int((label == 0).sum()), int((label == 1).sum())]

@@ -128,7 +128,7 @@ def test_crop_too_large(shape: tuple[int, int], allowed: int) -> None:
 def test_normalization() -> None:
     image = np.array([0, 0.25, 0.5, 1], dtype=np.float32).reshape(2, 2, 1)
     label = np.array([0, 1, 1, 0], dtype=np.float32).reshape(2, 2, 1)
-    changed = Normalization()({"input": image, "label": label}, rng())
+    changed = Normalization(0.5, 0.5)({"input": image, "label": label}, rng())
     assert changed["input"].ravel().tolist() == [-1, -0.5, 0, 1]
     assert changed["input"].dtype == np.float32
     assert np.array_equal(changed["label"], label)
@@ -173,7 +173,7 @@ def test_compose_keeps_the_order_and_one_rng() -> None:
     assert Compose([])(sample, rng()) == sample
 
 
-@pytest.mark.parametrize("transform", [*GEOMETRIC, Normalization(), ToTensor(), Compose(GEOMETRIC)])
+@pytest.mark.parametrize("transform", [*GEOMETRIC, Normalization(0.5, 0.5), ToTensor(), Compose(GEOMETRIC)])
 def test_sample_is_left_as_it_was(transform: Transform) -> None:
     for seed in range(10):
         sample = make()

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from skimage.measure import label as components
 
 from tests.conftest import composed, write_folder
+from tests.support import by_default
 from unet_exp.data.weight_map import weight_map
 from unet_exp.losses import CEDiceLoss, CELoss, DiceLoss
 from unet_exp.training import build, setup
@@ -64,10 +65,10 @@ def test_cross_entropy_takes_the_map_by_the_papers_sum() -> None:
     each = F.binary_cross_entropy_with_logits(logits, label, reduction="none")
     own = torch.where(label == 1, 2.0, 0.5)
     for weights, expected in ((None, 1 + weight), ([0.5, 2.0], own + weight)):
-        ours = CELoss(class_weights=weights)(logits, label, weight)
+        ours = by_default(CELoss, class_weights=weights)(logits, label, weight)
         assert ours == pytest.approx(((each * expected).sum() / expected.sum()).item(), rel=1e-5)
-    both = CEDiceLoss(dice_weight=0.25)(logits, label, weight)
-    plain = CELoss()(logits, label, weight), DiceLoss()(logits, label)
+    both = by_default(CEDiceLoss, dice_weight=0.25)(logits, label, weight)
+    plain = by_default(CELoss)(logits, label, weight), by_default(DiceLoss)(logits, label)
     assert both == pytest.approx((0.75 * plain[0] + 0.25 * plain[1]).item(), rel=1e-5)
 
 

@@ -10,6 +10,7 @@ from scipy.special import softmax
 from sklearn.metrics import f1_score, log_loss
 from torch import Tensor, nn
 
+from tests.support import by_default
 from unet_exp.losses import CEDiceLoss, CELoss, CrossEntropyLoss, DiceLoss, class_probabilities, supervised
 from unet_exp.models.unet import UNet
 
@@ -36,8 +37,8 @@ def test_dice_by_hand() -> None:
     # class 1: overlap 3/4, total 2 + 1; class 0: overlap 7/4, total 2 + 3
     without = 1 - ((2 * 0.75) / 3 + (2 * 1.75) / 5) / 2
     smooth = 1 - ((2 * 0.75 + 1) / 4 + (2 * 1.75 + 1) / 6) / 2
-    assert DiceLoss(smooth=0.0)(logits, label).item() == pytest.approx(without)
-    assert DiceLoss()(logits, label).item() == pytest.approx(smooth) == pytest.approx(0.3125)
+    assert by_default(DiceLoss, smooth=0.0)(logits, label).item() == pytest.approx(without)
+    assert by_default(DiceLoss)(logits, label).item() == pytest.approx(smooth) == pytest.approx(0.3125)
 
 
 def test_dice_of_several_classes_against_numpy() -> None:
@@ -47,7 +48,7 @@ def test_dice_of_several_classes_against_numpy() -> None:
     for index in range(4):
         p, t = probability[:, index].ravel(), (label.numpy() == index).ravel().astype(float)
         each.append((2 * (p @ t) + 1) / (p.sum() + t.sum() + 1))
-    assert DiceLoss()(logits, label).item() == pytest.approx(1 - np.mean(each), rel=1e-5)
+    assert by_default(DiceLoss)(logits, label).item() == pytest.approx(1 - np.mean(each), rel=1e-5)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5])
@@ -61,7 +62,7 @@ def test_hard_dice_is_macro_f1(classes: int) -> None:
         logits = logits.reshape(2, 10, 10, classes).permute(0, 3, 1, 2)
     truth = torch.from_numpy(label.astype(np.float32)).reshape(2, 1, 10, 10)
     expected = 1 - f1_score(label, prediction, average="macro")
-    assert DiceLoss(smooth=0.0)(logits, truth).item() == pytest.approx(expected, rel=1e-6)
+    assert by_default(DiceLoss, smooth=0.0)(logits, truth).item() == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -73,17 +74,17 @@ def test_dice_perfect_and_opposite(classes: int) -> None:
             return 100 * (2 * index - 1)
         return 100 * F.one_hot(index.squeeze(1).long(), classes).permute(0, 3, 1, 2).float()
 
-    assert abs(DiceLoss()(certain(label), label).item()) < 1e-6
-    assert DiceLoss(smooth=0.0)(certain((label + 1) % classes), label).item() == pytest.approx(1)
+    assert abs(by_default(DiceLoss)(certain(label), label).item()) < 1e-6
+    assert by_default(DiceLoss, smooth=0.0)(certain((label + 1) % classes), label).item() == pytest.approx(1)
 
 
 def test_dice_sums_over_the_whole_batch() -> None:
     logits, label = random_problem(2)
     stitched = torch.cat(list(logits), dim=1)[None], torch.cat(list(label), dim=1)[None]
-    assert DiceLoss()(logits, label).item() == pytest.approx(DiceLoss()(*stitched).item())
+    assert by_default(DiceLoss)(logits, label).item() == pytest.approx(by_default(DiceLoss)(*stitched).item())
 
 
-@pytest.mark.parametrize("loss", [DiceLoss(), DiceLoss(smooth=0.0)])
+@pytest.mark.parametrize("loss", [by_default(DiceLoss), by_default(DiceLoss, smooth=0.0)])
 def test_one_logit_is_two_with_the_first_zero(loss: nn.Module) -> None:
     logits, label = random_problem(2)
     two = torch.cat([torch.zeros_like(logits), logits], dim=1)
@@ -94,33 +95,33 @@ def test_one_logit_is_two_with_the_first_zero(loss: nn.Module) -> None:
 def test_bce_dice_is_the_weighted_sum() -> None:
     logits, label = random_problem(2)
     bce = log_loss(label.flatten().numpy(), 1 / (1 + np.exp(-logits.flatten().double().numpy())))
-    dice = DiceLoss()(logits, label).item()
+    dice = by_default(DiceLoss)(logits, label).item()
     assert bce != pytest.approx(dice, rel=0.05)
     for weight in (0.0, 0.25, 1.0):
-        loss = CEDiceLoss(dice_weight=weight)(logits, label).item()
+        loss = by_default(CEDiceLoss, dice_weight=weight)(logits, label).item()
         assert loss == pytest.approx((1 - weight) * bce + weight * dice, rel=1e-5)
-    assert CEDiceLoss()(logits, label).item() == pytest.approx((bce + dice) / 2, rel=1e-5)
-    rough = CEDiceLoss(1.0, smooth=7.0)(logits, label)
-    torch.testing.assert_close(rough, DiceLoss(smooth=7.0)(logits, label))
+    assert by_default(CEDiceLoss)(logits, label).item() == pytest.approx((bce + dice) / 2, rel=1e-5)
+    rough = by_default(CEDiceLoss, dice_weight=1.0, smooth=7.0)(logits, label)
+    torch.testing.assert_close(rough, by_default(DiceLoss, smooth=7.0)(logits, label))
 
 
 def test_cross_entropy_by_hand_and_scikit_learn() -> None:
     # Two pixels, three classes: probabilities 1/2 1/4 1/4 and 1/8 1/8 6/8; labels 1 and 2.
     odds = torch.tensor([[0.5, 0.25, 0.25], [0.125, 0.125, 0.75]])
     logits = odds.log().T.reshape(1, 3, 2, 1)
-    loss = CrossEntropyLoss()(logits, column(1, 2)).item()
+    loss = by_default(CrossEntropyLoss)(logits, column(1, 2)).item()
     assert loss == pytest.approx((math.log(4) + math.log(4 / 3)) / 2)
     logits, label = random_problem(4)
     probability = softmax(logits.double().numpy(), axis=1).transpose(0, 2, 3, 1).reshape(-1, 4)
     expected = log_loss(label.flatten().numpy(), probability, labels=[0, 1, 2, 3])
-    assert CrossEntropyLoss()(logits, label).item() == pytest.approx(expected, rel=1e-5)
+    assert by_default(CrossEntropyLoss)(logits, label).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_cross_entropy_of_two_logits_is_bce_of_their_difference() -> None:
     two = 3 * torch.randn(2, 2, 4, 5)
     label = torch.randint(2, (2, 1, 4, 5)).float()
     bce = F.binary_cross_entropy_with_logits(two[:, 1:] - two[:, :1], label)
-    torch.testing.assert_close(CrossEntropyLoss()(two, label), bce)
+    torch.testing.assert_close(by_default(CrossEntropyLoss)(two, label), bce)
 
 
 @pytest.mark.parametrize("size", [(200, 200), (97, 97), (256, 50), (32, 48)])
@@ -129,7 +130,7 @@ def test_deep_supervision_takes_the_label_at_each_level(size: tuple[int, int]) -
     net = UNet(base_channels=2, depth=5, deep_supervision=True)
     label = torch.randint(2, (1, 1, *size)).float()
     outputs = net.train()(torch.randn(1, 1, *size))
-    total = supervised(CELoss(), outputs, label, torch.ones_like(label))
+    total = supervised(by_default(CELoss), outputs, label, torch.ones_like(label))
     shares = torch.tensor([0.5**number for number in range(5)])
     expected = [
         F.binary_cross_entropy_with_logits(logits, label[..., :: 2**number, :: 2**number])
@@ -139,8 +140,12 @@ def test_deep_supervision_takes_the_label_at_each_level(size: tuple[int, int]) -
 
 
 CASES = [
-    (DiceLoss(), 1), (DiceLoss(), 3), (DiceLoss(smooth=0.0), 1), (CEDiceLoss(), 1), (CrossEntropyLoss(), 3),
-]  # fmt: skip
+    (by_default(DiceLoss), 1),
+    (by_default(DiceLoss), 3),
+    (by_default(DiceLoss, smooth=0.0), 1),
+    (by_default(CEDiceLoss), 1),
+    (by_default(CrossEntropyLoss), 3),
+]
 
 
 @pytest.mark.parametrize(("loss", "heads"), CASES)
@@ -159,7 +164,7 @@ def test_extreme_logits_have_finite_gradients(loss: nn.Module, heads: int, extre
 def test_dice_of_a_class_that_is_nowhere(smooth: float) -> None:
     """All label 1 and the network certain of it: nothing of class 0 to divide by, and nothing wrong."""
     logits = torch.full((1, 1, 4, 4), 200.0, requires_grad=True)
-    loss = DiceLoss(smooth)(logits, torch.ones(1, 1, 4, 4))
+    loss = by_default(DiceLoss, smooth=smooth)(logits, torch.ones(1, 1, 4, 4))
     loss.backward()
     assert torch.isfinite(loss)
     assert smooth == 0 or abs(loss.item()) < 1e-6
@@ -190,13 +195,13 @@ def test_ignored_pixels_are_as_if_they_were_not_there(kind: type[nn.Module], hea
     marked = label.clone()
     marked[:, :, 2:] = 255.0
     logits.requires_grad_()
-    loss = kind()(logits, marked)
-    torch.testing.assert_close(loss, kind()(logits[:, :, :2], label[:, :, :2]))
+    loss = by_default(kind)(logits, marked)
+    torch.testing.assert_close(loss, by_default(kind)(logits[:, :, :2], label[:, :, :2]))
     loss.backward()
     assert logits.grad is not None
     assert logits.grad[:, :, :2].abs().min() > 0
     assert not logits.grad[:, :, 2:].any()
-    nothing = kind()(logits, torch.full_like(label, 255.0))
+    nothing = by_default(kind)(logits, torch.full_like(label, 255.0))
     assert torch.isfinite(nothing)
 
 
@@ -204,14 +209,14 @@ def test_class_weights_and_pos_weight_are_torchs() -> None:
     logits, label = random_problem(4)
     weights = [0.2, 1.0, 3.0, 0.0]
     expected = F.cross_entropy(logits, label.squeeze(1).long(), weight=torch.tensor(weights))
-    torch.testing.assert_close(CELoss(weights)(logits, label), expected)
-    torch.testing.assert_close(CrossEntropyLoss(weights)(logits, label), expected)
-    assert CELoss()(logits, label) != pytest.approx(expected.item(), rel=0.01)
+    torch.testing.assert_close(by_default(CELoss, class_weights=weights)(logits, label), expected)
+    torch.testing.assert_close(by_default(CrossEntropyLoss, class_weights=weights)(logits, label), expected)
+    assert by_default(CELoss)(logits, label) != pytest.approx(expected.item(), rel=0.01)
     logits, label = random_problem(2)
     expected = F.binary_cross_entropy_with_logits(logits, label, pos_weight=torch.tensor(3.0))
-    torch.testing.assert_close(CELoss(pos_weight=3.0)(logits, label), expected)
+    torch.testing.assert_close(by_default(CELoss, pos_weight=3.0)(logits, label), expected)
     two = torch.cat([torch.zeros_like(logits), logits], dim=1)
     weighted = F.cross_entropy(two, label.squeeze(1).long(), weight=torch.tensor([1.0, 4.0]))
-    torch.testing.assert_close(CELoss([1.0, 4.0])(logits, label), weighted)
-    mixed = CEDiceLoss(0.25, 1.0, None, 3.0)(logits, label)
-    torch.testing.assert_close(mixed, 0.75 * expected + 0.25 * DiceLoss()(logits, label))
+    torch.testing.assert_close(by_default(CELoss, class_weights=[1.0, 4.0])(logits, label), weighted)
+    mixed = by_default(CEDiceLoss, dice_weight=0.25, pos_weight=3.0)(logits, label)
+    torch.testing.assert_close(mixed, 0.75 * expected + 0.25 * by_default(DiceLoss)(logits, label))

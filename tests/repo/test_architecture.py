@@ -21,6 +21,7 @@ ONLY_IN = {
     "torch.utils.tensorboard": ["unet_exp.training.tracker"],
     "matplotlib": ["unet_exp.plots"],
     "torch": [
+        "unet_exp.cli.startup_patches",
         "unet_exp.losses",
         "unet_exp.models",
         "unet_exp.metrics",

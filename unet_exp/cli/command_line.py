@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from unet_exp.config.paths import expanded, is_quoted, quote_path, quoted
+from unet_exp.config.paths import expanded, is_quoted, quote_path, quoted_path
 from unet_exp.config.saved import AGAIN, CARRIED, load_saved, make_primary, renamed_overrides
 from unet_exp.config.suggestions import OF_SWEEPS
 from unet_exp.config.task_schema import TASK_SCHEMAS
@@ -90,7 +90,7 @@ def prepare(argv: list[str]) -> CommandLine:
     argv = ["--config-name", make_primary(saved), *flags]
     if not given["resume"]:
         return CommandLine([*argv, *overrides], run_dir)
-    own = [f"hydra.run.dir={quoted(str(run_dir))}", "hydra.output_subdir=null"]
+    own = [f"hydra.run.dir={quoted_path(str(run_dir))}", "hydra.output_subdir=null"]
     own.append("hydra.callbacks.check.resume=true")
     return CommandLine([*argv, *overrides, *own], run_dir, True, saved)
 

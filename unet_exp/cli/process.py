@@ -48,6 +48,7 @@ def main(train: Train) -> int:
         sys.argv[1:] = command.argv
         startup_patches.compose_once()
         composition.compose_in_words(looking=bool(command_line.LOOKING & set(command.argv)))
+        startup_patches.read_yaml_in_words()
         return composed(command, train)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -170,6 +171,7 @@ def run_task(cfg: DictConfig, command: CommandLine, train: Train) -> int:
         options = check_task(cfg, TASK_SCHEMAS[task]) if task in TASK_SCHEMAS else check(cfg)
         with signals.held():
             module = importlib.import_module(f"unet_exp.tasks.{task}")
+            startup_patches.spare_compiler()
         with errors.in_words(task):
             getattr(module, task)(options, *([train] if task == "reproduce" else []), **command.own)
     except UserError as error:

@@ -5,10 +5,16 @@ import io
 import os
 import sys
 import threading
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
 
 from hydra._internal.hydra import Hydra
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.types import RunMode
+from omegaconf import DictConfig
 
 from unet_exp.config import yaml_files
 
@@ -67,11 +73,7 @@ def survive_lost_readers() -> None:
 
 
 def compose_once() -> None:
-    """Hydra composes everything twice, first only to read hydra.mode, which a flag has decided here.
-
-    Faults of the YAML files that it reads for that become one line.
-    """
-    yaml_files.read_in_words()
+    """Hydra composes everything twice, first only to read hydra.mode, which a flag has decided here."""
     asked = Hydra.get_mode
 
     def get_mode(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:
@@ -80,6 +82,65 @@ def compose_once() -> None:
         return RunMode.MULTIRUN if {"-m", "--multirun"} & set(sys.argv) else RunMode.RUN
 
     Hydra.get_mode = get_mode  # type: ignore[method-assign]
+
+
+def read_yaml_in_words() -> None:
+    """Hydra reports a config file that can't be read in one line, and keeps names as they are written."""
+    Plugins.instance()  # fills the registry
+    source = SourcesRegistry.instance().resolve("file")
+    read = source.load_config
+
+    def load_config(self: ConfigSource, config_path: str) -> ConfigResult:
+        path = Path(self.path, self._normalize_file_name(config_path))
+        try:
+            result = read(self, config_path)
+            yaml_files.check_and_name(
+                path, cast(DictConfig, result.config), of_data=config_path.startswith("data/")
+            )
+        except ConfigLoadError:  # of a file that is not there
+            raise
+        except Exception as error:  # damaged YAML raises many kinds
+            sys.exit(f"error: {yaml_files.fault(path, error)}")
+        return result
+
+    source.load_config = load_config  # type: ignore[method-assign]
+
+
+def spare_compiler() -> None:
+    """torch.optim imports torch._dynamo (1.1 to 1.5 s) only to tell it what not to compile.
+
+    The loop compiles at most the network, never the optimizer, so its functions are called without asking.
+    Does nothing before torch is imported, and for a torch that is built otherwise than expected.
+    """
+    if "torch.optim" not in sys.modules:
+        return
+    from torch import optim
+
+    for name in ("add_param_group", "state_dict", "load_state_dict", "zero_grad"):
+        inner = getattr(getattr(optim.Optimizer, name), "__wrapped__", None)
+        if inner is not None and not hasattr(inner, "__dynamo_disable"):
+            inner.__dynamo_disable = inner
+    for kind in vars(optim).values():
+        if isinstance(kind, type) and issubclass(kind, optim.Optimizer):
+            kind.step = step_without_compiler(kind) or kind.step  # type: ignore[method-assign]
+
+
+def step_without_compiler(kind: Any) -> Callable[..., Any] | None:
+    """The step of a class of optimizers without marks for the compiler; None where it has none."""
+    import torch
+
+    step = kind.step
+    while step is not None and "graph_break" not in step.__code__.co_names:
+        step = getattr(step, "__wrapped__", None)
+    if step is None:
+        return None
+    inner = step.__wrapped__
+
+    def plain_step(self: Any, closure: Callable[[], float] | None = None) -> Any:
+        with torch.set_grad_enabled(self.defaults["differentiable"]):
+            return inner(self, closure)
+
+    return plain_step
 
 
 def streams_and_threads() -> None:

@@ -1,6 +1,9 @@
-"""What our own classes take under a _target_: model, transforms and losses. Standard library only."""
+"""What our own classes take under a _target_: model, transforms and losses. Standard library only.
 
-from dataclasses import dataclass
+The transforms inherit their arguments from these classes, which hold each name, default and range once.
+"""
+
+from dataclasses import dataclass, field
 from typing import Any
 
 from unet_exp.config.schema import MAY_CHANGE, knob
@@ -51,7 +54,7 @@ class UNetConfig:
 class RandomCropConfig:
     """transform.train.crop"""
 
-    _target_: str = "unet_exp.data.transforms.RandomCrop"
+    _target_: str = field(default="unet_exp.data.transforms.RandomCrop", kw_only=True)
     size: int = knob("???", "height and width in pixels", minimum=1)
     foreground: float = knob(
         0.0,
@@ -65,7 +68,7 @@ class RandomCropConfig:
 class RandomWarpConfig:
     """transform.train.crop of transform=strong: one geometric map, resampled once"""
 
-    _target_: str = "unet_exp.data.warp.RandomWarp"
+    _target_: str = field(default="unet_exp.data.warp.RandomWarp", kw_only=True)
     size: int | None = knob(None, "height and width in pixels; null: as the image", minimum=1)
     elastic: float = knob(10.0, "standard deviation of the displacements in pixels", minimum=0.0)
     grid: int = knob(3, "displaced points along each side", minimum=2)
@@ -89,7 +92,7 @@ class RandomWarpConfig:
 class RandomGammaConfig:
     """transform.train.gamma"""
 
-    _target_: str = "unet_exp.data.intensities.RandomGamma"
+    _target_: str = field(default="unet_exp.data.intensities.RandomGamma", kw_only=True)
     gamma: list[float] = knob([0.7, 1.5], "exponent", pair=True, above=0.0)
     probability: float = knob(0.3, "of being applied", minimum=0.0, maximum=1.0)
 
@@ -98,7 +101,7 @@ class RandomGammaConfig:
 class RandomBrightnessConfig:
     """transform.train.brightness"""
 
-    _target_: str = "unet_exp.data.intensities.RandomBrightness"
+    _target_: str = field(default="unet_exp.data.intensities.RandomBrightness", kw_only=True)
     shift: list[float] = knob([-0.15, 0.15], "added share of the image's range of values", pair=True)
     probability: float = knob(0.3, "of being applied", minimum=0.0, maximum=1.0)
 
@@ -107,7 +110,7 @@ class RandomBrightnessConfig:
 class RandomContrastConfig:
     """transform.train.contrast"""
 
-    _target_: str = "unet_exp.data.intensities.RandomContrast"
+    _target_: str = field(default="unet_exp.data.intensities.RandomContrast", kw_only=True)
     factor: list[float] = knob([0.7, 1.3], "factor of the distance from the mean", pair=True, minimum=0.0)
     probability: float = knob(0.3, "of being applied", minimum=0.0, maximum=1.0)
 
@@ -116,7 +119,7 @@ class RandomContrastConfig:
 class RandomNoiseConfig:
     """transform.train.noise"""
 
-    _target_: str = "unet_exp.data.intensities.RandomNoise"
+    _target_: str = field(default="unet_exp.data.intensities.RandomNoise", kw_only=True)
     share: list[float] = knob(
         [0.0, 0.3], "standard deviation, as a share of the image's", pair=True, minimum=0.0
     )
@@ -127,7 +130,7 @@ class RandomNoiseConfig:
 class RandomBlurConfig:
     """transform.train.blur"""
 
-    _target_: str = "unet_exp.data.intensities.RandomBlur"
+    _target_: str = field(default="unet_exp.data.intensities.RandomBlur", kw_only=True)
     sigma: list[float] = knob([0.5, 1.0], "of the Gaussian, in pixels", pair=True, minimum=0.0)
     probability: float = knob(0.2, "of being applied", minimum=0.0, maximum=1.0)
 
@@ -136,7 +139,7 @@ class RandomBlurConfig:
 class RandomLowResolutionConfig:
     """transform.train.low_resolution"""
 
-    _target_: str = "unet_exp.data.intensities.RandomLowResolution"
+    _target_: str = field(default="unet_exp.data.intensities.RandomLowResolution", kw_only=True)
     zoom: list[float] = knob([0.5, 1.0], "share of height and width", pair=True, above=0.0, maximum=1.0)
     probability: float = knob(0.2, "of being applied", minimum=0.0, maximum=1.0)
 
@@ -145,7 +148,7 @@ class RandomLowResolutionConfig:
 class NormalizationConfig:
     """transform.*.normalize"""
 
-    _target_: str = "unet_exp.data.transforms.Normalization"
+    _target_: str = field(default="unet_exp.data.transforms.Normalization", kw_only=True)
     mean: Any = knob(
         "???",
         "subtracted from values in [0, 1]: numbers, train (from the training images) or image (from "
@@ -158,21 +161,21 @@ class NormalizationConfig:
 class RandomFlipConfig:
     """transform.train.flip"""
 
-    _target_: str = "unet_exp.data.transforms.RandomFlip"
+    _target_: str = field(default="unet_exp.data.transforms.RandomFlip", kw_only=True)
 
 
 @dataclass
 class RandomRotate90Config:
     """transform.train.rotate90"""
 
-    _target_: str = "unet_exp.data.transforms.RandomRotate90"
+    _target_: str = field(default="unet_exp.data.transforms.RandomRotate90", kw_only=True)
 
 
 @dataclass
 class MirrorBorderConfig:
     """transform.eval.border of transform=unet2015"""
 
-    _target_: str = "unet_exp.data.transforms.MirrorBorder"
+    _target_: str = field(default="unet_exp.data.transforms.MirrorBorder", kw_only=True)
     depth: int = knob(4, "of the network with valid padding: model.depth", minimum=1, maximum=8)
 
 
@@ -180,7 +183,7 @@ class MirrorBorderConfig:
 class ToTensorConfig:
     """transform.*.to_tensor"""
 
-    _target_: str = "unet_exp.data.transforms.ToTensor"
+    _target_: str = field(default="unet_exp.data.transforms.ToTensor", kw_only=True)
 
 
 @dataclass

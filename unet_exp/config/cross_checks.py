@@ -1,4 +1,4 @@
-"""Parts of a configuration that are sound but do not fit each other, this machine or its files."""
+"""Settings that are sound but do not fit each other, this machine or its files."""
 
 import dataclasses
 import math
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from unet_exp.config.components import COMPONENTS, UNetConfig
 from unet_exp.config.label_map import map_problems
 from unet_exp.config.paths import decoded, is_utf8
-from unet_exp.config.schema import SPLIT, TEMPLATES, Config
+from unet_exp.config.schema import SPLIT, TEMPLATES, Config, DataConfig
 from unet_exp.errors import did_you_mean
 from unet_exp.messages import typed_command
 from unet_exp.sizes import nearest_sizes, output_size
@@ -36,7 +36,7 @@ def number_problem(value: Any) -> str | None:
 
 
 def find_conflicts(config: Config, first_start: bool = True) -> Iterator[Problem]:
-    """Parts that are sound but do not fit each other, this machine or its files.
+    """Settings that are sound but do not fit each other, this machine or its files.
 
     first_start: the run has no weights of its own yet, so the file of model.weights has to be there.
     """
@@ -44,36 +44,9 @@ def find_conflicts(config: Config, first_start: bool = True) -> Iterator[Problem
         yield Problem("device", f"is {config.device!r}; allowed: auto, cpu, cuda, cuda:N, mps")
     yield from size_problems(config)
     yield from data_problems(config)
-    metrics = metric_names(config.data.classes)
-    for name in config.metrics:
-        if name in metrics or not re.fullmatch(r"[\w-]+", name):
-            yield Problem(
-                f"metrics.{name}", "is not allowed as a name: letters, digits, _ and -, not one in use"
-            )
-    metrics += list(config.metrics)
-    monitor = config.trainer.monitor
-    mode = config.trainer.mode
-    if monitor not in metrics:
-        hint = did_you_mean(monitor, metrics)
-        yield Problem("trainer.monitor", f"is {monitor!r}; allowed: {', '.join(metrics)}{hint}")
-    elif monitor in config.metrics:
-        if mode == "auto":
-            yield Problem(
-                "trainer.mode", f"is auto, but nobody knows whether more {monitor} is better; min or max"
-            )
-    elif mode not in ("auto", "min" if monitor == "loss" else "max"):
-        yield Problem("trainer.mode", f"is {mode!r}, but a better {monitor} is the other way; use auto")
-    if config.trainer.best_by == "last" and (config.trainer.early_stop or config.trainer.smoothing):
-        yield Problem("trainer.best_by", "is last, so early_stop and smoothing have nothing to do; monitor")
+    yield from monitor_problems(config)
     yield from loss_problems(config)
-    chosen = config.trainer.choose_threshold
-    names = config.data.classes
-    by = ["dice", *(f"dice_{name}" for name in names), "v_rand"]
-    if chosen is not None and len(names) != 2:
-        yield Problem("trainer.choose_threshold", f"is for two classes, not {len(names)}; null")
-    elif chosen is not None and chosen not in by:
-        hint = did_you_mean(chosen, by)
-        yield Problem("trainer.choose_threshold", f"is {chosen!r}; allowed: {', '.join(by)}, null{hint}")
+    yield from threshold_problems(config)
     weights = config.model.get("weights")
     if first_start and weights is not None and not os.path.isfile(str(weights)):
         where = f"{weights} is not there (from {Path.cwd()})"
@@ -86,6 +59,42 @@ def find_conflicts(config: Config, first_start: bool = True) -> Iterator[Problem
         yield Problem(
             "model.out_channels", f"is {head}; allowed for {classes} classes and this loss: {heads[0]}"
         )
+
+
+def monitor_problems(config: Config) -> Iterator[Problem]:
+    """What trainer.monitor names, and which way it is better."""
+    names = metric_names(config.data.classes)
+    for name in config.metrics:
+        if name in names or not re.fullmatch(r"[\w-]+", name):
+            yield Problem(
+                f"metrics.{name}", "is not allowed as a name: letters, digits, _ and -, not one in use"
+            )
+    names += list(config.metrics)
+    monitor = config.trainer.monitor
+    mode = config.trainer.mode
+    if monitor not in names:
+        hint = did_you_mean(monitor, names)
+        yield Problem("trainer.monitor", f"is {monitor!r}; allowed: {', '.join(names)}{hint}")
+    elif monitor in config.metrics:
+        if mode == "auto":
+            yield Problem(
+                "trainer.mode", f"is auto, but nobody knows whether more {monitor} is better; min or max"
+            )
+    elif mode not in ("auto", "min" if monitor == "loss" else "max"):
+        yield Problem("trainer.mode", f"is {mode!r}, but a better {monitor} is the other way; use auto")
+    if config.trainer.best_by == "last" and (config.trainer.early_stop or config.trainer.smoothing):
+        yield Problem("trainer.best_by", "is last, so early_stop and smoothing have nothing to do; monitor")
+
+
+def threshold_problems(config: Config) -> Iterator[Problem]:
+    chosen = config.trainer.choose_threshold
+    names = config.data.classes
+    by = ["dice", *(f"dice_{name}" for name in names), "v_rand"]
+    if chosen is not None and len(names) != 2:
+        yield Problem("trainer.choose_threshold", f"is for two classes, not {len(names)}; null")
+    elif chosen is not None and chosen not in by:
+        hint = did_you_mean(chosen, by)
+        yield Problem("trainer.choose_threshold", f"is {chosen!r}; allowed: {', '.join(by)}, null{hint}")
 
 
 def metric_names(classes: list[str]) -> list[str]:
@@ -168,11 +177,15 @@ def size_problems(config: Config) -> Iterator[Problem]:
 
 
 def data_problems(config: Config) -> Iterator[Problem]:
+    """Classes, expressions and folds; then the files, where there are some."""
     data = config.data
     if not 2 <= len(data.classes) <= 254 or len(set(data.classes)) != len(data.classes):
         yield Problem("data.classes", f"is {data.classes}; allowed: two or more names, each once")
     if "ignore" in data.classes:
         yield Problem("data.classes", "names a class ignore; that word is for data.label_map")
+    for name in data.classes:
+        if not re.fullmatch(r"[\w-]+", name):
+            yield Problem("data.classes", f"has the name {name!r}; allowed: letters, digits, _ and -")
     if data.label_map is not None:
         for text in map_problems(data.label_map, data.classes):
             yield Problem("data.label_map", text)
@@ -183,20 +196,23 @@ def data_problems(config: Config) -> Iterator[Problem]:
         yield Problem(
             "data.fold", f"is {data.fold}; allowed with data.folds={data.folds}: 0 to {data.folds - 1}"
         )
-    if data.kind == "membranes" and len(data.classes) != 2:
-        yield Problem("data.classes", "has to be two names for data=membranes, which draws two classes")
-    for name in data.classes:
-        if not re.fullmatch(r"[\w-]+", name):
-            yield Problem("data.classes", f"has the name {name!r}; allowed: letters, digits, _ and -")
     yield from split_problems(config)
-    if data.kind == "membranes":
-        if data.root is not None:
-            yield Problem(
-                "data.root",
-                f"{data.root} is given, but data=membranes is drawn; say how it lies: "
-                "data=image_folder, csv, npy_folder, tiff_stack or isbi2012",
-            )
-        return
+    yield from synthetic_problems(data) if data.kind == "membranes" else path_problems(data)
+
+
+def synthetic_problems(data: DataConfig) -> Iterator[Problem]:
+    if len(data.classes) != 2:
+        yield Problem("data.classes", "has to be two names for data=membranes, which has two classes")
+    if data.root is not None:
+        yield Problem(
+            "data.root",
+            f"{data.root} is given, but data=membranes is generated; say how it lies: "
+            "data=image_folder, csv, npy_folder, tiff_stack or isbi2012",
+        )
+
+
+def path_problems(data: DataConfig) -> Iterator[Problem]:
+    """The folder of the data, and names in it that are not UTF-8."""
     for key in TEMPLATES[data.kind]:
         if not is_utf8(path := str(getattr(data, key))):
             yield Problem(f"data.{key}", f"{decoded(path)} is not UTF-8; rename it, or give a link to it")
@@ -205,11 +221,11 @@ def data_problems(config: Config) -> Iterator[Problem]:
     elif not is_utf8(data.root):
         yield Problem("data.root", f"{decoded(data.root)} is not UTF-8; rename it, or give a link to it")
     elif not os.path.isdir(data.root):
-        found = "is a file" if os.path.exists(data.root) else "is not there"
-        found += f"; {SPLIT} belongs into data.images and data.labels" * (SPLIT in data.root)
+        state = "is a file" if os.path.exists(data.root) else "is not there"
+        state += f"; {SPLIT} belongs into data.images and data.labels" * (SPLIT in data.root)
         yield Problem(
             "data.root",
-            f"{data.root} {found} (from {Path.cwd()}); give a folder: {again_with('data.root=DIR')}",
+            f"{data.root} {state} (from {Path.cwd()}); give a folder: {again_with('data.root=DIR')}",
         )
 
 
@@ -249,17 +265,17 @@ def split_problems(config: Config) -> Iterator[Problem]:
         yield Problem(
             "data.split.mode", f"is {split.mode!r}; allowed for {kind}{where}: {', '.join(modes[kind])}"
         )
-    for part in ("train", "val", "test"):
-        value = getattr(split, part)
+    for name in ("train", "val", "test"):
+        value = getattr(split, name)
         number = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
         if split.mode == "listed":
             good = isinstance(value, list) or value == 0
             allowed = "a list of names (with * and ?)"
         elif kind == "membranes":
             good = number and isinstance(value, int)
-            allowed = "the number of images to draw"
+            allowed = "the number of images to generate"
         else:
             good = value == "rest" or (number and (isinstance(value, int) or value < 1))
             allowed = "rest, a count, or a fraction below 1"
         if not good:
-            yield Problem(f"data.split.{part}", f"is {value!r}; allowed with mode {split.mode}: {allowed}")
+            yield Problem(f"data.split.{name}", f"is {value!r}; allowed with mode {split.mode}: {allowed}")

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from unet_exp.config import yaml_files
 from unet_exp.config.checks import find_problems
-from unet_exp.config.components import UNetConfig
+from unet_exp.config.components import COMPONENTS
 from unet_exp.config.paths import decoded, is_utf8
 from unet_exp.config.resolve import config_error
 from unet_exp.config.saved import without_hydra
@@ -29,10 +29,11 @@ SWEEPS = Path(__file__).resolve().parents[2] / "multirun_sweeps"
 
 
 def register() -> None:
-    """Make known to Hydra: the schema, on which conf/config.yaml and conf/model/*.yaml build; the sweeps."""
+    """Make known to Hydra: the schemas, on which the files of conf/ build; the sweeps."""
     store = ConfigStore.instance()
     store.store(name="base_schema", node=Config)
-    store.store(name="unet_schema", node=UNetConfig)
+    for target, schema in COMPONENTS.items():
+        store.store(name=f"{target.rpartition('.')[2]}_schema", node=schema)
     for verb, schema in TASK_SCHEMAS.items():
         store.store(name=f"{verb}_schema", node=schema)
     for path in sorted(SWEEPS.glob("*.yaml")):

@@ -2,8 +2,9 @@
 
 import contextlib
 import os
-import re
 from pathlib import Path
+
+from unet_exp.config.quoting import quoted
 
 PATH_KEYS = (
     "data.root",
@@ -49,21 +50,16 @@ def quote_path(override: str, multirun: bool) -> str:
     paths = value.split(",") if several else [value]
     names_runs = key in ("hydra.run.dir", "hydra.sweep.dir")
     paths = [str(expanded(path)) if path.startswith("~") else path for path in paths]
-    return f"{key}=" + ",".join(quoted(path, names_runs, not os.path.exists(path)) for path in paths)
+    return f"{key}=" + ",".join(quoted_path(path, names_runs, not os.path.exists(path)) for path in paths)
 
 
-def quoted(value: str, references: bool = False, environment: bool = False) -> str:
-    """A value in Hydra's single quotes: quotes, the backslashes before them and interpolations escaped.
+def quoted_path(value: str, references: bool = False, environment: bool = False) -> str:
+    """A value in Hydra's single quotes, its references escaped but for `${now:...}` and Hydra's variables.
 
-    `${now:...}` and Hydra's own variables stay alive. references: all others too, as in runs/lr${lr}.
-    environment: `${oc.env:...}` too.
+    references: all others stay alive too, as in runs/lr${lr}. environment: `${oc.env:...}` stays alive.
     """
-    if not references:
-        alive = r"now:|hydra[:.]" + r"|oc\.env:" * environment
-        value = re.sub(rf"\$\{{(?!{alive})", r"\\${", value)
-    value = re.sub(r"(\\*)'", lambda found: found[1] * 2 + r"\'", value)
-    tail = len(value) - len(value.rstrip("\\"))
-    return "'" + value + "\\" * tail + "'"
+    alive = "" if references else r"now:|hydra[:.]" + r"|oc\.env:" * environment
+    return quoted(value, "'", alive)
 
 
 def is_utf8(name: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")  # a word that Hydra's grammar accepts without quotes
+NOTHING = "(?!)"  # a regex that matches nothing
 OTHERWISE_READ = ("true", "false", "null", "nan", "inf", "yes", "no", "on", "off")
 
 
@@ -30,12 +31,15 @@ def hydra_value(value: Any) -> str:
     return str(value)
 
 
-def quoted(text: str) -> str:
-    """In Hydra's double quotes: quotes, the backslashes before them and interpolations escaped."""
-    text = text.replace("${", r"\${")
-    text = re.sub(r'(\\*)"', lambda found: found[1] * 2 + r"\"", text)
+def quoted(text: str, mark: str = '"', alive: str = NOTHING) -> str:
+    """In Hydra's quotes: quotes, the backslashes before them and references escaped.
+
+    alive: a regex of what follows the `${` of a reference that stays one.
+    """
+    text = re.sub(rf"\$\{{(?!{alive})", r"\\${", text)
+    text = re.sub(rf"(\\*){mark}", lambda match: match[1] * 2 + "\\" + mark, text)
     tail = len(text) - len(text.rstrip("\\"))
-    return f'"{text}' + "\\" * tail + '"'
+    return mark + text + "\\" * tail + mark
 
 
 def command(words: Sequence[str], program: str = "python run.py") -> str:

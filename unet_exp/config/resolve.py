@@ -11,12 +11,12 @@ from unet_exp.config.components import COMPONENTS
 from unet_exp.config.saved import MAY_CHANGE, flat
 from unet_exp.config.schema import Config
 from unet_exp.errors import ConfigError
+from unet_exp.messages import numbered
 
 
 def config_error(problems: list[str]) -> ConfigError:
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    numbered = [f"  {number}. {problem}" for number, problem in enumerate(problems, start=1)]
-    return ConfigError("\n".join([f"{count} in the configuration", *numbered]))
+    return ConfigError(numbered(f"{count} in the configuration", problems, len(problems)))
 
 
 def check(cfg: DictConfig, first_start: bool = True) -> Config:
@@ -73,9 +73,8 @@ def check_resume(saved: DictConfig, config: Config) -> None:
         if old.get(key) != new.get(key) and key not in MAY_CHANGE
     ]
     if problems:
-        lines = [f"  {number}. {problem}" for number, problem in enumerate(problems, start=1)]
         raise ConfigError(
-            "\n".join(["this run can't be continued so", *lines]),
+            numbered("this run can't be continued so", problems, len(problems)),
             do="leave these keys out, or start a new run with from_run=RUN_DIR",
         )
 

@@ -17,6 +17,7 @@ from unet_exp.config.checks import literal
 from unet_exp.config.components import UNetConfig
 from unet_exp.config.schema import RENAMED, Config, keys_that_may_change
 from unet_exp.errors import CheckpointError, did_you_mean
+from unet_exp.messages import numbered
 from unet_exp.rundir import atomic, layout
 from unet_exp.rundir.provenance import starts
 
@@ -52,9 +53,8 @@ def load_saved(run_dir: Path, carried: tuple[str, ...]) -> DictConfig:
     saved = DictConfig(renamed(OmegaConf.to_container(saved, resolve=False), where=path))
     problems = unknown_keys(OmegaConf.to_container(saved, resolve=False), Config)
     if problems:
-        lines = [f"  {number}. {problem}" for number, problem in enumerate(problems, start=1)]
         raise CheckpointError(
-            "\n".join([f"{path} does not fit this version of unet_exp", *lines]),
+            numbered(f"{path} does not fit this version of unet_exp", problems, len(problems)),
             do=f"change these lines in {path}, or use the commit that made it (environment.json)",
         )
     for key, value in last_values(run_dir, saved, carried).items():

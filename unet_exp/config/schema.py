@@ -11,7 +11,7 @@ from typing import Any
 
 MAY_CHANGE = "may change"  # knob(..., on_resume=MAY_CHANGE)
 IGNORE = 255  # the class index of pixels that count nowhere: in no loss and in no score
-SPLIT = "{split}"  # in a path of TEMPLATES: the name of a part, such as val or validation
+SPLIT = "{split}"  # in a path of TEMPLATES: the name of a split, such as val or validation
 TEMPLATES = {  # data.kind -> the knobs of DataConfig that name its files, which may hold {split}
     "image_folder": ("images", "labels"),
     "tiff_stack": ("image_stack", "label_stack"),

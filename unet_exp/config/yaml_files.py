@@ -5,40 +5,24 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra._internal.sources_registry import SourcesRegistry
-from hydra.core.plugins import Plugins
-from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from omegaconf import DictConfig, OmegaConf
 
 NAMES = (("classes",), ("label_map",), ("split", "train"), ("split", "val"), ("split", "test"))  # of data
 
 
-def read_in_words() -> None:
-    """Make Hydra report a config file that can't be read in one line, and keep names as written."""
-    Plugins.instance()  # fills the registry
-    source = SourcesRegistry.instance().resolve("file")
-    read = source.load_config
+def check_and_name(path: Path, config: DictConfig, of_data: bool) -> None:
+    """Check a file that was read into this config, and give the config its names as they are written.
 
-    def load_config(self: ConfigSource, config_path: str) -> ConfigResult:
-        path = Path(self.path, self._normalize_file_name(config_path))
-        try:
-            found = read(self, config_path)
-            content = OmegaConf.to_container(found.config, resolve=False)
-            root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-            check_nodes(root)
-            if wrong := shape_fault(path, content):
-                sys.exit(f"error: {wrong}")
-            for key, names in names_as_written(root, config_path.startswith("data/")).items():
-                node = OmegaConf.select(found.config, key)
-                mapped = dict(zip(node, names, strict=True)) if isinstance(node, DictConfig) else names
-                OmegaConf.update(found.config, key, mapped, merge=False)
-        except ConfigLoadError:  # of a file that is not there
-            raise
-        except Exception as error:  # damaged YAML raises many kinds
-            sys.exit(f"error: {fault(path, error)}")
-        return found
-
-    source.load_config = load_config  # type: ignore[method-assign]
+    of_data: whether it is a file of data/. Raises MarkedYAMLError, ValueError.
+    """
+    root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    check_nodes(root)
+    if wrong := shape_fault(path, OmegaConf.to_container(config, resolve=False)):
+        sys.exit(f"error: {wrong}")
+    for key, names in names_as_written(root, of_data).items():
+        node = OmegaConf.select(config, key)
+        mapped = dict(zip(node, names, strict=True)) if isinstance(node, DictConfig) else names
+        OmegaConf.update(config, key, mapped, merge=False)
 
 
 def fault(path: Path, error: Exception) -> str:

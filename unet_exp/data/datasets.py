@@ -19,13 +19,14 @@ from unet_exp.data.labels import class_indices
 from unet_exp.data.problems import Failed, all_problems
 from unet_exp.data.stats import Facts, look_at
 from unet_exp.data.tiff import Window
-from unet_exp.data.transforms import MAPS, RandomCrop, Sample, Transform
+from unet_exp.data.transforms import MAPS, Crop, Sample, Transform
 from unet_exp.errors import DataError
+from unet_exp.messages import numbered
 
 log = logging.getLogger(__name__)
-MOST_PROBLEMS = 10
 MIXED = "add data.channels=rgb (grey three times) or data.channels=grey (colours by their brightness)"
 Pair = tuple[Any, Any]  # image H x W x C as stored, label uint8 H x W x 1; both give array[rows, columns]
+NOT_KEPT: Pair = (None, None)
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class SegmentationDataset(Dataset[Sample]):
         samples: Samples,
         transform: Transform,
         seed: int,
-        crop: RandomCrop | None = None,
+        crop: Crop | None = None,
         weights: tuple[float, float] | None = None,
     ) -> None:
         self.samples = samples
@@ -159,7 +160,7 @@ def open_pair(item: Item | SyntheticItem, labels: LabelMap) -> Pair:
 
 def load_samples(
     items: list[Any],
-    part: str,
+    split: str,
     cache: str,
     cache_limit_mb: int,
     labels: LabelMap = BINARY,
@@ -171,51 +172,59 @@ def load_samples(
     Raises DataError of all files that can't be used, what is alike said once.
     """
     if not items:
-        raise DataError(f"the {part} split is empty", do=f"give it images, or change data.split.{part}")
-    found: list[tuple[Any, Pair, Facts]] = []
-    channels: dict[int, str] = {}  # number of channels -> the first image that has it
+        raise DataError(f"the {split} split is empty", do=f"give it images, or change data.split.{split}")
+    samples: list[tuple[Any, Pair, Facts]] = []
     problems: list[Failed] = []
-    stored = 0
-    digest = hashlib.sha256()
+    num_bytes = 0
     keep = cache != "none"
-    for item in tqdm(items, desc=f"reading {part}", delay=1.0, leave=False, disable=None):
+    for item in tqdm(items, desc=f"reading {split}", delay=1.0, leave=False, disable=None):
         try:
             image, label = open_pair(item, labels)
-            stored += int(np.prod(image.shape)) * image.dtype.itemsize + image.shape[0] * image.shape[1]
-            if keep and cache == "auto" and stored > cache_limit_mb * 1_000_000:
-                log.info("%s is larger than %d MB, so it is read from disk each time", part, cache_limit_mb)
+            num_bytes += int(np.prod(image.shape)) * image.dtype.itemsize + image.shape[0] * image.shape[1]
+            if keep and cache == "auto" and num_bytes > cache_limit_mb * 1_000_000:
+                log.info("%s is larger than %d MB, so it is read from disk each time", split, cache_limit_mb)
                 keep = False
-                found = [(one, (None, None), facts) for one, _, facts in found]
+                samples = [(earlier, NOT_KEPT, facts) for earlier, _, facts in samples]
             if keep:
                 image = read_window(image, WHOLE, getattr(item, "image", item.name))
                 label = np.asarray(label[WHOLE])
-            facts = look_at(image, label, item)
+            samples.append((item, (image, label) if keep else NOT_KEPT, look_at(image, label, item)))
         except DataError as error:
             errors.pass_on(error)
             problems.append((item, error))
-            continue
-        channels.setdefault(image.shape[2], item.name)
-        for text in (item.name, facts.image_sha256, facts.label_sha256):
-            digest.update(text.encode())
-        found.append((item, (image, label) if keep else (None, None), facts))
     if problems:
         raise all_problems(problems, len(items), labels)
-    if len(channels) > 1:
-        shown = ", ".join(f"{count} in {name}" for count, name in channels.items())
-        raise DataError(
-            f"images of the {part} split differ in their number of channels: {shown}",
-            do=MIXED,
-        )
-    parts = [(cut, pair, facts) for item, pair, facts in found for cut in windows(item, facts, largest)]
+    channels = channels_of(samples, split)
+    sha256 = sha256_of(samples)
+    samples = [(cut, pair, facts) for item, pair, facts in samples for cut in windows(item, facts, largest)]
     return Samples(
-        items=[item for item, _, _ in parts],
-        pairs=[pair for _, pair, _ in parts] if keep else None,
-        sizes=[size_of(item, facts) for item, _, facts in parts],
-        channels=next(iter(channels)),
-        sha256=digest.hexdigest(),
-        facts=[facts for _, _, facts in parts],
+        items=[item for item, _, _ in samples],
+        pairs=[pair for _, pair, _ in samples] if keep else None,
+        sizes=[size_of(item, facts) for item, _, facts in samples],
+        channels=channels,
+        sha256=sha256,
+        facts=[facts for _, _, facts in samples],
         labels=labels,
     )
+
+
+def channels_of(samples: list[tuple[Any, Pair, Facts]], split: str) -> int:
+    """The number of channels that all images have. Raises DataError if they differ."""
+    first: dict[int, str] = {}  # number of channels -> the first image that has it
+    for item, _, facts in samples:
+        first.setdefault(facts.shape[2], item.name)
+    if len(first) > 1:
+        counts = ", ".join(f"{count} in {name}" for count, name in first.items())
+        raise DataError(f"images of the {split} split differ in their number of channels: {counts}", do=MIXED)
+    return next(iter(first))
+
+
+def sha256_of(samples: list[tuple[Any, Pair, Facts]]) -> str:
+    digest = hashlib.sha256()
+    for item, _, facts in samples:
+        for text in (item.name, facts.image_sha256, facts.label_sha256):
+            digest.update(text.encode())
+    return digest.hexdigest()
 
 
 def windows(item: Any, facts: Facts, largest: int | None) -> list[Any]:
@@ -260,22 +269,21 @@ def refuse_duplicates(data: dict[str, Samples], allow: bool = False) -> None:
     if twice and allow:
         log.warning("%d images are in train and in val, so val scores are inflated: %s", len(twice), twice[0])
     elif twice:
-        lines = [f"  {number}. {line}" for number, line in enumerate(twice[:MOST_PROBLEMS], 1)]
         raise DataError(
-            "\n".join([f"{len(twice)} images are in train and in val", *lines]),
+            numbered(f"{len(twice)} images are in train and in val", twice),
             do="remove one of each, or keep them together (data.split.group, data.split.mode=listed); "
             "to train with them as they are: data.duplicates=allow",
         )
 
 
-def check_batches(samples: Samples, part: str, batch_size: int, crop: int | None, margin: int = 0) -> None:
+def check_batches(samples: Samples, split: str, batch_size: int, crop: int | None, margin: int = 0) -> None:
     """Refuse what could not be put into batches.
 
     crop: the random crop's size, if there is one. margin: by which it may hang over the image on each side.
     """
     if batch_size > len(samples.items):
         raise DataError(
-            f"batch_size is {batch_size}, but the {part} split has {len(samples.items)} images",
+            f"batch_size is {batch_size}, but the {split} split has {len(samples.items)} images",
             do=f"set batch_size to at most {len(samples.items)}",
         )
     if crop is not None:
@@ -293,7 +301,7 @@ def check_batches(samples: Samples, part: str, batch_size: int, crop: int | None
     elif batch_size > 1 and len(set(samples.sizes)) > 1:
         shown = ", ".join(f"{height} x {width}" for height, width in sorted(set(samples.sizes))[:5])
         raise DataError(
-            f"images of the {part} split have different sizes: {shown}",
+            f"images of the {split} split have different sizes: {shown}",
             allowed="equal sizes, random crops, or batches of one",
             do="transform=crop transform.train.crop.size=N, or batch_size=1",
         )

@@ -19,22 +19,23 @@ from unet_exp.data.names import OTHER_PICTURES, OUTLINES, SPELLINGS, SPLITS, end
 from unet_exp.data.pairing import Pairing, pair
 from unet_exp.data.splits import decide_mode, find_splits
 from unet_exp.errors import DataError
+from unet_exp.messages import shortened
 
 DEPTH = 4
 MOST_FOLDERS = 500
 LABEL_WORDS = ("label", "lbl", "mask", "gt", "truth", "seg", "annot", "target", "manual")
 IMAGE_WORDS = ("image", "img", "jpeg", "photo", "raw", "input", "original", "picture", "frame", "volume")
-WORD_OF = {word: part for part, words in SPELLINGS.items() for word in words}
+WORD_OF = {word: split for split, words in SPELLINGS.items() for word in words}
 ANY_PART = "|".join(sorted(WORD_OF, key=len, reverse=True))
-A_PART = re.compile(rf"(?<![A-Za-z])(?i:{ANY_PART})(?![A-Za-z])")  # train, images_train, 2train
-BEGINS_WITH_PART = re.compile(rf"(?<![A-Za-z])(?i:{ANY_PART})")  # trainannot, but testis as well
-SplitFolders = dict[str, str]  # part of the set -> its folder or file, relative to data.root
+A_SPLIT = re.compile(rf"(?<![A-Za-z])(?i:{ANY_PART})(?![A-Za-z])")  # train, images_train, 2train
+BEGINS_WITH_SPLIT = re.compile(rf"(?<![A-Za-z])(?i:{ANY_PART})")  # trainannot, but testis as well
+SplitFolders = dict[str, str]  # split of the set -> its folder or file, relative to data.root
 
 
 def find_layouts(data: DataConfig) -> list[DataConfig]:
     """The likeliest way to read data.root that gives training pairs; several if they are equally likely.
 
-    A part for testing or validation is never taken as the training set.
+    A split for testing or validation is never taken as the training set.
     """
     root = Path(data.root or "")
     plain = replace(data, images="images", labels="labels", label_suffix="", pair_regex=None)
@@ -80,36 +81,36 @@ def folders_of(root: Path) -> dict[str, list[str]]:
 
 
 def templates(paths: list[str]) -> dict[str, SplitFolders]:
-    """Template with {split} -> the paths of its parts. A path that names no part stays as it is.
+    """Template with {split} -> the paths of its splits. A path that names no split stays as it is.
 
-    A name that only begins with a part's (trainannot, testis) counts if the training part exists as well.
+    A name that only begins with a split's (trainannot, testis) counts if the training split exists as well.
     """
     found: dict[str, SplitFolders] = {}
     for path in paths:
-        template, part = with_split(path, A_PART)
-        found.setdefault(template, {})[part] = path
+        template, split = with_split(path, A_SPLIT)
+        found.setdefault(template, {})[split] = path
     for path in [of_path[""] for of_path in found.values() if "" in of_path]:
-        template, part = with_split(path, BEGINS_WITH_PART)
-        if part and any(with_split(other, BEGINS_WITH_PART) == (template, "train") for other in paths):
+        template, split = with_split(path, BEGINS_WITH_SPLIT)
+        if split and any(with_split(other, BEGINS_WITH_SPLIT) == (template, "train") for other in paths):
             del found[path]
-            found.setdefault(template, {})[part] = path
+            found.setdefault(template, {})[split] = path
     return found
 
 
 def with_split(path: str, names: re.Pattern[str]) -> tuple[str, str]:
-    """The path with {split} in place of the last part that it names, and this part; '' if it names none."""
+    """The path with {split} in place of the last split that it names, and this split; '' if it names none."""
     pieces = PurePosixPath(path).parts
     exact = [WORD_OF[piece.lower()] for piece in pieces if piece.lower() in WORD_OF]
     inside = [WORD_OF[word[0].lower()] for piece in pieces for word in names.finditer(piece)]
-    part = ["", *inside, *exact][-1]
+    split = ["", *inside, *exact][-1]
 
     def in_its_place(word: re.Match[str]) -> str:
-        return SPLIT if WORD_OF[word[0].lower()] == part else word[0]
+        return SPLIT if WORD_OF[word[0].lower()] == split else word[0]
 
     named = [
-        SPLIT if WORD_OF.get(piece.lower()) == part else names.sub(in_its_place, piece) for piece in pieces
+        SPLIT if WORD_OF.get(piece.lower()) == split else names.sub(in_its_place, piece) for piece in pieces
     ]
-    return (str(PurePosixPath(*named)), part) if part else (path, "")
+    return (str(PurePosixPath(*named)), split) if split else (path, "")
 
 
 def paired_folders(
@@ -119,17 +120,19 @@ def paired_folders(
     groups = templates(list(found))
     for images, of_images in groups.items():
         for labels, of_labels in groups.items():
-            part = next((part for part in ("train", "") if part in of_images and part in of_labels), None)
-            if part is None:
+            split = next(
+                (split for split in ("train", "") if split in of_images and split in of_labels), None
+            )
+            if split is None:
                 continue
-            folders = of_images[part], of_labels[part]
+            folders = of_images[split], of_labels[split]
             pairing = pair(found[folders[0]], found[folders[1]], images == labels)
             if pairing is None or not are_labels(root, found, folders, pairing):
                 continue
-            apart = part == "train" and "val" in of_images and "val" in of_labels
+            apart = split == "train" and "val" in of_images and "val" in of_labels
             paths = (images, labels) if apart else folders
             named = has_word(labels, LABEL_WORDS) + has_word(images, IMAGE_WORDS)
-            # Sets with a validation part first, then by number of pairs, names, length of the paths.
+            # Sets with a validation split first, then by number of pairs, names, length of the paths.
             rank = (apart, pairing.count, named, -len(PurePosixPath(labels).parts))
             yield rank, as_set(root, paths, pairing, data)
 
@@ -207,23 +210,25 @@ def lecture(root: Path, found: dict[str, list[str]], data: DataConfig) -> Iterat
 
 
 def stacks(root: Path, data: DataConfig) -> Iterator[DataConfig]:
-    """Two TIFFs in the root with equal numbers of pages, images and labels; or two for each part."""
+    """Two TIFFs in the root with equal numbers of pages, images and labels; or two for each split."""
     names = [path.name for path in sorted(root.glob("*")) if path.suffix.lower() in TIFF and path.is_file()]
     if len(names) > 16:
         return
     groups = templates(names)
     for images, of_images in groups.items():
         for labels, of_labels in groups.items():
-            part = next((part for part in ("train", "") if part in of_images and part in of_labels), None)
-            if part is None or not has_word(labels, LABEL_WORDS) or has_word(images, LABEL_WORDS):
+            split = next(
+                (split for split in ("train", "") if split in of_images and split in of_labels), None
+            )
+            if split is None or not has_word(labels, LABEL_WORDS) or has_word(images, LABEL_WORDS):
                 continue
-            files = root / of_images[part], root / of_labels[part]
+            files = root / of_images[split], root / of_labels[split]
             try:
                 pages = [count_pages(path) for path in files]
             except DataError:
                 continue
             if pages[0] == pages[1] > 1:
-                apart = part == "train" and "val" in of_images and "val" in of_labels
+                apart = split == "train" and "val" in of_images and "val" in of_labels
                 one, other = (images, labels) if apart else (files[0].name, files[1].name)
                 yield replace(data, kind="tiff_stack", image_stack=one, label_stack=other)
 
@@ -244,25 +249,23 @@ def described(data: DataConfig) -> str:
     return f"{data.root}: {text}" + f" (NAME{data.label_suffix})" * bool(data.label_suffix)
 
 
-def part_of_a_set(root: Path) -> tuple[str, Path] | None:
-    """The part of a larger data set that a folder is by its name, and that set's folder; else None."""
+def split_of_a_set(root: Path) -> tuple[str, Path] | None:
+    """The split of a larger data set that a folder is by its name, and that set's folder; else None."""
     here = root.resolve()
     for folder in (here, here.parent):  # .../test, or .../test/images
-        part = WORD_OF.get(folder.name.lower())
-        if part is None:
+        split = WORD_OF.get(folder.name.lower())
+        if split is None:
             continue
         beside = {WORD_OF.get(path.name.lower()) for path in folder.parent.iterdir() if path.is_dir()}
-        if beside & set(SPLITS) - {part}:
-            return part, Path(os.path.relpath(folder.parent)) if not root.is_absolute() else folder.parent
+        if beside & set(SPLITS) - {split}:
+            return split, Path(os.path.relpath(folder.parent)) if not root.is_absolute() else folder.parent
     return None
 
 
 def folders_found(root: Path) -> str:
     """The folders below the root with the number of images in each."""
-    found = folders_of(root)
-    shown = [f"{folder}/ {len(names)}" for folder, names in list(found.items())[:12]]
-    more = f" and {len(found) - 12} more folders" if len(found) > 12 else ""
-    return f"{', '.join(shown)}{more}" if found else "no images of a kind that is read"
+    folders = [f"{folder}/ {len(names)}" for folder, names in folders_of(root).items()]
+    return shortened(folders, 12) or "no images of a kind that is read"
 
 
 def others_found(root: Path, most: int = 3) -> list[str]:

@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from unet_exp.data import png, tiff
 from unet_exp.data.tiff import TiffWindows, Window
-from unet_exp.errors import DataError
+from unet_exp.errors import DataError, first_line
 
 TIFF = (".tif", ".tiff")
 NUMPY = (".npy", ".npz")
@@ -109,6 +109,17 @@ def open_array(path: Path, page: int | None = None, label: bool = False) -> Sour
         raise unreadable(path, error) from error
     if isinstance(array, np.ndarray) and array.ndim == 2:
         array = array[..., np.newaxis]
+    refuse_other_arrays(path, array, label)
+    if array.dtype == bool:
+        white = np.uint8(1 if label else 255)
+        if isinstance(array, np.ndarray):
+            return array.astype(np.uint8) * white
+        return View(array, shown=lambda part: part.astype(np.uint8) * white)
+    return array
+
+
+def refuse_other_arrays(path: Path, array: Source, label: bool) -> None:
+    """Raises DataError for shapes and types of values that are no image, or no label."""
     shape = tuple(array.shape)
     if len(shape) != 3 or 0 in shape or (shape[0] <= 8 and shape[2] > 32):
         first = " (are the channels in front?)" if len(shape) == 3 and 0 not in shape else ""
@@ -116,31 +127,21 @@ def open_array(path: Path, page: int | None = None, label: bool = False) -> Sour
             f"{path} holds an array of shape {shape}{first}",
             allowed="height x width, or height x width x channels",
         )
-    if array.dtype == bool:
-        white = np.uint8(1 if label else 255)
-        if isinstance(array, np.ndarray):
-            array = array.astype(np.uint8) * white
-        else:
-            array = View(array, shown=lambda part: part.astype(np.uint8) * white)
     dtype = array.dtype.newbyteorder("=")
-    if label and dtype.kind not in "uif":
+    if label and dtype.kind not in "buif":
         raise DataError(
             f"{path} holds {dtype} values", allowed="numbers of the classes", do="save it as uint8"
         )
-    if not label and dtype not in (np.uint8, np.uint16) and dtype.kind != "f":
+    if not label and dtype not in (np.uint8, np.uint16) and dtype.kind not in "bf":
         raise DataError(
             f"{path} holds {dtype} values, whose white is unknown",
             allowed="uint8 (white is 255), uint16 (white is 65535), floats (taken as they are)",
             do="save it as one of these",
         )
-    return array
 
 
 def unreadable(path: Path | str, error: Exception) -> DataError:
-    if isinstance(error, OSError) and error.strerror:
-        reason = error.strerror
-    else:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    reason = getattr(error, "strerror", None) or first_line(error)
     return DataError(f"{path} can't be read: {reason}", do="open it in a viewer; copy or export it again")
 
 

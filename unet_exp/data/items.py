@@ -35,7 +35,7 @@ LAST_NUMBER = r"(\d+)\D*$"
 class Item:
     """One sample on disk: its name, its two files, the page where they are stacks.
 
-    part: what a csv list puts it into. group: what has to stay together. window: top, bottom, left, right of
+    split: what a csv list puts it into. group: what has to stay together. window: top, bottom, left, right of
     the part of an image that is a sample of its own. channels: as data.channels.
     """
 
@@ -43,7 +43,7 @@ class Item:
     image: Path
     label: Path
     page: int | None = None
-    part: str | None = None
+    split: str | None = None
     group: str | None = None
     window: tuple[int, int, int, int] | None = None
     channels: str = "stored"
@@ -51,19 +51,19 @@ class Item:
 
 @dataclass(frozen=True)
 class SyntheticItem:
-    """One sample that is drawn: see data.membranes."""
+    """One sample that is generated: see data/synthetic.py."""
 
     name: str
     seed: int
     index: int
     size: int
-    part: str | None = None
+    split: str | None = None
     group: str | None = None
     window: tuple[int, int, int, int] | None = None
 
 
 class UnpairedError(DataError):
-    """Files without a partner. items: the pairs that there are."""
+    """Files without a partner. items: the pairs that were found."""
 
     def __init__(self, what: str, do: str, items: list[Item]) -> None:
         super().__init__(what, do=do)
@@ -224,45 +224,61 @@ def paired(
     Raises DataError listing those without a partner. With data.unlabelled=skip images without a label go to
     left_out.
     """
-    others = [f"not read in {path}: {words}" for path in folders if (words := not_read(passed_over(path)))]
     if not images and not labels:
-        raise DataError(
-            "; ".join([f"no images in {folders[0]} (found there: {listing(folders[0])})", *others]),
-            allowed=f"{', '.join(IMAGE_SUFFIXES)}, or input_*.npy for npy_folder",
-            do="folders below it are not read: name one, or list the files (data=csv)"
-            if any(path.is_dir() for path in folders[0].iterdir())
-            else "",
-        )
+        raise nothing_found(folders)
     keys: list[Key] = [composed] if data.pair_regex is None else [composed, numbered]
-    found = partners(images, labels, keys)
-    items = [Item(name, path, labels[found[name]]) for name, path in images.items() if name in found]
-    lone_images = {name: path for name, path in images.items() if name not in found}
-    lone_labels = {name: path for name, path in labels.items() if name not in found.values()}
+    label_of = partners(images, labels, keys)
+    items = [Item(name, path, labels[label_of[name]]) for name, path in images.items() if name in label_of]
+    lone_images = {name: path for name, path in images.items() if name not in label_of}
+    lone_labels = {name: path for name, path in labels.items() if name not in label_of.values()}
     if data.unlabelled == "skip" and items and not lone_labels:
         if left_out is not None:
             left_out += lone_images.values()
         return items
     if not lone_images and not lone_labels:
         return items
-    lines = [
-        f"  {what} ({len(lone)}): {shortened([path.name for path in lone.values()])}"
-        for what, lone in (("images without a label", lone_images), ("labels without an image", lone_labels))
-        if lone
-    ]
-    lines += [f"  {line}" for line in others]
-    capitals = {name.lower(): path.name for name, path in lone_labels.items()}
-    lines += [
-        f"  {path.name} and {capitals[name.lower()]} differ in capitals only"
-        for name, path in lone_images.items()
-        if name.lower() in capitals
-    ][:3]
     do = "give both the same name (extensions may differ), or move them away"
     if lone_images and not lone_labels and items:
         do += f", or train on the other {len(items)}: data.unlabelled=skip"
     elif data.pair_regex is None and (regex := numbers_that_pair(images, labels)):
         do += f", or pair by number: 'data.pair_regex={regex}'"
+    lines = lines_of_unpaired(lone_images, lone_labels, folders)
     where = " and ".join(map(str, folders))
     raise UnpairedError("\n".join([f"files without a partner in {where}", *lines]), do, items)
+
+
+def nothing_found(folders: tuple[Path, ...]) -> DataError:
+    """The error for folders of images and labels that hold neither."""
+    below = any(path.is_dir() for path in folders[0].iterdir())
+    return DataError(
+        "; ".join([f"no images in {folders[0]} (found there: {listing(folders[0])})", *not_read_in(folders)]),
+        allowed=f"{', '.join(IMAGE_SUFFIXES)}, or input_*.npy for npy_folder",
+        do="folders below it are not read: name one, or list the files (data=csv)" if below else "",
+    )
+
+
+def lines_of_unpaired(
+    images: dict[str, Path], labels: dict[str, Path], folders: tuple[Path, ...]
+) -> list[str]:
+    """What is said of the files that have no partner."""
+    lines = [
+        f"  {what} ({len(lone)}): {shortened([path.name for path in lone.values()])}"
+        for what, lone in (("images without a label", images), ("labels without an image", labels))
+        if lone
+    ]
+    lines += [f"  {line}" for line in not_read_in(folders)]
+    label_in_small_letters = {name.lower(): path.name for name, path in labels.items()}
+    pairs = [
+        (path.name, label_in_small_letters[name.lower()])
+        for name, path in images.items()
+        if name.lower() in label_in_small_letters
+    ]
+    return lines + [f"  {image} and {label} differ in capitals only" for image, label in pairs[:3]]
+
+
+def not_read_in(folders: tuple[Path, ...]) -> list[str]:
+    """A line on the files of each folder that are not read because of their extension."""
+    return [f"not read in {path}: {words}" for path in folders if (words := not_read(passed_over(path)))]
 
 
 def numbers_that_pair(images: dict[str, Path], labels: dict[str, Path]) -> str | None:

@@ -11,6 +11,7 @@ from unet_exp.config.label_map import BINARY, IGNORED, LabelMap, parse_value
 from unet_exp.config.quoting import setting
 from unet_exp.config.schema import IGNORE
 from unet_exp.errors import DataError
+from unet_exp.messages import shortened
 
 NODATA = (IGNORE, 65535)  # what public sets have for pixels of no class
 UNKNOWN = IGNORE - 1  # so there may be 254 classes, 0 to 253
@@ -157,8 +158,7 @@ def values_error(
 
 def shown_counts(counts: Counts, most: int = 8) -> str:
     """'0 (23 px), 128 (2 px) and 3 more'."""
-    shown = ", ".join(f"{value} ({count} px)" for value, count in list(counts.items())[:most])
-    return shown + (f" and {len(counts) - most} more" if len(counts) > most else "")
+    return shortened([f"{value} ({count} px)" for value, count in counts.items()], most)
 
 
 def settings_for(values: Iterable[str], classes: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Where the parts of a data set lie on disk: in train/ val/ test/, or where {split} in its paths leads."""
+"""Where the splits of a data set lie on disk: in train/ val/ test/, or where {split} in its paths leads."""
 
 import dataclasses
 import logging
@@ -36,9 +36,9 @@ def read_items(root: Path, data: DataConfig, left_out: list[Path] | None = None)
 
 
 def split_folders(data: DataConfig, left_out: list[Path] | None = None) -> dict[str, list[Item]]:
-    """The parts that have folders of their own: where {split} in the paths leads, or train/ val/ test/.
+    """The splits that have folders of their own: where {split} in the paths leads, or train/ val/ test/.
 
-    Raises DataError for a part that is missing or exists twice. A test part without labels is left out.
+    Raises DataError for a split that is missing or exists twice. A test split without labels is left out.
     """
     root = root_of(data)
     keys = TEMPLATES[data.kind]
@@ -53,24 +53,24 @@ def split_folders(data: DataConfig, left_out: list[Path] | None = None) -> dict[
             allowed=f"found there: {listing(root)}",
             do=f"make train/ and val/ (and test/), or read the folder with {kind}",
         )
-    for part in needed:
+    for split in needed:
         for template, paths in zip(templates, found, strict=True):
-            if part not in paths:
-                raise missing_split(root, part, template, found, keys)
-    splits: dict[str, list[Item]] = {part: [] for part in SPLITS}
-    for part in SPLITS:
-        own = [each[part] for each in found if part in each]
-        if part == "test" and own and not (len(own) == len(found) and own[-1].exists()):
+            if split not in paths:
+                raise missing_split(root, split, template, found, keys)
+    splits: dict[str, list[Item]] = {split: [] for split in SPLITS}
+    for split in SPLITS:
+        own = [each[split] for each in found if split in each]
+        if split == "test" and own and not (len(own) == len(found) and own[-1].exists()):
             log.info("no test samples: %s lacks its %s", own[0], " or ".join(templates[1:]))
         elif len(own) == len(found):
-            splits[part] = items_of_split(root, own, data, left_out)
+            splits[split] = items_of_split(root, own, data, left_out)
     return splits
 
 
 def items_of_split(
     root: Path, paths: list[Path], data: DataConfig, left_out: list[Path] | None
 ) -> list[Item]:
-    """The samples of one part. paths: its images and its labels, or the one file that has both."""
+    """The samples of one split. paths: its images and its labels, or the one file that has both."""
     if data.kind == "npy_folder":
         return npy_items(paths[0], data, left_out)
     own = [path.relative_to(root) if path.is_relative_to(root) else path for path in paths]
@@ -79,20 +79,20 @@ def items_of_split(
 
 
 def missing_split(
-    root: Path, part: str, template: str, found: list[dict[str, Path]], keys: tuple[str, ...]
+    root: Path, split: str, template: str, found: list[dict[str, Path]], keys: tuple[str, ...]
 ) -> DataError:
     """The error for a template that no path matches for train or val."""
     folder = deepest(root, template)
     do = "correct the path"
-    if part == "val" and all("train" in paths for paths in found):
+    if split == "val" and all("train" in paths for paths in found):
         only = [
             f"data.{key}={os.path.relpath(paths['train'], root)}"
             for key, paths in zip(keys, found, strict=True)
         ]
         do = f"make it, or take val from the training images: {shlex.join(only)} data.split.mode=blocks"
     return DataError(
-        f"nothing in {root} matches {template} for {part}",
-        allowed=f"{' or '.join(SPELLINGS[part])} in place of {SPLIT}; found in {folder}: {listing(folder)}",
+        f"nothing in {root} matches {template} for {split}",
+        allowed=f"{' or '.join(SPELLINGS[split])} in place of {SPLIT}; found in {folder}: {listing(folder)}",
         do=do,
     )
 
@@ -103,31 +103,31 @@ def is_template(data: DataConfig) -> bool:
 
 
 def split_paths(root: Path, template: str) -> dict[str, Path]:
-    """The folder or file of each part that exists; {split} stands for any of its SPELLINGS, in any case.
+    """The folder or file of each split that exists; {split} stands for any of its SPELLINGS, in any case.
 
     'images/{split}' finds images/training and images/Valid. What follows the last {split} need not exist.
-    Raises DataError if two match one part, such as val/ and valid/.
+    Raises DataError if two match one split, such as val/ and valid/.
     """
     found: dict[str, Path] = {}
-    for part in SPLITS:
+    for split in SPLITS:
         paths = [root]
         for piece in Path(template).parts:
-            paths = [path for folder in paths for path in spelled(folder, piece, part)]
+            paths = [path for folder in paths for path in spelled(folder, piece, split)]
         if len(paths) > 1:
             raise DataError(
-                f"{' and '.join(map(str, paths))} are both for {part}",
+                f"{' and '.join(map(str, paths))} are both for {split}",
                 do="keep one of them, or name one folder",
             )
         if paths:
-            found[part] = paths[0]
+            found[split] = paths[0]
     return found
 
 
-def spelled(folder: Path, piece: str, part: str) -> list[Path]:
-    """The entries of the folder with this name, where {split} stands for any spelling of the part."""
+def spelled(folder: Path, piece: str, split: str) -> list[Path]:
+    """The entries of the folder with this name, where {split} stands for any spelling of the split."""
     if SPLIT not in piece:
         return [as_stored(folder, piece)]
-    words = "|".join(SPELLINGS[part])
+    words = "|".join(SPELLINGS[split])
     pattern = f"(?i:{words})".join(map(re.escape, composed(piece).split(SPLIT)))
     names = sorted(os.listdir(folder)) if folder.is_dir() else []
     return [folder / name for name in names if re.fullmatch(pattern, composed(name))]

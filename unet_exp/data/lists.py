@@ -10,6 +10,7 @@ from unet_exp.config.schema import DataConfig
 from unet_exp.data.items import Item, listing, pages_of
 from unet_exp.data.names import SPLITS, as_stored, composed, refuse_other_encodings, split_named
 from unet_exp.errors import DataError
+from unet_exp.messages import shortened_lines
 
 log = logging.getLogger("unet_exp")
 MOST_PROBLEMS = 10
@@ -24,6 +25,38 @@ def csv_items(folder: Path, data: DataConfig, left_out: list[Path] | None = None
     that can't be used.
     """
     path = as_stored(folder, data.csv)
+    columns, rows = read_list(path, folder)
+    items: list[Item] = []
+    problems: list[tuple[int, str, Row]] = []
+    skipped: list[Path] = []
+    num_moved = 0
+    for number, row in rows:
+        split = split_named(row["split"]) if "split" in columns else None
+        listed = Path(row["image"])
+        name = listed.with_suffix("").as_posix() if listed.name else ""
+        num_moved += find_moved(row, folder)
+        image = folder / row["image"]
+        may_lack = data.unlabelled == "skip" or row.get("split") == LEFT_OUT
+        problem = problem_of(row, folder, columns)
+        if row["image"].strip() and not row["label"].strip() and may_lack:
+            skipped.append(image)
+        elif problem is not None:
+            problems.append((number, problem, row))
+        else:
+            items.append(Item(name, image, folder / row["label"], split=split, group=row.get("group")))
+    if problems:
+        raise unusable(path, problems)
+    if num_moved:
+        log.info("%s: %d whole paths are gone; their files are read below %s", path, num_moved, folder)
+    say_what_is_doubled(path, rows)
+    refuse_other_encodings((item.name for item in items), str(path))
+    if left_out is not None:
+        left_out += skipped
+    return [page for item in items for page in pages_of(item)]
+
+
+def read_list(path: Path, folder: Path) -> tuple[list[str], list[tuple[int, Row]]]:
+    """As read_rows, of a list of images and labels. Raises DataError for a file that is none."""
     if not path.is_file():
         raise DataError(
             f"{path} is not there",
@@ -38,50 +71,41 @@ def csv_items(folder: Path, data: DataConfig, left_out: list[Path] | None = None
         )
     if not rows:
         raise DataError(f"{path} has no rows below its first line", do="name an image and its label in each")
-    items: list[Item] = []
-    problems: list[tuple[int, str, Row]] = []
-    skipped: list[Path] = []
-    moved = 0
-    for number, row in rows:
-        part = split_named(row["split"]) if "split" in columns else None
-        listed = Path(row["image"])
-        name = listed.with_suffix("").as_posix() if listed.name else ""
-        for key in ("image", "label"):
-            now = where_now(row[key], folder)
-            moved, row[key] = moved + (now != row[key]), now
-        image = row["image"]
-        label = row["label"]
-        may_lack = data.unlabelled == "skip" or row.get("split") == LEFT_OUT
-        if image.strip() and not label.strip() and may_lack:
-            skipped.append(folder / image)
-        elif "" in row:
-            problems.append((number, f"has more cells than the first line: {row['']}", {}))
-        elif not image.strip() or not label.strip():
-            problems.append((number, f"names no {'label' if image.strip() else 'image'}", row))
-        elif not all(os.path.isfile(folder / row[key]) for key in ("image", "label")):
-            problems.append((number, "", row))
-        elif "split" in columns and part is None:
-            problems.append((number, f"split is {row['split'] or None!r}; allowed: {', '.join(SPLITS)}", row))
-        else:
-            items.append(Item(name, folder / image, folder / label, part=part, group=row.get("group")))
-    if problems:
-        lines = [
-            f"  line {number}: {text or why_not_there(row, folder)}"
-            for number, text, row in problems[:MOST_PROBLEMS]
-        ]
-        more = [f"  and {len(problems) - MOST_PROBLEMS} more"] * (len(problems) > MOST_PROBLEMS)
-        empty = any(row.get("image", "").strip() and not row["label"].strip() for _, _, row in problems)
-        raise DataError(
-            "\n".join([f"{path} can't be used", *lines, *more]),
-            do="name a label, or leave rows without one out: data.unlabelled=skip" if empty else "",
-        )
-    if moved:
-        log.info("%s: %d whole paths are gone; their files are read below %s", path, moved, folder)
-    say_what_is_doubled(path, rows)
-    refuse_other_encodings((item.name for item in items), str(path))
-    if left_out is not None:
-        left_out += skipped
-    return [page for item in items for page in pages_of(item)]
+    return columns, rows
+
+
+def find_moved(row: Row, folder: Path) -> int:
+    """Replace absolute paths that are gone by where their files are now; returns how many."""
+    num_moved = 0
+    for key in ("image", "label"):
+        now = where_now(row[key], folder)
+        num_moved += now != row[key]
+        row[key] = now
+    return num_moved
+
+
+def problem_of(row: Row, folder: Path, columns: list[str]) -> str | None:
+    """Why a row can't be used, or None."""
+    if "" in row:
+        return f"has more cells than the first line: {row['']}"
+    if not row["image"].strip() or not row["label"].strip():
+        return f"names no {'label' if row['image'].strip() else 'image'}"
+    if not all(os.path.isfile(folder / row[key]) for key in ("image", "label")):
+        return why_missing(row, folder)
+    if "split" in columns and split_named(row["split"]) is None:
+        return f"split is {row['split'] or None!r}; allowed: {', '.join(SPLITS)}"
+    return None
+
+
+def unusable(path: Path, problems: list[tuple[int, str, Row]]) -> DataError:
+    """The error for a list with these lines, each with its number and its problem."""
+    lines = [f"  line {number}: {problem}" for number, problem, _ in problems]
+    lines = shortened_lines(lines, MOST_PROBLEMS)
+    lacks = any("" not in row and row["image"].strip() and not row["label"].strip() for _, _, row in problems)
+    return DataError(
+        "\n".join([f"{path} can't be used", *lines]),
+        do="name a label, or leave rows without one out: data.unlabelled=skip" if lacks else "",
+    )
 
 
 def read_rows(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
@@ -137,7 +161,7 @@ def say_what_is_doubled(path: Path, rows: list[tuple[int, Row]]) -> None:
         log.info("%s: %s an earlier one, such as line %d (line %d)", path, what, *again[0])
 
 
-def why_not_there(row: Row, folder: Path) -> str:
+def why_missing(row: Row, folder: Path) -> str:
     """Why the files of a row are missing, as 'DIR/a.png is not there; A.png is there: capitals differ'."""
     gone = [row[key] for key in ("image", "label") if not os.path.isfile(folder / row[key])]
     near = [text for cell in gone if (text := nearest(cell, folder))]

@@ -28,8 +28,8 @@ IGNORED_FILES = ("thumbs.db", "desktop.ini")
 
 
 def split_named(word: str) -> str | None:
-    """The part that a word means, in any case: 'Validation' is val. None for any other word."""
-    return next((part for part, words in SPELLINGS.items() if word.strip().lower() in words), None)
+    """The split that a word means, in any case: 'Validation' is val. None for any other word."""
+    return next((split for split, words in SPELLINGS.items() if word.strip().lower() in words), None)
 
 
 def natural(name: str) -> list[tuple[int, str]]:

@@ -19,23 +19,23 @@ from unet_exp.errors import DataError
 from unet_exp.messages import shortened
 from unet_exp.rundir.tables import csv_text
 
-Splits = dict[str, list[Any]]  # part -> Items or DrawnItems, in the order of their names
+Splits = dict[str, list[Any]]  # split -> its items, in the order of their names
 
 
 def find_splits(data: DataConfig, left_out: list[Path] | None = None) -> Splits:
-    """Every part's samples. Raises DataError naming files that are missing or left over.
+    """The samples of every split. Raises DataError naming files that are missing or left over.
 
     left_out: takes the images without a label that data.unlabelled=skip leaves out.
     """
     if decide_mode(data) == "folders":
-        parts: Splits = dict(split_folders(data, left_out))
+        splits: Splits = dict(split_folders(data, left_out))
     else:
-        parts = split_items(all_items(data, left_out), data)
+        splits = split_items(all_items(data, left_out), data)
     if data.channels != "stored":
-        parts = {
-            part: [with_channels(item, data.channels) for item in items] for part, items in parts.items()
+        splits = {
+            name: [with_channels(item, data.channels) for item in items] for name, items in splits.items()
         }
-    return parts if data.folds is None else fold(parts, data)
+    return splits if data.folds is None else fold(splits, data)
 
 
 def with_channels(item: Any, rule: str) -> Any:
@@ -43,13 +43,13 @@ def with_channels(item: Any, rule: str) -> Any:
         return replace(item, channels=rule)
     if rule != "grey":
         raise DataError(
-            f"data.channels={rule} is for files; drawn images are grey", do="data.channels=stored"
+            f"data.channels={rule} is for files; the generated images are grey", do="data.channels=stored"
         )
     return item
 
 
 def all_items(data: DataConfig, left_out: list[Path] | None = None) -> list[Any]:
-    """All samples of a data set without folders for its parts."""
+    """All samples of a data set without folders for its splits."""
     return (
         list(synthetic_items(data)) if data.kind == "membranes" else read_items(root_of(data), data, left_out)
     )
@@ -69,10 +69,11 @@ def decide_mode(data: DataConfig) -> str:
 
 
 def synthetic_items(data: DataConfig) -> list[SyntheticItem]:
-    counts = [getattr(data.split, part) for part in SPLITS]
+    counts = [getattr(data.split, name) for name in SPLITS]
     if not all(isinstance(count, int) for count in counts):
         raise DataError(
-            f"data.split for drawn images is {counts}", allowed="whole numbers of train, val and test images"
+            f"data.split for generated images is {counts}",
+            allowed="whole numbers of train, val and test images",
         )
     return [SyntheticItem(f"membranes_{i:04d}", data.seed, i, data.size) for i in range(sum(counts))]
 
@@ -87,29 +88,29 @@ def split_items(items: list[Any], data: DataConfig) -> Splits:
     if mode == "listed":
         return listed_split(items, split)
     if mode == "column":
-        return {part: [item for item in items if item.part == part] for part in SPLITS}
+        return {name: [item for item in items if item.split == name] for name in SPLITS}
     units = grouped(items, split)
     order = list(range(len(units)))
     if mode == "random":
         order = np.random.default_rng(split.seed).permutation(len(units)).tolist()
     counts = split_counts(split, len(units))
-    rest = [part for part, count in counts.items() if count is None]
+    rest = [name for name, count in counts.items() if count is None]
     taken = sum(count for count in counts.values() if count is not None)
     if len(rest) > 1 or taken > len(units):
-        asked = ", ".join(f"{part}={getattr(split, part)}" for part in SPLITS)
+        asked = ", ".join(f"{name}={getattr(split, name)}" for name in SPLITS)
         there = f"{len(units)} {'images' if len(units) == len(items) else 'groups'}"
         raise DataError(
             f"data.split asks for {asked}, but there are {there}",
-            allowed="counts that fit, one part at most may be 'rest'",
+            allowed="counts that fit, one at most may be 'rest'",
         )
-    parts: Splits = {}
+    splits: Splits = {}
     start = 0
-    for part in SPLITS:
-        count = counts[part]
+    for name in SPLITS:
+        count = counts[name]
         stop = start + (len(units) - taken if count is None else count)
-        parts[part] = [item for i in sorted(order[start:stop]) for item in units[i]]
+        splits[name] = [item for i in sorted(order[start:stop]) for item in units[i]]
         start = stop
-    return parts
+    return splits
 
 
 def grouped(items: list[Any], split: SplitConfig) -> list[list[Any]]:
@@ -132,9 +133,9 @@ def grouped(items: list[Any], split: SplitConfig) -> list[list[Any]]:
     return list(units.values())
 
 
-def fold(parts: Splits, data: DataConfig) -> Splits:
+def fold(splits: Splits, data: DataConfig) -> Splits:
     """Train and val dealt out again: block number data.fold of data.folds validates, the others train."""
-    units = grouped([*parts["train"], *parts["val"]], data.split)
+    units = grouped([*splits["train"], *splits["val"]], data.split)
     assert data.folds is not None
     if len(units) < data.folds:
         raise DataError(
@@ -148,22 +149,22 @@ def fold(parts: Splits, data: DataConfig) -> Splits:
     return {
         "train": [item for i, unit in enumerate(units) if i not in chosen for item in unit],
         "val": [item for i, unit in enumerate(units) if i in chosen for item in unit],
-        "test": parts["test"],
+        "test": splits["test"],
     }
 
 
-def as_csv(parts: Splits, root: str | None, left_out: Sequence[Path] = ()) -> str:
+def as_csv(splits: Splits, root: str | None, left_out: Sequence[Path] = ()) -> str:
     """The split as a list that data=csv reads again: image,label,split,name,page,group.
 
     left_out: images without a label, at the end.
     """
     rows: list[list[Any]] = []
-    for part, items in parts.items():
+    for name, items in splits.items():
         for item in items:
             paths = (item.image, item.label) if isinstance(item, Item) else ()
             files = [Path(os.path.relpath(path, root or "")).as_posix() for path in paths] or ["", ""]
             page = "" if getattr(item, "page", None) is None else item.page
-            rows.append([*files, part, item.name, page, item.group or ""])
+            rows.append([*files, name, item.name, page, item.group or ""])
     for path in left_out:
         rows.append([Path(os.path.relpath(path, root or "")).as_posix(), "", LEFT_OUT, path.stem, "", ""])
     columns = ["image", "label", "split", "name", "page", "group"]
@@ -171,40 +172,40 @@ def as_csv(parts: Splits, root: str | None, left_out: Sequence[Path] = ()) -> st
 
 
 def split_counts(split: SplitConfig, total: int) -> dict[str, int | None]:
-    """Samples of each part; None for 'rest'. Fractions are rounded at their common borders, so that
+    """Samples of each split; None for 'rest'. Fractions are rounded at their common borders, so that
     fractions that sum to 1 use every sample once; beside a 'rest' a fraction gives at least one."""
     least = 1 if "rest" in (split.train, split.val, split.test) else 0
     counts: dict[str, int | None] = {}
     border = 0.0
-    for part in SPLITS:
-        value = getattr(split, part)
+    for name in SPLITS:
+        value = getattr(split, name)
         if isinstance(value, float):
             count = round((border + value) * total) - round(border * total)
-            counts[part] = max(count, least if value > 0 else 0)
+            counts[name] = max(count, least if value > 0 else 0)
             border += value
         else:
-            counts[part] = None if value == "rest" else int(value)
+            counts[name] = None if value == "rest" else int(value)
     return counts
 
 
 def listed_split(items: list[Any], split: SplitConfig) -> Splits:
-    parts: Splits = {}
-    seen: dict[str, str] = {}
+    splits: Splits = {}
+    split_of: dict[str, str] = {}
     forms = {item.name: composed(item.name) for item in items}
-    for part in SPLITS:
-        names: set[str] = set()
-        for pattern in map(str, getattr(split, part) or []):
-            found = listed(composed(pattern), forms)
-            if not found:
-                there = shortened(list(forms))
-                raise DataError(f"data.split.{part} names {pattern!r}, which is none of: {there}")
-            names |= found
-        parts[part] = [item for item in items if item.name in names]
-        for name in sorted(names, key=natural):
-            if name in seen:
-                raise DataError(f"{name} is in data.split.{part} and in data.split.{seen[name]}")
-            seen[name] = part
-    return parts
+    for name in SPLITS:
+        chosen: set[str] = set()
+        for pattern in map(str, getattr(split, name) or []):
+            matches = listed(composed(pattern), forms)
+            if not matches:
+                samples = shortened(list(forms))
+                raise DataError(f"data.split.{name} names {pattern!r}, which is none of: {samples}")
+            chosen |= matches
+        splits[name] = [item for item in items if item.name in chosen]
+        for sample in sorted(chosen, key=natural):
+            if sample in split_of:
+                raise DataError(f"{sample} is in data.split.{name} and in data.split.{split_of[sample]}")
+            split_of[sample] = name
+    return splits
 
 
 def listed(pattern: str, forms: dict[str, str]) -> set[str]:

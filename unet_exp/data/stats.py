@@ -50,28 +50,24 @@ def look_at(image: Source, label: Any, item: Item | SyntheticItem) -> Facts:
     sums = np.zeros(image.shape[2])
     squares = np.zeros(image.shape[2])
     pixels = np.zeros(256, np.int64)
-    hashes = (
-        hashlib.sha256(f"{image.dtype.kind}{image.dtype.itemsize} {image.shape}".encode()),
-        hashlib.sha256(),
-    )
+    image_hash = hashlib.sha256(f"{image.dtype.kind}{image.dtype.itemsize} {image.shape}".encode())
+    label_hash = hashlib.sha256()
     points: dict[int, list[np.ndarray]] = {}
     for window in row_blocks(image.shape):
         block = read_window(image, window, path)
         unit = finite_unit(block, image, f"{path}{page}").astype(np.float64)
-        each = [block[..., channel] for channel in range(image.shape[2])]
-        lows = np.minimum(lows, [channel.min() for channel in each])
-        highs = np.maximum(highs, [channel.max() for channel in each])
+        lows = np.minimum(lows, block.min((0, 1)))
+        highs = np.maximum(highs, block.max((0, 1)))
         sums += unit.sum((0, 1))
         squares += (unit**2).sum((0, 1))
         indices = np.ascontiguousarray(label[window][..., 0])
-        pixels += np.bincount(indices.ravel(), minlength=256)
-        hashes[0].update(block.tobytes())
-        hashes[1].update(indices.tobytes())
-        for index in np.flatnonzero(np.bincount(indices.ravel(), minlength=256)[1:IGNORE]) + 1:
-            there = np.flatnonzero(indices == index)
-            some = there[np.linspace(0, len(there) - 1, min(len(there), MOST_POINTS)).astype(np.int64)]
-            rows, columns = np.divmod(some, indices.shape[1])
-            points.setdefault(int(index), []).append(np.stack([rows + window[0].start, columns], axis=1))
+        counts = np.bincount(indices.ravel(), minlength=256)
+        pixels += counts
+        image_hash.update(block.tobytes())
+        label_hash.update(indices.tobytes())
+        for index in np.flatnonzero(counts[1:IGNORE]) + 1:
+            places = some_places(indices == index) + np.array([window[0].start, 0])
+            points.setdefault(int(index), []).append(places)
     count = image.shape[0] * image.shape[1]
     mean = sums / count
     return Facts(
@@ -82,11 +78,18 @@ def look_at(image: Source, label: Any, item: Item | SyntheticItem) -> Facts:
         mean=mean,
         std=np.sqrt(np.maximum(squares / count - mean**2, 0)),
         pixels=pixels,
-        image_sha256=hashes[0].hexdigest(),
-        label_sha256=hashes[1].hexdigest(),
-        points={index: np.concatenate(some) for index, some in points.items()},
+        image_sha256=image_hash.hexdigest(),
+        label_sha256=label_hash.hexdigest(),
+        points={index: np.concatenate(places) for index, places in points.items()},
         constant=bool((lows == highs).all()),
     )
+
+
+def some_places(mask: np.ndarray) -> np.ndarray:
+    """int64 N x 2: row and column of at most MOST_POINTS pixels of a mask, evenly spaced in its order."""
+    places = np.flatnonzero(mask)
+    chosen = places[np.linspace(0, len(places) - 1, min(len(places), MOST_POINTS)).astype(np.int64)]
+    return np.stack(np.divmod(chosen, mask.shape[1]), axis=1)
 
 
 def finite_unit(block: np.ndarray, image: Source, name: str) -> np.ndarray:

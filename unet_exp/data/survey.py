@@ -55,7 +55,7 @@ class Survey:
 
     @property
     def everything(self) -> list[tuple[str, Any, Facts]]:
-        return [(part, item, facts) for part, found in self.facts.items() for item, facts in found]
+        return [(split, item, facts) for split, found in self.facts.items() for item, facts in found]
 
     @property
     def coloured(self) -> bool:
@@ -108,9 +108,9 @@ def is_unknown(label: Label, labels: LabelMap) -> bool:
 def read_samples(splits: Splits, labels: LabelMap, survey: Survey) -> None:
     """Read the facts of every sample whose label can be read."""
     broken = {id(item) for item, _ in survey.failed}
-    survey.facts = {part: [] for part in splits}
-    of_part = [(part, item) for part, items in splits.items() for item in items if id(item) not in broken]
-    for part, item in progress(of_part, "reading images"):
+    survey.facts = {split: [] for split in splits}
+    of_split = [(split, item) for split, items in splits.items() for item in items if id(item) not in broken]
+    for split, item in progress(of_split, "reading images"):
         try:
             image, label = open_pair(item, labels)
             facts = look_at(image, label, item)
@@ -119,7 +119,7 @@ def read_samples(splits: Splits, labels: LabelMap, survey: Survey) -> None:
         except DataError as error:
             survey.failed.append((item, error))
             continue
-        survey.facts[part].append((item, facts))
+        survey.facts[split].append((item, facts))
         if isinstance(item, Item) and item.label.suffix.lower() in (".jpg", ".jpeg"):
             note(survey, "the label is a jpeg, which blurs it; save masks as png", item.label.name)
         counted = np.flatnonzero(facts.pixels[:IGNORE])
@@ -167,11 +167,11 @@ def judge(config: Config, splits: Splits, labels: LabelMap, survey: Survey) -> N
         survey.remarks[f"images differ in their type: {text}; white is 255 in uint8, 65535 in uint16"] = []
     lines = turned_images([item for _, item, _ in everything if isinstance(item, Item)])
     survey.remarks |= {line: [] for line in lines}
-    for part in [part for part in ("train", "val") if part in splits]:
-        if not splits[part]:
-            survey.problems.append(f"the {part} split is empty; change data.split.{part}")
-        elif survey.facts[part]:
-            judge_classes(part, labels, survey)
+    for split in [split for split in ("train", "val") if split in splits]:
+        if not splits[split]:
+            survey.problems.append(f"the {split} split is empty; change data.split.{split}")
+        elif survey.facts[split]:
+            judge_classes(split, labels, survey)
     if len(labels.classes) == 2:
         find_inverted(labels, survey)
 
@@ -188,33 +188,33 @@ def find_duplicates(survey: Survey, allow: bool) -> None:
     """Find images equal when decoded: a remark, across splits a problem. Blank images do not count."""
     seen: dict[str, tuple[str, Any, Facts]] = {}
     across: list[str] = []
-    for part, item, facts in survey.everything:
-        before = seen.setdefault(facts.image_sha256, (part, item, facts))
+    for split, item, facts in survey.everything:
+        before = seen.setdefault(facts.image_sha256, (split, item, facts))
         if before[1] is item or facts.constant or (isinstance(item, Item) and before[1].image == item.image):
             continue
-        text = f"{item.name} ({part}) is the same image as {before[1].name} ({before[0]})"
-        if part != before[0] and not allow:
+        text = f"{item.name} ({split}) is the same image as {before[1].name} ({before[0]})"
+        if split != before[0] and not allow:
             across.append(text)
         else:
             kind = "the same image as another"
             if facts.label_sha256 != before[2].label_sha256:
                 kind += ", with another label"
-            note(survey, kind, f"{item.name} ({part}, as {before[1].name})")
+            note(survey, kind, f"{item.name} ({split}, as {before[1].name})")
     if across:
         count = f" ({len(across)} such images)" if len(across) > 1 else ""
         do = "remove one of each, or data.split.group; to train with them as they are: data.duplicates=allow"
         survey.problems.append(f"{across[0]}{count}\n  to do:   {do}")
 
 
-def judge_classes(part: str, labels: LabelMap, survey: Survey) -> None:
+def judge_classes(split: str, labels: LabelMap, survey: Survey) -> None:
     """Find classes that are absent, or rare in the training pixels."""
-    pixels = sum((facts.pixels for _, facts in survey.facts[part]), np.zeros(256, np.int64))
+    pixels = sum((facts.pixels for _, facts in survey.facts[split]), np.zeros(256, np.int64))
     counted = max(int(pixels[:IGNORE].sum()), 1)
     for index, name in enumerate(labels.classes):
         share = pixels[index] / counted
         if not pixels[index]:
-            note(survey, f"absent from {part}", f"class {name}")
-        elif part == "train" and share < RARE:
+            note(survey, f"absent from {split}", f"class {name}")
+        elif split == "train" and share < RARE:
             least = 100 * RARE
             note(survey, f"under {least:g} % of the training pixels", f"class {name} ({100 * share:.3f} %)")
 

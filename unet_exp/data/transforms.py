@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from unet_exp.config import components
 from unet_exp.config.schema import IGNORE
 from unet_exp.errors import DataError
 from unet_exp.sizes import output_size
 
 Sample = dict[str, Any]
 Transform = Callable[[Sample, np.random.Generator], Sample]
-Statistic = float | Sequence[float] | str
 Window = tuple[slice, slice]
 Points = dict[int, np.ndarray]  # class index: rows and columns of some of its pixels
 Then = Callable[[Sample], Sample]
@@ -37,16 +37,12 @@ class Compose:
         return sample
 
 
-class Normalization:
+class Normalization(components.NormalizationConfig):
     """input becomes (input - mean) / std; the label stays. Values in [0, 1], mean and std 0.5: [-1, 1].
 
     mean, std: a number, or one for each channel; "image" for those of each whole image, which the sample
     brings with it under "mean" and "std" (an image of one value is only shifted).
     """
-
-    def __init__(self, mean: Statistic = 0.5, std: Statistic = 0.5) -> None:
-        self.mean = mean
-        self.std = std
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         mean = sample["mean"] if self.mean == "image" else self.mean
@@ -82,26 +78,39 @@ class RandomRotate90:
         return _all(sample, lambda array: np.rot90(array, turns))
 
 
-class RandomCrop:
+class Crop:
+    """A patch of an image; which one, `draw` says before the image is read."""
+
+    foreground: float
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        label = sample["label"][..., 0]
+        classes = np.setdiff1d(label, (0, IGNORE)) if self.foreground else ()
+        points = {int(index): np.argwhere(label == index) for index in classes}
+        window, then = self.draw(label.shape, rng, points)
+        return then(_all(sample, lambda array: array[window]))
+
+    def draw(self, shape: Sequence[int], rng: np.random.Generator, points: Points) -> tuple[Window, Then]:
+        """The window of an image of this height and width, and what makes the patch of it."""
+        raise NotImplementedError
+
+    def of_foreground(self, rng: np.random.Generator, points: Points) -> tuple[int, int] | None:
+        """Row and column of a pixel of a class other than 0 for the share `foreground` of the crops."""
+        if not (self.foreground and rng.random() < self.foreground and points):
+            return None
+        of_class = points[sorted(points)[int(rng.integers(len(points)))]]
+        row, column = of_class[int(rng.integers(len(of_class)))]
+        return int(row), int(column)
+
+
+class RandomCrop(Crop, components.RandomCropConfig):
     """A square of `size` pixels at a random place. Raises DataError for an image smaller than that.
 
     foreground: share of crops that are placed around a pixel of a class other than 0, the classes of the
     image equally often (Isensee et al., 2021, doi 10.1038/s41592-020-01008-z, take one third).
     """
 
-    def __init__(self, size: int, foreground: float = 0.0) -> None:
-        self.size = size
-        self.foreground = foreground
-
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        label = sample["label"][..., 0]
-        there = label[(label != 0) & (label != IGNORE)] if self.foreground else label[:0]
-        points = {int(index): np.argwhere(label == index) for index in np.unique(there)}
-        window, then = self.draw(label.shape, rng, points)
-        return then(_all(sample, lambda array: array[window]))
-
     def draw(self, shape: Sequence[int], rng: np.random.Generator, points: Points) -> tuple[Window, Then]:
-        """Where to cut an image of this height and width, and what is to be done with the piece: nothing."""
         height, width = shape[:2]
         if min(height, width) < self.size:
             raise too_large(self.size, 0, height, width)
@@ -114,25 +123,14 @@ class RandomCrop:
             left = int(rng.integers(width - self.size + 1))
         return (slice(top, top + self.size), slice(left, left + self.size)), lambda sample: sample
 
-    def of_foreground(self, rng: np.random.Generator, points: Points) -> tuple[int, int] | None:
-        """Row and column of a pixel of a class other than 0 for the share `foreground` of the crops."""
-        if not (self.foreground and rng.random() < self.foreground and points):
-            return None
-        of_class = points[sorted(points)[int(rng.integers(len(points)))]]
-        row, column = of_class[int(rng.integers(len(of_class)))]
-        return int(row), int(column)
 
-
-class MirrorBorder:
+class MirrorBorder(components.MirrorBorderConfig):
     """The image continued by mirroring, so that a network without padding answers for all of it.
 
     Both sides grow evenly to the smallest size that a U-Net of this depth with valid padding takes and that
     leaves at least the image: 512 becomes 700, whose logits are 516. Labels outside the image are ignored,
     weights there are 0.
     """
-
-    def __init__(self, depth: int) -> None:
-        self.depth = depth
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         sides = []

@@ -7,14 +7,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from unet_exp.data.transforms import MAPS, Points, RandomCrop, Sample, Then, Window, too_large
+from unet_exp.config import components
+from unet_exp.data.transforms import MAPS, Crop, Points, Sample, Then, Window, too_large
 
-CUBIC = (
-    -0.75
-)  # of Keys' cubic convolution (1981, doi 10.1109/TASSP.1981.1163711), as torch and OpenCV have it
+CUBIC = -0.75  # of Keys' convolution (1981, doi 10.1109/TASSP.1981.1163711), as torch and OpenCV have it
 
 
-class RandomWarp(RandomCrop):
+class RandomWarp(Crop, components.RandomWarpConfig):
     """Elastic deformation, rotation, scale, shear, shift, flips and quarter turns of a square patch.
 
     The map goes from each pixel of the patch to a place in the stored image, mirrored at the image's
@@ -30,41 +29,13 @@ class RandomWarp(RandomCrop):
     RandomCrop; such a patch is not shifted. interpolation of the image: bicubic, bilinear.
     """
 
-    def __init__(
-        self,
-        size: int | None = None,
-        elastic: float = 10.0,
-        grid: int = 3,
-        rotation: float = 180.0,
-        scale: Sequence[float] = (1.0, 1.0),
-        shear: float = 0.0,
-        shift: float = 0.0,
-        flip: bool = True,
-        turn: bool = True,
-        probability: float = 1.0,
-        margin: int = 0,
-        foreground: float = 0.0,
-        interpolation: str = "bicubic",
-    ) -> None:
-        super().__init__(size or 0, foreground)
-        self.elastic = elastic
-        self.grid = grid
-        self.rotation = rotation
-        self.scale = tuple(scale)
-        self.shear = shear
-        self.shift = shift
-        self.flip = flip
-        self.turn = turn
-        self.probability = probability
-        self.margin = margin
-        self.interpolation = interpolation
-
     def draw(self, shape: Sequence[int], rng: np.random.Generator, points: Points) -> tuple[Window, Then]:
-        """The window of the image that the patch is made of, and what makes it of this window."""
         height, width = shape[:2]
-        if min(height, width) < self.size - 2 * self.margin:
-            raise too_large(self.size, self.margin, height, width)
-        size = (self.size, self.size) if self.size else (height, width)
+        size = (height, width)
+        if self.size is not None:
+            size = (self.size, self.size)
+            if min(height, width) < self.size - 2 * self.margin:
+                raise too_large(self.size, self.margin, height, width)
         (top, left), pixel = self.place((height, width), size, rng, points)
         shift = rng.uniform(-self.shift, self.shift, 2) if self.shift else np.zeros(2)
         matrix, exact = self.matrix(rng, size[0] == size[1])

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from unet_exp.config.paths import expanded
 from unet_exp.data.channels import as_channels, open_image
 from unet_exp.data.formats import Source, count_pages, unreadable
-from unet_exp.errors import DataError
+from unet_exp.errors import DataError, first_line
 
 ONE_BY_ONE = "one image at a time: [predictor.predict(image) for image in images]"
 AS_STORED = ("1", "L", "LA", "RGB", "RGBA", "I", "I;16", "I;16L", "I;16B", "F")  # modes of PIL
@@ -80,7 +80,7 @@ def as_array(given: Any) -> tuple[str, np.ndarray]:
         array = np.asarray(given)
     except Exception as error:  # rows of different lengths, sparse tensors, and what other libraries raise
         raise DataError(
-            f"{name}, {kind}, can't be made an array: {str(error).splitlines()[0]}",
+            f"{name}, {kind}, can't be made an array: {first_line(error)}",
             allowed="height x width, or height x width x channels",
         ) from error
     if array.ndim == 0:

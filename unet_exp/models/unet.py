@@ -9,6 +9,13 @@ from torch import Tensor, nn
 from unet_exp.errors import ModelError
 from unet_exp.sizes import nearest_sizes, output_size
 
+CHOICES = {
+    "norm": ("batch", "instance", "group", "none"),
+    "activation": ("relu", "leaky_relu"),
+    "upsample": ("transpose", "bilinear"),
+    "padding": ("same", "valid"),
+}
+
 
 class UNet(nn.Module):
     """Float image N x in_channels x H x W to logits N x out_channels x H x W.
@@ -46,14 +53,7 @@ class UNet(nn.Module):
         stride: int = 1,
     ) -> None:
         super().__init__()
-        for name, value, allowed in (
-            ("norm", norm, ("batch", "instance", "group", "none")),
-            ("activation", activation, ("relu", "leaky_relu")),
-            ("upsample", upsample, ("transpose", "bilinear")),
-            ("padding", padding, ("same", "valid")),
-        ):
-            if value not in allowed:
-                raise ModelError(f"{name} is {value!r}", allowed=", ".join(allowed))
+        refuse_unknown(norm=norm, activation=activation, upsample=upsample, padding=padding)
         if stride < 1 or stride & (stride - 1):
             raise ModelError(f"stride is {stride}", allowed="1, 2, 4, 8 ...")
         if padding != "same" and (deep_supervision or stride > 1):
@@ -133,6 +133,13 @@ class UNet(nn.Module):
                     do="pad or crop the images to such a size, or use model.padding=same",
                 )
         return image
+
+
+def refuse_unknown(**given: str) -> None:
+    """Raises ModelError for a word that is none of its CHOICES."""
+    for name, value in given.items():
+        if value not in CHOICES[name]:
+            raise ModelError(f"{name} is {value!r}", allowed=", ".join(CHOICES[name]))
 
 
 class DoubleConv(nn.Sequential):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unet_exp.errors import CheckpointError, DataError
+from unet_exp.messages import numbered
 from unet_exp.rundir import atomic, layout
 
 BLOCK = 65_536
@@ -102,10 +103,8 @@ def refuse_changes(lines: list[str], what: str) -> None:
     """Raises DataError naming the first ten files. what: the run that was made from the old ones."""
     if not lines:
         return
-    more = [f"  and {len(lines) - 10} more"] if len(lines) > 10 else []
-    shown = [f"  {number}. {line}" for number, line in enumerate(lines[:10], start=1)]
     raise DataError(
-        "\n".join([f"the data changed since {what}; nothing was trained", *shown, *more]),
+        numbered(f"the data changed since {what}; nothing was trained", lines),
         do="put the old files back, or start a new run on the new ones: from_run=RUN_DIR",
     )
 

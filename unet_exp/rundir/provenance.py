@@ -147,10 +147,10 @@ def environment_changes(run_dir: Path, environment: dict[str, Any]) -> list[str]
         return []
     old = starts(run_dir)[-1]
     lines = differences(old, environment)
-    for part in ("train", "val"):
-        before, after = (side.get("data", {}).get(part, {}).get("sha256") for side in (old, environment))
+    for split in ("train", "val"):
+        before, after = (side.get("data", {}).get(split, {}).get("sha256") for side in (old, environment))
         if before != after:
-            lines.append(f"data: the {part} images and labels, once decoded, are not the same")
+            lines.append(f"data: the {split} images and labels, once decoded, are not the same")
     return lines
 
 

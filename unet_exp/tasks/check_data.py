@@ -28,7 +28,7 @@ from unet_exp.data.splits import Splits, decide_mode
 from unet_exp.data.survey import Survey, judge, read_labels, read_samples
 from unet_exp.data.transforms import Compose
 from unet_exp.errors import CheckpointError, DataError
-from unet_exp.messages import program
+from unet_exp.messages import program, shortened
 from unet_exp.plots import run
 from unet_exp.rundir import atomic
 from unet_exp.tasks.advice import line_to_use, of_data
@@ -67,9 +67,9 @@ def check_data(config: Config, output: str = "check_data", typed: Sequence[str] 
 def find(config: Config, survey: Survey) -> tuple[Config, Splits]:
     """The samples as configured; else in the layout that is found. Exits if no layout fits."""
     root = Path(config.data.root or "")
-    part = detect.part_of_a_set(root) if config.data.kind != "membranes" else None
-    if part is not None:
-        one_part(*part, config, survey)
+    split = detect.split_of_a_set(root) if config.data.kind != "membranes" else None
+    if split is not None:
+        one_split(*split, config, survey)
     try:
         return config, setup.find_items(config)
     except UnpairedError as error:
@@ -91,8 +91,8 @@ def find(config: Config, survey: Survey) -> tuple[Config, Splits]:
         return config, {"train": list(error.items)}
 
 
-def one_part(part: str, whole: Path, config: Config, survey: Survey) -> None:
-    """Report that data.root is a part of a data set; a test or validation part is not trained on."""
+def one_split(split: str, whole: Path, config: Config, survey: Survey) -> None:
+    """Report that data.root is one split of a data set; a test or validation split is not trained on."""
     here = Path(config.data.root or "").resolve()
     sets = {
         folder: detect.find_layouts(dataclasses.replace(config.data, root=str(folder)))
@@ -101,12 +101,12 @@ def one_part(part: str, whole: Path, config: Config, survey: Survey) -> None:
     above = [
         folder for folder, found in sets.items() if found and Path(found[0].root or "").resolve() != here
     ]
-    if part == "train" and not above:
+    if split == "train" and not above:
         return
     root = setting("data.root", str((above or [whole])[0]), verbatim=True)
     line = command(["task=check_data", root], program())
-    text = f"data.root={config.data.root} is the {part} part of a set; all of it:\n  {line}"
-    if part == "train":
+    text = f"data.root={config.data.root} is the {split} split of a set; all of it:\n  {line}"
+    if split == "train":
         survey.remarks[text] = []
     else:
         survey.problems.append(text)
@@ -129,8 +129,8 @@ def nothing_fits(config: Config, reason: DataError, found: Sequence[DataConfig])
 
 def say(lines: Iterable[str]) -> None:
     for line in lines:
-        for part in line.encode(errors="backslashreplace").decode().split("\n"):
-            print("\n".join(wrapped(part)[:MOST_LINES]))
+        for piece in line.encode(errors="backslashreplace").decode().split("\n"):
+            print("\n".join(wrapped(piece)[:MOST_LINES]))
 
 
 def wrapped(text: str) -> list[str]:
@@ -171,9 +171,10 @@ def end(problems: Sequence[str], line: str = "", findings: Sequence[str] = ()) -
 def summary(config: Config, splits: Splits, survey: Survey) -> list[str]:
     """Pairs, sizes, types, ranges and classes, a line each."""
     everything = [facts for _, _, facts in survey.everything]
-    mode = decide_mode(config.data) if config.data.kind != "membranes" else "drawn"
-    parts = ", ".join(f"{part} {len(items)}" for part, items in splits.items())
-    lines = [f"pairs:    {sum(map(len, splits.values()))} ({parts}; split by {mode})"]
+    is_generated = config.data.kind == "membranes"
+    how = "generated" if is_generated else f"split by {decide_mode(config.data)}"
+    counts = ", ".join(f"{split} {len(items)}" for split, items in splits.items())
+    lines = [f"pairs:    {sum(map(len, splits.values()))} ({counts}; {how})"]
     if survey.failed:
         lines.append(f"unusable: {len(survey.failed)}")
     if everything:
@@ -189,8 +190,7 @@ def summary(config: Config, splits: Splits, survey: Survey) -> list[str]:
     names = dict(enumerate(config.data.classes)) | {IGNORE: IGNORED}
     shares = [f"{names[i]} {100 * pixels[i] / counted:.2f} %" for i in names if i != IGNORE or pixels[IGNORE]]
     if everything:
-        more = f" and {len(shares) - 16} more" if len(shares) > 16 else ""
-        lines.append(f"classes:  {', '.join(shares[:16])}{more}")
+        lines.append(f"classes:  {shortened(shares, 16)}")
         typed = shlex.quote(setting("data.classes", config.data.classes))
         if config.data.classes != DataConfig().classes and len(typed) <= WIDTH - 10:
             lines.append(" " * 10 + typed)
@@ -198,8 +198,7 @@ def summary(config: Config, splits: Splits, survey: Survey) -> list[str]:
 
 
 def tally(counter: Counter[str]) -> str:
-    shown = [f"{value} ({count})" for value, count in counter.most_common(6)]
-    return ", ".join(shown) + (f" and {len(counter) - 6} more" if len(counter) > 6 else "")
+    return shortened([f"{value} ({count})" for value, count in counter.most_common()], 6)
 
 
 def draw_where_possible(config: Config, labels: LabelMap, survey: Survey, folder: Path) -> list[str]:
@@ -220,7 +219,7 @@ def draw_where_possible(config: Config, labels: LabelMap, survey: Survey, folder
 def draw(config: Config, labels: LabelMap, survey: Survey, folder: Path) -> list[Path]:
     """samples.png (image, label over it) and augmented.png (the same samples as training sees them)."""
     everything = survey.everything
-    usable = [(item, facts) for part, item, facts in everything if part == "train"] or [
+    usable = [(item, facts) for split, item, facts in everything if split == "train"] or [
         (item, facts) for _, item, facts in everything
     ]
     if not usable:

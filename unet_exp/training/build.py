@@ -17,10 +17,10 @@ from unet_exp.config.cross_checks import allowed_heads
 from unet_exp.config.schema import Config
 from unet_exp.data.datasets import Samples, SegmentationDataset
 from unet_exp.data.loaders import EpochBatches, Loader
-from unet_exp.data.transforms import Compose, RandomCrop
+from unet_exp.data.transforms import Compose, Crop
 from unet_exp.errors import ConfigError, ModelError, UserError, first_line
 from unet_exp.models.unet import UNet, center_crop
-from unet_exp.training import distributed, machine, quick_start
+from unet_exp.training import distributed, machine
 from unet_exp.training.checkpoint import start_from
 from unet_exp.training.parts import Parts
 
@@ -35,7 +35,7 @@ def build(node: dict[str, Any], group: str, **known: Any) -> Any:
     cls = find_class(target, group)
     arguments = {key: value for key, value in node.items() if key != "_target_"}
     parameters = inspect.signature(cls).parameters
-    taken = ", ".join(name for name in parameters if name not in known)
+    taken = ", ".join(name for name in parameters if name not in (*known, "_target_"))
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         unknown = [key for key in arguments if key not in parameters]
         if unknown:
@@ -117,21 +117,9 @@ def build_parts(config: Config, data: dict[str, Samples], first_start: bool = Fa
         average = get_ema_multi_avg_fn(config.trainer.ema_decay)  # type: ignore[no-untyped-call]
         ema = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
     if config.trainer.compile:
-        if place.device.type == "cpu" and not any(
-            map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))
-        ):
-            raise ConfigError(
-                "trainer.compile needs a C++ compiler", do="install g++, or trainer.compile=false"
-            )
+        refuse_missing_compiler(place.device)
         model.compile()
-    quick_start.spare_compiler()
-    optimizer = build(config.optimizer, "optimizer", params=model.parameters(), **fused_argument(config))
-    quick_start.spare_compiler_in_step(optimizer)
-    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
-    if closure is not None and closure.default is closure.empty:
-        raise ConfigError(
-            f"optimizer: {config.optimizer['_target_']} needs a closure, which the loop has not"
-        )
+    optimizer = build_optimizer(config, model)
     scheduler = dict(config.scheduler)
     interval = str(scheduler.pop("interval"))
     return Parts(
@@ -150,6 +138,23 @@ def build_parts(config: Config, data: dict[str, Samples], first_start: bool = Fa
         metrics={name: build_metric(name, node, place) for name, node in config.metrics.items()},
         trained=distributed.wrap(model, config.device, config.trainer.sync_batchnorm),
     )
+
+
+def refuse_missing_compiler(device: torch.device) -> None:
+    """Raises ConfigError where torch.compile finds no C++ compiler, which it needs on a CPU."""
+    compilers = (os.environ.get("CXX", "g++"), "clang++")
+    if device.type == "cpu" and not any(map(shutil.which, compilers)):
+        raise ConfigError("trainer.compile needs a C++ compiler", do="install g++, or trainer.compile=false")
+
+
+def build_optimizer(config: Config, model: nn.Module) -> Any:
+    """Raises ConfigError for one that asks for the loss again, as LBFGS does."""
+    optimizer = build(config.optimizer, "optimizer", params=model.parameters(), **fused_argument(config))
+    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        target = config.optimizer["_target_"]
+        raise ConfigError(f"optimizer: {target} needs a closure, which the loop has not")
+    return optimizer
 
 
 def fused_argument(config: Config) -> dict[str, Any]:
@@ -232,12 +237,12 @@ def build_loaders(config: Config, data: dict[str, Samples]) -> tuple[Loader, Loa
     loss = config.loss
     weights = (float(loss["w0"]), float(loss["sigma"])) if loss.get("w0") else None
     loaders = []
-    for part, transform, batch_size, shuffle, limit in (
+    for split, transform, batch_size, shuffle, limit in (
         ("train", augment, config.batch_size, True, trainer.limit_train_batches),
         ("val", plain, val_batch, False, trainer.limit_val_batches),
     ):
         dataset = SegmentationDataset(
-            data[part], transform, config.seed, crop if part == "train" else None, weights
+            data[split], transform, config.seed, crop if split == "train" else None, weights
         )
         ranks = distributed.rank(), distributed.size()
         batches = EpochBatches(len(dataset), batch_size, config.seed, shuffle, limit, *ranks)
@@ -245,10 +250,10 @@ def build_loaders(config: Config, data: dict[str, Samples]) -> tuple[Loader, Loa
     return loaders[0], loaders[1]
 
 
-def build_transform(steps: dict[str, dict[str, Any]]) -> tuple[RandomCrop | None, Compose]:
+def build_transform(steps: dict[str, dict[str, Any]]) -> tuple[Crop | None, Compose]:
     """A crop that comes first, which is cut from the file itself, and the other steps."""
     transforms: list[Any] = [build(step, "transform") for step in steps.values()]
-    if transforms and isinstance(transforms[0], RandomCrop):
+    if transforms and isinstance(transforms[0], Crop):
         return transforms[0], Compose(transforms[1:])
     return None, Compose(transforms)
 

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from unet_exp import errors
-from unet_exp.errors import CheckpointError
+from unet_exp.errors import CheckpointError, first_line
+from unet_exp.messages import as_lines, shortened
 from unet_exp.rundir import atomic
 from unet_exp.training.state import State
 
@@ -168,8 +169,7 @@ def load(path: Path) -> dict[str, Any]:
         contents = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         known = contents["format"]
     except Exception as error:  # what is no checkpoint raises whatever its bytes happen to mean
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} can't be read as a checkpoint: {reason}") from error
+        raise CheckpointError(f"{path} can't be read as a checkpoint: {first_line(error)}") from error
     if known != FORMAT:
         raise CheckpointError(f"{path} has format {known}", allowed=f"format {FORMAT}")
     return dict(contents)
@@ -204,7 +204,7 @@ def load_newest(folder: Path) -> Saved | None:
             break
     if not whole:
         raise CheckpointError(
-            "\n".join(["no checkpoint of this run can be used", *(f"  {problem}" for problem in problems)]),
+            as_lines("no checkpoint of this run can be used", problems),
             do="start it anew: python run.py from_run=RUN_DIR",
         )
     newest = max(whole, key=lambda saved: saved.state.step)
@@ -267,8 +267,7 @@ def start_from(model: nn.Module, path: Path) -> None:
             WRAPPED.sub("", name): value for name, value in weights.items() if isinstance(value, Tensor)
         }
     except Exception as error:  # what is no file of weights raises whatever its bytes happen to mean
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} can't be read as weights: {reason}") from error
+        raise CheckpointError(f"{path} can't be read as weights: {first_line(error)}") from error
     have = model.state_dict()
     fitting = {
         name: tensor for name, tensor in weights.items() if name in have and have[name].shape == tensor.shape
@@ -286,7 +285,7 @@ def misfits(model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
     """A line each for the keys that are missing, that the model has not, and that have another shape."""
     have = model.state_dict()
     return [
-        f"  {what}: {', '.join(keys[:6])}{f' and {len(keys) - 6} more' if len(keys) > 6 else ''}"
+        f"  {what}: {shortened(keys, 6)}"
         for what, keys in (
             ("missing", [key for key in have if key not in weights]),
             ("not of this model", [key for key in weights if key not in have]),

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from unet_exp.errors import CheckpointError, UserError
+from unet_exp.errors import CheckpointError, UserError, first_line
 from unet_exp.training import checkpoint, machine
 from unet_exp.training.checkpoint import Saved
 from unet_exp.training.parts import Parts
@@ -48,7 +48,7 @@ def restore(parts: Parts, saved: Saved, epochs: int) -> State:
     except UserError:
         raise
     except Exception as error:  # a checkpoint of something else raises whatever it likes
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise CheckpointError(f"{path} does not fit this run: {reason}") from error
     state.epochs = epochs
     return state

@@ -4,21 +4,19 @@ import dataclasses
 import logging
 import math
 import os
-import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from unet_exp.config.cross_checks import allowed_heads
 from unet_exp.config.label_map import label_map
 from unet_exp.config.resolve import resolved_yaml
 from unet_exp.config.schema import Config
+from unet_exp.data.class_weights import pixels_of, warn_of_rare_classes, with_weights
 from unet_exp.data.datasets import MIXED, Samples, check_batches, load_samples, refuse_duplicates
 from unet_exp.data.items import Item
 from unet_exp.data.loaders import EpochBatches
 from unet_exp.data.splits import Splits, as_csv, decide_mode, find_splits
-from unet_exp.data.stats import RARE, better_statistics, mean_and_std, unit_range, values_of
+from unet_exp.data.stats import better_statistics, mean_and_std, unit_range, values_of
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.messages import shortened, shown_path
 from unet_exp.rundir import atomic, fingerprint, layout, provenance
@@ -115,9 +113,9 @@ def fingerprint_files(
     weights = config.model.get("weights") if first_start else None
     paths = {f"{WEIGHTS}{Path(weights).name}": Path(weights)} if weights else {}
     paths |= {
-        f"{part}/{Path(os.path.relpath(path, config.data.root or '')).as_posix()}": path
-        for part in ("train", "val")
-        for item in splits[part]
+        f"{split}/{Path(os.path.relpath(path, config.data.root or '')).as_posix()}": path
+        for split in ("train", "val")
+        for item in splits[split]
         if isinstance(item, Item)
         for path in (item.image, item.label)
     }
@@ -186,17 +184,6 @@ def crop_size(config: Config) -> tuple[int | None, int]:
     return crop.get("size") or None, crop.get("margin") or 0
 
 
-def pixels_of(samples: Samples) -> list[int]:
-    """Pixels of each class in a split."""
-    # An image that is cut into windows counts once.
-    each = [
-        facts.pixels
-        for item, facts in zip(samples.items, samples.facts, strict=True)
-        if item.window is None or (item.window[0] == 0 and item.window[2] == 0)
-    ]
-    return [int(count) for count in sum(each, np.zeros(256, np.int64))[: len(samples.labels.classes)]]
-
-
 def warn_of_range(config: Config, train: Samples) -> None:
     """Warn in one line if Normalization has the mean and std for [0, 1] but the images have another range."""
     steps = [s for s in config.transform["eval"].values() if s["_target_"].endswith(".Normalization")]
@@ -213,24 +200,6 @@ def warn_of_range(config: Config, train: Samples) -> None:
             better,
             better,
         )
-
-
-def warn_of_rare_classes(data: dict[str, Samples], classes: list[str]) -> None:
-    """One line for each class that has under 0.1 % of the training pixels, or none in a split."""
-    for part, samples in data.items():
-        pixels = pixels_of(samples)
-        for name, count in zip(classes, pixels, strict=True):
-            share = count / max(sum(pixels), 1)
-            if not count:
-                end = "it can't be learnt" if part == "train" else "its scores will be nan"
-                log.warning("class %s is absent from %s: %s", name, part, end)
-            elif part == "train" and share < RARE:
-                log.warning(
-                    "class %s has only %.3f %% of the training pixels; loss.class_weights=median_frequency, "
-                    "loss=ce_dice or transform=crop transform.train.crop.foreground=0.33 help",
-                    name,
-                    100 * share,
-                )
 
 
 def settle_data(config: Config, data: dict[str, Samples]) -> Config:
@@ -269,34 +238,10 @@ def settle_data(config: Config, data: dict[str, Samples]) -> Config:
         model=model,
         num_workers=workers,
         scheduler=scheduler,
-        loss=with_weights(config, pixels_of(data["train"])),
+        loss=with_weights(config.loss, pixels_of(data["train"])),
         transform=with_statistics(config, data["train"]),
         data=dataclasses.replace(config.data, cache=cache, split=split),
     )
-
-
-def with_weights(config: Config, pixels: list[int]) -> dict[str, Any]:
-    """The loss with numbers in place of inverse, median_frequency and auto, from the training pixels.
-
-    inverse: 1 / frequency, scaled to a mean of 1 over the classes that occur; median_frequency: median
-    frequency / frequency (Eigen and Fergus, 2015, arXiv:1411.4734). A class without pixels gets 0.
-    """
-    loss = dict(config.loss)
-    frequency = [count / max(sum(pixels), 1) for count in pixels]
-    there = [value for value in frequency if value > 0]
-    if loss.get("class_weights") in ("inverse", "median_frequency"):
-        top = statistics.median(there) if loss["class_weights"] == "median_frequency" else 1.0
-        weights = [top / value if value else 0.0 for value in frequency]
-        if loss["class_weights"] == "inverse":
-            weights = [weight * len(there) / sum(weights) for weight in weights]
-        loss["class_weights"] = [round(weight, 6) for weight in weights]
-    if loss.get("pos_weight") == "auto":
-        if not all(pixels):
-            raise DataError(
-                "loss.pos_weight=auto needs both classes in the training images", do="give a number"
-            )
-        loss["pos_weight"] = round(pixels[0] / pixels[1], 6)
-    return loss
 
 
 def with_statistics(config: Config, train: Samples) -> dict[str, Any]:
@@ -307,8 +252,8 @@ def with_statistics(config: Config, train: Samples) -> dict[str, Any]:
         return step | {k: [round(float(v), 6) for v in words[k]] for k in words if step.get(k) == "train"}
 
     parts = {
-        part: {name: decided(step) for name, step in config.transform[part].items()}
-        for part in ("train", "eval")
+        split: {name: decided(step) for name, step in config.transform[split].items()}
+        for split in ("train", "eval")
     }
     channels = train.channels
     for step in parts["eval"].values():
