@@ -15,7 +15,8 @@ from unet_exp.errors import ConfigError, did_you_mean
 from unet_exp.training import ranks
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-LOOKING = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "-sc", "--shell-completion"}
+SHOWING = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help"}  # flags that start nothing
+LOOKING = SHOWING | {"-sc", "--shell-completion"}
 TASKS = (*TASK_SCHEMAS, "check_data", "autotune")  # each with unet_exp/tasks/VERB.py
 FLAGS_WITH_VALUE = (
     "--config-name",

@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from unet_exp import errors
-from unet_exp.cli import command_line, composition, startup_patches
+from unet_exp.cli import command_line, composition, help_text, startup_patches
 from unet_exp.cli.command_line import CommandLine
 from unet_exp.config.hydra_hooks import register
 from unet_exp.config.resolve import check, check_resume, check_task
@@ -47,8 +47,9 @@ def main(train: Train) -> int:
         command = command_line.prepare(sys.argv[1:])
         sys.argv[1:] = command.argv
         startup_patches.compose_once()
-        composition.compose_in_words(looking=bool(command_line.LOOKING & set(command.argv)))
         startup_patches.read_yaml_in_words()
+        help_text.show_help(command.task)
+        composition.compose_in_words(looking=bool(command_line.SHOWING & set(command.argv)))
         return composed(command, train)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
