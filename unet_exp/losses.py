@@ -55,12 +55,12 @@ class CELoss(nn.Module):
             positive = (
                 None if self.pos_weight is None else torch.tensor(self.pos_weight, device=logits.device)
             )
-            each = F.binary_cross_entropy_with_logits(
+            values = F.binary_cross_entropy_with_logits(
                 logits.squeeze(1), index.to(logits.dtype), reduction="none", pos_weight=positive
             )
         else:
-            each = F.cross_entropy(logits, index, reduction="none")
-        return (each * share).sum() / share.sum().clamp(min=torch.finfo(share.dtype).tiny)
+            values = F.cross_entropy(logits, index, reduction="none")
+        return (values * share).sum() / share.sum().clamp(min=torch.finfo(share.dtype).tiny)
 
 
 class CrossEntropyLoss(CELoss):

@@ -32,8 +32,8 @@ BOUNDS = {"minimum": "at least", "above": "above", "maximum": "at most", "below"
 
 def allowed_prefixes(group: str) -> tuple[str, ...]:
     """Where the targets of a group may come from; one's own packages by the environment variable."""
-    own = os.environ.get(ALLOW_VARIABLE, "").split(",")
-    return ALLOWED_TARGETS[group] + tuple(f"{name.strip()}." for name in own if name.strip())
+    packages = os.environ.get(ALLOW_VARIABLE, "").split(",")
+    return ALLOWED_TARGETS[group] + tuple(f"{name.strip()}." for name in packages if name.strip())
 
 
 def find_problems(cfg: DictConfig, first_start: bool = True, conflicts: bool = True) -> list[str]:
@@ -101,7 +101,7 @@ def literal(values: Any) -> Any:
     if isinstance(values, (list, tuple)):
         return [literal(value) for value in values]
     if isinstance(values, str) and "${" in values:
-        return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", values)
+        return re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", values)
     return values
 
 

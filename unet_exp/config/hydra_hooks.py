@@ -34,8 +34,8 @@ def register() -> None:
     store.store(name="base_schema", node=Config)
     for target, schema in COMPONENTS.items():
         store.store(name=f"{target.rpartition('.')[2]}_schema", node=schema)
-    for verb, schema in TASK_SCHEMAS.items():
-        store.store(name=f"{verb}_schema", node=schema)
+    for task, schema in TASK_SCHEMAS.items():
+        store.store(name=f"{task}_schema", node=schema)
     for path in sorted(SWEEPS.glob("*.yaml")):
         try:
             sweep = yaml_files.load_sweep(path)

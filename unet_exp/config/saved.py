@@ -41,9 +41,9 @@ def load_saved(run_dir: Path, carried: tuple[str, ...]) -> DictConfig:
     """
     path = run_dir / layout.SAVED_CONFIG
     if not layout.is_run(run_dir):
-        found = "is there" if run_dir.is_dir() else "is not there"
+        state = "is there" if run_dir.is_dir() else "is not there"
         raise CheckpointError(
-            f"{run_dir} is not a run directory: {path} is missing (the folder {found})",
+            f"{run_dir} is not a run directory: {path} is missing (the folder {state})",
             allowed="a directory that a run made, such as outputs/DATE/TIME",
             do="ls outputs/*/ shows them",
         )
@@ -87,13 +87,13 @@ def last_values(run_dir: Path, saved: DictConfig, keys: tuple[str, ...]) -> dict
         # Of the last start, and of the config itself: a sweep writes there where the files of a job are now.
         ways = [(values[key], -1)] if key in values else []
         ways.append((OmegaConf.select(saved, key), 0))
-        found = [
+        names = [
             place(value, run_dir, known[start]["start_dir"])
             for value, start in ways
             if isinstance(value, str) and known
         ]
-        if found:
-            values[key] = next(filter(os.path.exists, found), found[0])
+        if names:
+            values[key] = next(filter(os.path.exists, names), names[0])
     return values
 
 
@@ -207,10 +207,10 @@ def calls_something(text: str) -> bool:
 
 def without_hydra(config: DictConfig) -> DictConfig:
     """A copy without Hydra's own node, the type of each key kept, by which ${oc.env:LR} is a number."""
-    own = copy.deepcopy(config)
-    with open_dict(own):
-        own.pop("hydra", None)
-    return own
+    copied = copy.deepcopy(config)
+    with open_dict(copied):
+        copied.pop("hydra", None)
+    return copied
 
 
 def without_calls(config: DictConfig) -> DictConfig:
@@ -218,8 +218,8 @@ def without_calls(config: DictConfig) -> DictConfig:
 
     def settled(raw: Any, node: Any) -> Any:
         pairs = raw.items() if isinstance(raw, dict) else enumerate(raw)
-        each = {key: one(value, node, key) for key, value in pairs}
-        return each if isinstance(raw, dict) else list(each.values())
+        values = {key: one(value, node, key) for key, value in pairs}
+        return values if isinstance(raw, dict) else list(values.values())
 
     def one(value: Any, parent: Any, key: Any) -> Any:
         if isinstance(value, (dict, list)):

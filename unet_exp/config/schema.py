@@ -256,11 +256,11 @@ class Config:
 def keys_that_may_change(schema: type = Config, prefix: str = "") -> tuple[str, ...]:
     """Dotted names of the knobs to which `resume=` may give another value."""
     names: list[str] = []
-    for each in fields(schema):
-        if is_dataclass(each.type):
-            names += keys_that_may_change(each.type, f"{prefix}{each.name}.")  # type: ignore[arg-type]
-        elif each.metadata.get("on_resume") == MAY_CHANGE:
-            names.append(prefix + each.name)
+    for entry in fields(schema):
+        if is_dataclass(entry.type):
+            names += keys_that_may_change(entry.type, f"{prefix}{entry.name}.")  # type: ignore[arg-type]
+        elif entry.metadata.get("on_resume") == MAY_CHANGE:
+            names.append(prefix + entry.name)
     return tuple(names)
 
 

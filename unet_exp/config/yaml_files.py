@@ -31,8 +31,8 @@ def fault(path: Path, error: Exception) -> str:
         content = path.read_bytes()
         if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
             return f"{path} is UTF-16; save it as UTF-8"
-        found = next((n for n, line in enumerate(content.splitlines(), 1) if not is_utf8(line)), 1)
-        return f"{path} line {found}: not UTF-8; save the file as UTF-8"
+        number = next((n for n, line in enumerate(content.splitlines(), 1) if not is_utf8(line)), 1)
+        return f"{path} line {number}: not UTF-8; save the file as UTF-8"
     if isinstance(error, OSError):
         return f"{path} can't be read: {error.strerror or error}"
     if isinstance(error, yaml.reader.ReaderError):
@@ -147,24 +147,24 @@ def names_as_written(root: Any, of_data: bool) -> dict[str, Any]:
     of_data: whether the file is one of data/, whose keys lack the "data.".
     """
     section = root if of_data else child(root, "data")
-    found = {}
+    written = {}
     for keys in NAMES:
         node = section
         for key in keys:
             node = child(node, key)
         names: Any = None
         if isinstance(node, yaml.SequenceNode) and all(isinstance(n, yaml.ScalarNode) for n in node.value):
-            names = [each.value for each in node.value]
+            names = [entry.value for entry in node.value]
         elif isinstance(node, yaml.MappingNode) and keys == ("label_map",):
-            values = [each for _, each in node.value]
+            values = [entry for _, entry in node.value]
             names = (
-                [each.value for each in values]
+                [entry.value for entry in values]
                 if all(isinstance(n, yaml.ScalarNode) for n in values)
                 else None
             )
         if names is not None:
-            found[".".join(keys if of_data else ("data", *keys))] = names
-    return found
+            written[".".join(keys if of_data else ("data", *keys))] = names
+    return written
 
 
 def child(node: Any, key: str) -> Any:

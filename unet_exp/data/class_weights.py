@@ -16,12 +16,12 @@ log = logging.getLogger("unet_exp")
 def pixels_of(samples: Samples) -> list[int]:
     """Pixels of each class in a split."""
     # An image that is cut into windows counts once.
-    each = [
+    counts = [
         facts.pixels
         for item, facts in zip(samples.items, samples.facts, strict=True)
         if item.window is None or (item.window[0] == 0 and item.window[2] == 0)
     ]
-    return [int(count) for count in sum(each, np.zeros(256, np.int64))[: len(samples.labels.classes)]]
+    return [int(count) for count in sum(counts, np.zeros(256, np.int64))[: len(samples.labels.classes)]]
 
 
 def warn_of_rare_classes(data: dict[str, Samples], classes: list[str]) -> None:

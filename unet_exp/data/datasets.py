@@ -120,10 +120,10 @@ class SegmentationDataset(Dataset[Sample]):
             from unet_exp.data.weight_map import weight_map
 
             assert self.weights is not None
-            found = weight_map(np.asarray(label[WHOLE])[..., 0], *self.weights)[..., np.newaxis]
+            computed = weight_map(np.asarray(label[WHOLE])[..., 0], *self.weights)[..., np.newaxis]
             if self.samples.pairs is None:
-                return found
-            self.maps[key] = found
+                return computed
+            self.maps[key] = computed
         return self.maps[key]
 
 

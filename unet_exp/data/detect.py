@@ -40,12 +40,12 @@ def find_layouts(data: DataConfig) -> list[DataConfig]:
     root = Path(data.root or "")
     plain = replace(data, images="images", labels="labels", label_suffix="", pair_regex=None)
     plain = replace(plain, split=replace(data.split, mode="auto") if has_default_counts(data) else data.split)
-    found = folders_of(root)
-    for candidates in (lists(root, plain), lecture(root, found, plain), stacks(root, plain)):
+    folders = folders_of(root)
+    for candidates in (lists(root, plain), lecture(root, folders, plain), stacks(root, plain)):
         readable = [one for one in candidates if pairs_of(one)]
         if readable:
             return readable[:1]
-    ranked = [(rank, one) for rank, one in paired_folders(root, found, plain) if pairs_of(one)]
+    ranked = [(rank, one) for rank, one in paired_folders(root, folders, plain) if pairs_of(one)]
     best = max((rank for rank, _ in ranked), default=None)
     return [one for rank, one in ranked if rank == best]
 
@@ -66,7 +66,7 @@ def pairs_of(data: DataConfig) -> int:
 
 def folders_of(root: Path) -> dict[str, list[str]]:
     """Folders that hold images, relative to the root, with the images' names in natural order."""
-    found: dict[str, list[str]] = {}
+    images_of: dict[str, list[str]] = {}
     for number, (path, folders, names) in enumerate(os.walk(root)):
         relative = PurePosixPath(os.path.relpath(path, root))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -74,10 +74,10 @@ def folders_of(root: Path) -> dict[str, list[str]]:
             folders.clear()
         images = [n for n in names if n[0] != "." and os.path.splitext(n)[1].lower() in IMAGE_SUFFIXES]
         if images:
-            found[str(relative)] = sorted(images, key=natural)
+            images_of[str(relative)] = sorted(images, key=natural)
         if number > MOST_FOLDERS:
             break
-    return found
+    return images_of
 
 
 def templates(paths: list[str]) -> dict[str, SplitFolders]:
@@ -85,16 +85,16 @@ def templates(paths: list[str]) -> dict[str, SplitFolders]:
 
     A name that only begins with a split's (trainannot, testis) counts if the training split exists as well.
     """
-    found: dict[str, SplitFolders] = {}
+    paths_of: dict[str, SplitFolders] = {}
     for path in paths:
         template, split = with_split(path, A_SPLIT)
-        found.setdefault(template, {})[split] = path
-    for path in [of_path[""] for of_path in found.values() if "" in of_path]:
+        paths_of.setdefault(template, {})[split] = path
+    for path in [of_path[""] for of_path in paths_of.values() if "" in of_path]:
         template, split = with_split(path, BEGINS_WITH_SPLIT)
         if split and any(with_split(other, BEGINS_WITH_SPLIT) == (template, "train") for other in paths):
-            del found[path]
-            found.setdefault(template, {})[split] = path
-    return found
+            del paths_of[path]
+            paths_of.setdefault(template, {})[split] = path
+    return paths_of
 
 
 def with_split(path: str, names: re.Pattern[str]) -> tuple[str, str]:
@@ -114,10 +114,10 @@ def with_split(path: str, names: re.Pattern[str]) -> tuple[str, str]:
 
 
 def paired_folders(
-    root: Path, found: dict[str, list[str]], data: DataConfig
+    root: Path, images_of: dict[str, list[str]], data: DataConfig
 ) -> Iterator[tuple[tuple[int, ...], DataConfig]]:
     """(likelihood, data set) for each two folders whose files pair, or one folder that holds both."""
-    groups = templates(list(found))
+    groups = templates(list(images_of))
     for images, of_images in groups.items():
         for labels, of_labels in groups.items():
             split = next(
@@ -126,8 +126,8 @@ def paired_folders(
             if split is None:
                 continue
             folders = of_images[split], of_labels[split]
-            pairing = pair(found[folders[0]], found[folders[1]], images == labels)
-            if pairing is None or not are_labels(root, found, folders, pairing):
+            pairing = pair(images_of[folders[0]], images_of[folders[1]], images == labels)
+            if pairing is None or not are_labels(root, images_of, folders, pairing):
                 continue
             apart = split == "train" and "val" in of_images and "val" in of_labels
             paths = (images, labels) if apart else folders
@@ -165,7 +165,9 @@ def has_word(path: str, words: tuple[str, ...]) -> bool:
     return any(word in path.lower() for word in words)
 
 
-def are_labels(root: Path, found: dict[str, list[str]], folders: tuple[str, str], pairing: Pairing) -> bool:
+def are_labels(
+    root: Path, images_of: dict[str, list[str]], folders: tuple[str, str], pairing: Pairing
+) -> bool:
     """Whether the second folder holds the labels of the first, by their names, else by one file of each."""
     images, labels = folders
     if images == labels:
@@ -178,7 +180,9 @@ def are_labels(root: Path, found: dict[str, list[str]], folders: tuple[str, str]
         return False
     if has_word(differ[1], LABEL_WORDS) or has_word(pairing.suffix, LABEL_WORDS):
         return True
-    return holds_codes(root / labels / found[labels][0]) and not holds_codes(root / images / found[images][0])
+    return holds_codes(root / labels / images_of[labels][0]) and not holds_codes(
+        root / images / images_of[images][0]
+    )
 
 
 def holds_codes(path: Path) -> bool:
@@ -201,9 +205,9 @@ def lists(root: Path, data: DataConfig) -> Iterator[DataConfig]:
                 yield replace(data, kind="csv", csv=path.name)
 
 
-def lecture(root: Path, found: dict[str, list[str]], data: DataConfig) -> Iterator[DataConfig]:
+def lecture(root: Path, images_of: dict[str, list[str]], data: DataConfig) -> Iterator[DataConfig]:
     """train/input_000.npy with train/label_000.npy, and so on."""
-    for folder, names in found.items():
+    for folder, names in images_of.items():
         kinds = {name.partition("_")[0] for name in names if name.endswith(".npy")}
         if PurePosixPath(folder).name.lower() in SPELLINGS["train"] and {"input", "label"} <= kinds:
             yield replace(data, kind="npy_folder", root=str((root / folder).parent))

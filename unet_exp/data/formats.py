@@ -54,8 +54,8 @@ class View:
             rows = range(self.shape[0])[::-1][rows.start : rows.stop][::-1]
         if self.orientation in (2, 3, 6, 7):
             columns = range(self.shape[1])[::-1][columns.start : columns.stop][::-1]
-        there = (columns, rows) if self.orientation >= 5 else (rows, columns)
-        part = np.asarray(self.source[tuple(slice(one.start, one.stop) for one in there)])  # type: ignore[index]
+        stored = (columns, rows) if self.orientation >= 5 else (rows, columns)
+        part = np.asarray(self.source[tuple(slice(one.start, one.stop) for one in stored)])  # type: ignore[index]
         if self.shown is not None:
             part = self.shown(part.astype(part.dtype.newbyteorder("="), copy=False))
         return turned(part, self.orientation)
@@ -185,10 +185,10 @@ def _read_with_pillow(path: Path, label: bool) -> np.ndarray:
 
 def orientation_of(image: Image.Image) -> int:
     try:
-        found = image.getexif().get(ORIENTATION, 1)
+        number = image.getexif().get(ORIENTATION, 1)
     except Exception:  # damaged EXIF says nothing
         return 1
-    return found if found in range(1, 9) else 1
+    return number if number in range(1, 9) else 1
 
 
 def orientation(path: Path, page: int | None = None) -> int:
@@ -240,9 +240,9 @@ def _read_npz(path: Path, label: bool) -> np.ndarray:
 
 
 def _open_tiff(path: Path, page: int | None, label: bool) -> Source:
-    there = tiff.pages(path)
-    if page is None and len(there) > 1:
-        raise ValueError(f"it has {len(there)} pages; image and label need the same number of pages")
+    images = tiff.pages(path)
+    if page is None and len(images) > 1:
+        raise ValueError(f"it has {len(images)} pages; image and label need the same number of pages")
     source, layout = tiff.open_page(path, page or 0)
     shown, _ = tiff.as_shown(layout, label)
     pixels = layout.shape[0] * layout.shape[1]

@@ -128,9 +128,9 @@ def npy_items(folder: Path, data: DataConfig, left_out: list[Path] | None = None
     """The lecture's layout: input_000.npy with label_000.npy. left_out: as image_items."""
     named: dict[str, dict[str, Path]] = {"input": {}, "label": {}}
     for path in files_in(folder, (".npy",)):
-        found = re.fullmatch(r"(input|label)_(.+)", path.stem)
-        if found:
-            named[found[1]][found[2]] = path
+        match = re.fullmatch(r"(input|label)_(.+)", path.stem)
+        if match:
+            named[match[1]][match[2]] = path
     return paired(named["input"], named["label"], (folder,), data, left_out)
 
 
@@ -194,14 +194,14 @@ def by_name(paths: list[Path], folder: Path, regex: str | None, cut: int) -> dic
     """
     names = [composed(path.stem)[:-cut] if cut else path.stem for path in paths]
     if regex is not None:
-        found = [re.search(regex, path.name) or re.search(regex, composed(path.name)) for path in paths]
-        lost = [path.name for path, match in zip(paths, found, strict=True) if not match]
+        matches = [re.search(regex, path.name) or re.search(regex, composed(path.name)) for path in paths]
+        lost = [path.name for path, match in zip(paths, matches, strict=True) if not match]
         if lost:
             raise DataError(
                 f"data.pair_regex={regex} finds nothing in {shortened(lost)} of {folder}",
                 do="correct it, or move these files away",
             )
-        names = [match[1] or "" for match in found if match]
+        names = [match[1] or "" for match in matches if match]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         both = [path.name for path, name in zip(paths, names, strict=True) if name == twice[0]]

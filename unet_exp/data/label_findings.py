@@ -40,12 +40,12 @@ def as_meant(data: DataConfig, labels: LabelMap, survey: Survey) -> tuple[DataCo
     if look == "objects":
         survey.problems.append(object_numbers(data, unknown))
         survey.has_objects = True
-        found = converted(data, unknown)
+        codes = converted(data, unknown)
         if survey.coloured:
             return data, labels
         every = {float(value): int(float(value) > 0) for value in survey.values}
         few = len(data.classes) == 2 and len(every) <= MOST_VALUES
-        return found[0] if found else data, LabelMap(data.classes, every, False, False) if few else labels
+        return codes[0] if codes else data, LabelMap(data.classes, every, False, False) if few else labels
     found_classes = proposal(survey.values, data.classes)
     named = (data.classes, data.label_map) != (usual.classes, usual.label_map)
     if look != "classes" or named or found_classes is None:
@@ -125,15 +125,15 @@ def converted(data: DataConfig, unknown: Sequence[Label]) -> tuple[DataConfig, d
 
 def conversion(data: DataConfig, unknown: Sequence[Label]) -> str | None:
     """A shell command that makes masks of 0 and 255 from object numbers."""
-    found = converted(data, unknown)
-    if found is None:
+    codes = converted(data, unknown)
+    if codes is None:
         return None
     suffix = unknown[0].item.label.suffix
-    each = CONVERSIONS[suffix.lower()]
+    line = CONVERSIONS[suffix.lower()]
     program = (
         "import sys, numpy as np, tifffile; from pathlib import Path; from PIL import Image; "
-        f"[(o.mkdir(exist_ok=True), [{each} for p in i.glob(sys.argv[1])]) "
+        f"[(o.mkdir(exist_ok=True), [{line} for p in i.glob(sys.argv[1])]) "
         "for i, o in zip(*[map(Path, sys.argv[2:])] * 2)]"
     )
-    folders = [str(path) for pair in found[1].items() for path in pair]
+    folders = [str(path) for pair in codes[1].items() for path in pair]
     return shlex.join(["python", "-c", program, f"*{data.label_suffix}{suffix}", *folders])

@@ -91,8 +91,8 @@ def count_values(label: np.ndarray, colours: bool) -> Counts:
     if values.dtype == np.uint8:
         counts = np.bincount(values.ravel(), minlength=256)
         return {str(value): int(counts[value]) for value in np.flatnonzero(counts)}
-    found, numbers = np.unique(values, return_counts=True)
-    return {as_value(value, colours): int(n) for value, n in zip(found, numbers, strict=True)}
+    distinct, numbers = np.unique(values, return_counts=True)
+    return {as_value(value, colours): int(n) for value, n in zip(distinct, numbers, strict=True)}
 
 
 def as_value(value: Any, colours: bool) -> str:
@@ -163,10 +163,10 @@ def shown_counts(counts: Counts, most: int = 8) -> str:
 
 def settings_for(values: Iterable[str], classes: list[str]) -> list[str]:
     """data.classes and data.label_map, as typed, that make each value a class; empty if none would do."""
-    found = proposal(values, classes)
-    if found is None:
+    proposed = proposal(values, classes)
+    if proposed is None:
         return []
-    names, mapped = found
+    names, mapped = proposed
     return [setting("data.classes", names)] + [setting("data.label_map", mapped)] * (mapped is not None)
 
 

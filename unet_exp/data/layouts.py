@@ -44,9 +44,9 @@ def split_folders(data: DataConfig, left_out: list[Path] | None = None) -> dict[
     keys = TEMPLATES[data.kind]
     lists = is_template(data)
     templates = [getattr(data, key) if lists else f"{SPLIT}/{getattr(data, key)}" for key in keys] or [SPLIT]
-    found = [split_paths(root, template) for template in templates]
+    paths_of = [split_paths(root, template) for template in templates]
     needed = ("train",) if data.folds else ("train", "val")
-    if not lists and not set(needed) <= set(found[0]):
+    if not lists and not set(needed) <= set(paths_of[0]):
         kind = "data=image_folder" if data.kind == "npy_folder" else "data.split.mode=blocks"
         raise DataError(
             f"{root} has no folders train and val",
@@ -54,16 +54,16 @@ def split_folders(data: DataConfig, left_out: list[Path] | None = None) -> dict[
             do=f"make train/ and val/ (and test/), or read the folder with {kind}",
         )
     for split in needed:
-        for template, paths in zip(templates, found, strict=True):
+        for template, paths in zip(templates, paths_of, strict=True):
             if split not in paths:
-                raise missing_split(root, split, template, found, keys)
+                raise missing_split(root, split, template, paths_of, keys)
     splits: dict[str, list[Item]] = {split: [] for split in SPLITS}
     for split in SPLITS:
-        own = [each[split] for each in found if split in each]
-        if split == "test" and own and not (len(own) == len(found) and own[-1].exists()):
-            log.info("no test samples: %s lacks its %s", own[0], " or ".join(templates[1:]))
-        elif len(own) == len(found):
-            splits[split] = items_of_split(root, own, data, left_out)
+        of_split = [paths[split] for paths in paths_of if split in paths]
+        if split == "test" and of_split and not (len(of_split) == len(paths_of) and of_split[-1].exists()):
+            log.info("no test samples: %s lacks its %s", of_split[0], " or ".join(templates[1:]))
+        elif len(of_split) == len(paths_of):
+            splits[split] = items_of_split(root, of_split, data, left_out)
     return splits
 
 
@@ -73,21 +73,21 @@ def items_of_split(
     """The samples of one split. paths: its images and its labels, or the one file that has both."""
     if data.kind == "npy_folder":
         return npy_items(paths[0], data, left_out)
-    own = [path.relative_to(root) if path.is_relative_to(root) else path for path in paths]
-    keys: dict[str, Any] = dict(zip(TEMPLATES[data.kind], map(str, own), strict=True))
+    below = [path.relative_to(root) if path.is_relative_to(root) else path for path in paths]
+    keys: dict[str, Any] = dict(zip(TEMPLATES[data.kind], map(str, below), strict=True))
     return read_items(root, dataclasses.replace(data, **keys), left_out)
 
 
 def missing_split(
-    root: Path, split: str, template: str, found: list[dict[str, Path]], keys: tuple[str, ...]
+    root: Path, split: str, template: str, paths_of: list[dict[str, Path]], keys: tuple[str, ...]
 ) -> DataError:
     """The error for a template that no path matches for train or val."""
     folder = deepest(root, template)
     do = "correct the path"
-    if split == "val" and all("train" in paths for paths in found):
+    if split == "val" and all("train" in paths for paths in paths_of):
         only = [
             f"data.{key}={os.path.relpath(paths['train'], root)}"
-            for key, paths in zip(keys, found, strict=True)
+            for key, paths in zip(keys, paths_of, strict=True)
         ]
         do = f"make it, or take val from the training images: {shlex.join(only)} data.split.mode=blocks"
     return DataError(
@@ -108,7 +108,7 @@ def split_paths(root: Path, template: str) -> dict[str, Path]:
     'images/{split}' finds images/training and images/Valid. What follows the last {split} need not exist.
     Raises DataError if two match one split, such as val/ and valid/.
     """
-    found: dict[str, Path] = {}
+    path_of: dict[str, Path] = {}
     for split in SPLITS:
         paths = [root]
         for piece in Path(template).parts:
@@ -119,8 +119,8 @@ def split_paths(root: Path, template: str) -> dict[str, Path]:
                 do="keep one of them, or name one folder",
             )
         if paths:
-            found[split] = paths[0]
-    return found
+            path_of[split] = paths[0]
+    return path_of
 
 
 def spelled(folder: Path, piece: str, split: str) -> list[Path]:

@@ -125,13 +125,13 @@ def read_rows(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
     twice = [name for name, count in Counter(columns).items() if count > 1 and name]
     if twice:
         raise DataError(f"{path} has two columns {twice[0]}", do="keep one of them")
-    found = []
+    rows = []
     for number, cells in filled[1:]:
         more = [cell for cell in cells[len(columns) :] if cell.strip()]
         cells = cells + [""] * (len(columns) - len(cells))
         row = {name: cell for name, cell in zip(columns, cells, strict=False) if name}
-        found.append((number, row | ({"": ", ".join(more)} if more else {})))
-    return [name for name in columns if name], found
+        rows.append((number, row | ({"": ", ".join(more)} if more else {})))
+    return [name for name in columns if name], rows
 
 
 def has_splits(path: Path) -> bool:
@@ -178,21 +178,21 @@ def nearest(cell: str, folder: Path) -> str:
     cleaned = cell.strip().strip("'\"").strip()
     parts = [part for part in cleaned.replace("\\", "/").split("/") if part not in ("", ".")]
     for start in range(len(parts)):
-        found = like(folder, parts[start:])
-        if found is None:
+        path = like(folder, parts[start:])
+        if path is None:
             continue
-        there = found.relative_to(folder).as_posix()
+        existing = path.relative_to(folder).as_posix()
         wanted = "/".join(parts[start:])
         reasons = {
             "the list has a space before or after it": cell.strip() != cell,
             "the list has quotes around it": cell.strip().strip("'\"") != cell.strip(),
             "the list has \\ instead of /": "\\" in cleaned,
             f"paths are taken from {folder}": start > 0 or cleaned.startswith("/"),
-            "the Unicode form differs": composed(there) == composed(wanted) and there != wanted,
-            "capitals differ": there.lower() == wanted.lower() and there != wanted,
-            "extensions differ": os.path.splitext(there)[1].lower() != os.path.splitext(wanted)[1].lower(),
+            "the Unicode form differs": composed(existing) == composed(wanted) and existing != wanted,
+            "capitals differ": existing.lower() == wanted.lower() and existing != wanted,
+            "extensions differ": os.path.splitext(existing)[1].lower() != os.path.splitext(wanted)[1].lower(),
         }
-        return f"{there} is there: {', '.join(reason for reason, holds in reasons.items() if holds)}"
+        return f"{existing} is there: {', '.join(reason for reason, holds in reasons.items() if holds)}"
     return ""
 
 

@@ -58,8 +58,8 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         for batch in range(self.start, self.num_batches):
             chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
             if self.shuffle:
-                own = chosen[self.rank :: self.ranks]
-                chosen = own if len(own) else chosen[:1]
+                dealt = chosen[self.rank :: self.ranks]
+                chosen = dealt if len(dealt) else chosen[:1]
             yield [(self.epoch, int(index)) for index in chosen]
 
     def batch_samples(self, first: int, last: int) -> int:

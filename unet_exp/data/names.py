@@ -66,14 +66,14 @@ def partners(images: dict[str, Path], labels: dict[str, Path], keys: Iterable[Ke
 
     Raises DataError if several files of one side have the same key and one of them is needed.
     """
-    found = {name: name for name in images if name in labels}
+    label_of = {name: name for name in images if name in labels}
     for key in keys:
-        alone = labels.keys() - found.values()
-        if len(found) == len(images):
+        alone = labels.keys() - label_of.values()
+        if len(label_of) == len(images):
             break
         of_images = by_key(images, key)
         of_labels = by_key(labels, key)
-        for name in [name for name in images if name not in found]:
+        for name in [name for name in images if name not in label_of]:
             mine = of_images[key(name)]
             theirs = of_labels.get(key(name), [])
             for paths, several, other in ((images, mine, theirs), (labels, theirs, mine)):
@@ -84,8 +84,8 @@ def partners(images: dict[str, Path], labels: dict[str, Path], keys: Iterable[Ke
                         do="give each pair of image and label a name of its own",
                     )
             if theirs and theirs[0] in alone:
-                found[name] = theirs[0]
-    return found
+                label_of[name] = theirs[0]
+    return label_of
 
 
 def by_key(names: Iterable[str], key: Key) -> dict[object, list[str]]:
@@ -97,8 +97,8 @@ def by_key(names: Iterable[str], key: Key) -> dict[object, list[str]]:
 
 def ending(name: str) -> str:
     """'.png' of a.PNG, '.nii.gz' of a.nii.gz, '' of a."""
-    found = re.search(r"(?<!^)(\.nii)?\.[^.]+$", name.lower())
-    return found[0] if found else ""
+    match = re.search(r"(?<!^)(\.nii)?\.[^.]+$", name.lower())
+    return match[0] if match else ""
 
 
 def not_read(names: Iterable[str]) -> str:

@@ -46,7 +46,7 @@ def pair_by_affixes(images: list[str], labels: list[str]) -> Pairing | None:
     count = len(cores[0] & cores[1] - {""})
     if count < 2 or count < 0.5 * min(map(len, cores)):
         return None
-    before, after = ({re.escape(each[i]) for each in affixes} for i in (0, 1))
+    before, after = ({re.escape(pair[i]) for pair in affixes} for i in (0, 1))
     return Pairing(count, regex=rf"^{one_of(before)}(.+?){one_of(after)}\.[^.]+$")
 
 

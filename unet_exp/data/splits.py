@@ -98,9 +98,9 @@ def split_items(items: list[Any], data: DataConfig) -> Splits:
     taken = sum(count for count in counts.values() if count is not None)
     if len(rest) > 1 or taken > len(units):
         asked = ", ".join(f"{name}={getattr(split, name)}" for name in SPLITS)
-        there = f"{len(units)} {'images' if len(units) == len(items) else 'groups'}"
+        total = f"{len(units)} {'images' if len(units) == len(items) else 'groups'}"
         raise DataError(
-            f"data.split asks for {asked}, but there are {there}",
+            f"data.split asks for {asked}, but there are {total}",
             allowed="counts that fit, one at most may be 'rest'",
         )
     splits: Splits = {}
@@ -122,11 +122,11 @@ def grouped(items: list[Any], split: SplitConfig) -> list[list[Any]]:
         groups = [item.group or item.name for item in items]
     else:
         names = [item.name for item in items]
-        found = [re.search(split.group, name) or re.search(split.group, composed(name)) for name in names]
-        lost = [item.name for item, match in zip(items, found, strict=True) if not match]
+        matches = [re.search(split.group, name) or re.search(split.group, composed(name)) for name in names]
+        lost = [item.name for item, match in zip(items, matches, strict=True) if not match]
         if lost:
             raise DataError(f"data.split.group={split.group} finds nothing in {shortened(lost)}")
-        groups = [match[1] for match in found if match]
+        groups = [match[1] for match in matches if match]
     units: dict[str, list[Any]] = {}
     for item, group in zip(items, groups, strict=True):
         units.setdefault(group, []).append(item)
@@ -213,6 +213,6 @@ def listed(pattern: str, forms: dict[str, str]) -> set[str]:
     exact = {name for name, form in forms.items() if form == pattern}
     literal = pattern.replace("[", "[[]")
     return exact or next(
-        (found for one in (literal, pattern) if (found := {n for n, f in forms.items() if fnmatch(f, one)})),
+        (names for one in (literal, pattern) if (names := {n for n, f in forms.items() if fnmatch(f, one)})),
         set(),
     )

@@ -169,9 +169,11 @@ def display_range(low: float, high: float) -> tuple[float, float]:
 
 def turned_images(items: list[Item]) -> list[str]:
     """A line about images with an orientation tag, read as viewers show them; one about such labels alone."""
-    found = [(item, orientation(item.image, item.page), orientation(item.label, item.page)) for item in items]
-    turned = [(item, image, label) for item, image, label in found if image != 1]
-    odd = [(item, label) for item, image, label in found if image == 1 != label]
+    orientations = [
+        (item, orientation(item.image, item.page), orientation(item.label, item.page)) for item in items
+    ]
+    turned = [(item, image, label) for item, image, label in orientations if image != 1]
+    odd = [(item, label) for item, image, label in orientations if image == 1 != label]
     lines = []
     if turned:
         first, number, _ = turned[0]

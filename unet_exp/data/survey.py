@@ -55,7 +55,7 @@ class Survey:
 
     @property
     def everything(self) -> list[tuple[str, Any, Facts]]:
-        return [(split, item, facts) for split, found in self.facts.items() for item, facts in found]
+        return [(split, item, facts) for split, samples in self.facts.items() for item, facts in samples]
 
     @property
     def coloured(self) -> bool:
@@ -225,8 +225,8 @@ def find_inverted(labels: LabelMap, survey: Survey) -> None:
     usual = np.sign(np.median(clear)) if clear else 0
     odd = [name for name, value in survey.contrast.items() if value * usual < 0 and abs(value) > CONTRAST]
     if odd and len(odd) <= 0.2 * len(clear):
-        there = "darker" if usual > 0 else "brighter"
-        text = f"class {labels.classes[1]} is {there} there, unlike in the others; an inverted mask?"
+        brightness = "darker" if usual > 0 else "brighter"
+        text = f"class {labels.classes[1]} is {brightness} there, unlike in the others; an inverted mask?"
         survey.remarks[text] = odd
 
 

@@ -97,11 +97,11 @@ def _anywhere(rng: Rng, size: int) -> tuple[float, float]:
 
 def _places(rng: Rng, allowed: Mask, mean: float) -> list[tuple[int, int]]:
     """Random pixels of a mask, as many as a slice of 256 x 256 has ``mean`` of."""
-    found = np.argwhere(allowed)
-    if not len(found):
+    pixels = np.argwhere(allowed)
+    if not len(pixels):
         return []
     count = rng.poisson(mean * allowed.size / 256**2)
-    return [(int(y), int(x)) for y, x in found[rng.integers(len(found), size=count)]]
+    return [(int(y), int(x)) for y, x in pixels[rng.integers(len(pixels), size=count)]]
 
 
 def _pack(rng: Rng, size: int) -> list[tuple[float, float, float, float, float]]:

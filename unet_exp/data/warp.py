@@ -84,16 +84,16 @@ class RandomWarp(Crop, components.RandomWarpConfig):
     ) -> tuple[tuple[int, int], np.ndarray | None]:
         """Top and left of the patch before it is warped; row and column of the pixel it was chosen for."""
         pixel = self.of_foreground(rng, points)
-        found = []
+        starts = []
         for axis in (0, 1):
             lowest, highest = sorted((-self.margin, shape[axis] - size[axis] + self.margin))
             if pixel is None:
-                found.append(int(rng.integers(lowest, highest + 1)))
+                starts.append(int(rng.integers(lowest, highest + 1)))
             else:
                 inner = size[axis] - 2 * self.margin
                 start = pixel[axis] - self.margin - int(rng.integers(max(1, inner)))
-                found.append(min(max(start, lowest), highest))
-        return (found[0], found[1]), None if pixel is None else np.array(pixel)
+                starts.append(min(max(start, lowest), highest))
+        return (starts[0], starts[1]), None if pixel is None else np.array(pixel)
 
 
 def rotation(angle: float) -> np.ndarray:
@@ -111,15 +111,15 @@ def coordinates(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns in the image, float32 H x W each, of the pixels of a patch around `middle`."""
     down, right = (np.arange(length, dtype=np.float64) - (length - 1) / 2 for length in size)
-    found = []
+    axes = []
     for axis in (0, 1):
         start = matrix[axis, 0] * down + middle[axis]
         step = matrix[axis, 1] * right
         values = start.astype(np.float32)[:, None] + step.astype(np.float32)[None, :]
         if waves is not None:
             values += displacements(waves[axis], size)
-        found.append(values)
-    return found[0], found[1]
+        axes.append(values)
+    return axes[0], axes[1]
 
 
 def displacements(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -179,8 +179,8 @@ def resample(array: np.ndarray, rows: np.ndarray, columns: np.ndarray, how: str)
         [columns * np.float32(2 / max(width - 1, 1)) - 1, rows * np.float32(2 / max(height - 1, 1)) - 1], -1
     )
     image = torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))[None]
-    found = F.grid_sample(
+    values = F.grid_sample(
         image, torch.from_numpy(grid)[None], mode=how, padding_mode="border", align_corners=True
     )
     # A cubic may overshoot beside an edge.
-    return found[0].permute(1, 2, 0).numpy().clip(array.min((0, 1)), array.max((0, 1)))
+    return values[0].permute(1, 2, 0).numpy().clip(array.min((0, 1)), array.max((0, 1)))

@@ -96,9 +96,9 @@ def compare(graph: bytes, answers: list[tuple[np.ndarray, np.ndarray]]) -> dict[
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     differences = {}
     for image, answer in answers:
-        found = session.run(None, {"image": image})[0]
-        check_shape("the exported graph", found, answer.shape)
-        differences[image.shape[2], image.shape[3]] = float(np.abs(found - answer).max())
+        given = session.run(None, {"image": image})[0]
+        check_shape("the exported graph", given, answer.shape)
+        differences[image.shape[2], image.shape[3]] = float(np.abs(given - answer).max())
     return differences
 
 

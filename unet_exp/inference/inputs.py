@@ -40,17 +40,17 @@ def find_images(text: str, output: Path, data: DataConfig, run_dir: Path) -> lis
         return [path]  # asked for by its name, whatever it is
     if path.is_dir():
         with os.scandir(path) as entries:
-            found = [Path(entry.path) for entry in entries]
+            paths = [Path(entry.path) for entry in entries]
     else:
         inside = glob.escape(str(path.parent)) if path.parent.is_dir() else str(path.parent)
-        found = [Path(name) for name in glob.glob(os.path.join(inside, path.name), recursive=True)]
-    found = [one for one in found if not one.name.startswith(".") and not one.is_dir()]
+        paths = [Path(name) for name in glob.glob(os.path.join(inside, path.name), recursive=True)]
+    paths = [one for one in paths if not one.name.startswith(".") and not one.is_dir()]
     listed = labels_of_run(run_dir, data)
     place = output.resolve()
-    several = len({one.parent for one in found}) > 1
+    several = len({one.parent for one in paths}) > 1
     out: dict[str, list[str]] = defaultdict(list)
     images = []
-    for one in sorted(found, key=lambda one: natural(str(one))):
+    for one in sorted(paths, key=lambda one: natural(str(one))):
         if one.suffix.lower() not in IMAGE_SUFFIXES:
             out["with other extensions"].append(one.name)
         elif place in one.resolve().parents and not path.is_dir():

@@ -51,8 +51,8 @@ def load_ensemble(run_dirs: list[Path], device: str, weights: str) -> Predictor:
         if config.model["in_channels"] != configs[0].model["in_channels"]:
             raise CheckpointError(f"{path} and {run_dirs[0]} differ in the channels of their images")
     networks = [load_model(config, path, weights) for config, path in zip(configs, run_dirs, strict=True)]
-    own = thresholds_of(run_dirs[0], weights) if len(run_dirs) == 1 else HALF
-    return predictor_of(configs, networks, own, values_seen(run_dirs))
+    thresholds = thresholds_of(run_dirs[0], weights) if len(run_dirs) == 1 else HALF
+    return predictor_of(configs, networks, thresholds, values_seen(run_dirs))
 
 
 def values_seen(run_dirs: list[Path]) -> list[Values]:
@@ -70,10 +70,10 @@ def thresholds_of(run_dir: Path, weights: str) -> tuple[float, float]:
     if not (run_dir / layout.THRESHOLD).exists():
         return HALF
     contents = checkpoint.load(run_dir / layout.CHECKPOINTS / f"{weights}.pt")
-    own = stored_thresholds(run_dir, checkpoint.weights_sha256(contents))
-    if own is None:
+    stored = stored_thresholds(run_dir, checkpoint.weights_sha256(contents))
+    if stored is None:
         log.warning("%s is of other weights than %s.pt, so the threshold is 0.5", layout.THRESHOLD, weights)
-    return own or HALF
+    return stored or HALF
 
 
 def run_config(run_dir: Path, device: str = "auto") -> Config:
@@ -116,10 +116,10 @@ def stored_thresholds(run_dir: Path, sha256: str, metric: str | None = None) -> 
     """
     if not (run_dir / layout.THRESHOLD).exists():
         return None
-    there = atomic.read_json(run_dir / layout.THRESHOLD)
-    if there.get("weights_sha256") != sha256 or metric not in (None, there["metric"]):
+    stored = atomic.read_json(run_dir / layout.THRESHOLD)
+    if stored.get("weights_sha256") != sha256 or metric not in (None, stored["metric"]):
         return None
-    return float(there["plain"]["threshold"]), float(there["tta"]["threshold"])
+    return float(stored["plain"]["threshold"]), float(stored["tta"]["threshold"])
 
 
 def load_model(config: Config, run_dir: Path, weights: str) -> nn.Module:

@@ -34,7 +34,7 @@ def extreme_samples(
     dataset: SegmentationDataset,
     classes: list[str],
     precision: Precision,
-    each: int,
+    count: int,
     threshold: float = 0.5,
 ) -> list[SampleResult]:
     """The `each` worst and `each` best samples by Dice, worst first; all of them in a small set."""
@@ -42,8 +42,8 @@ def extreme_samples(
     for index in tqdm(range(len(dataset)), "samples", leave=False, disable=None, delay=1.0):
         ranked.append(predict_sample(model, dataset, index, classes, precision, threshold))
         ranked.sort(key=lambda result: (result.dice, result.name))
-        if len(ranked) > 2 * each:
-            del ranked[each]  # neither among the worst nor among the best so far
+        if len(ranked) > 2 * count:
+            del ranked[count]  # neither among the worst nor among the best so far
     return ranked
 
 
@@ -100,8 +100,8 @@ def averaged(model: nn.Module, logits_per_pixel: int) -> Callable[[Tensor], Tens
     """The network whose logits are those of the mean probability over the eight symmetries of the image."""
 
     def forward(image: Tensor) -> Tensor:
-        each = [back(class_probabilities(model(turned).float())) for turned, back in symmetries(image)]
-        mean = torch.stack(each).mean(0).double().clamp(min=1e-12).log()
+        turned_back = [back(class_probabilities(model(turned).float())) for turned, back in symmetries(image)]
+        mean = torch.stack(turned_back).mean(0).double().clamp(min=1e-12).log()
         return (mean[:, 1:] - mean[:, :1] if logits_per_pixel == 1 else mean).float()
 
     return forward

@@ -38,7 +38,7 @@ def score(parts: Parts, network: Network, split: str, keep_maps: bool, threshold
     threshold: of `Found.predicted`, for two classes.
     """
     classes = len(parts.class_names)
-    found = SplitScores(Sums(classes), [], [], [], [])
+    result = SplitScores(Sums(classes), [], [], [], [])
     for metric in parts.metrics.values():
         metric.reset()
     batches = tqdm(
@@ -47,19 +47,19 @@ def score(parts: Parts, network: Network, split: str, keep_maps: bool, threshold
     with torch.inference_mode():
         for batch in batches:
             image, label, logits, loss = forward(network, parts, batch)
-            found.sums.add(loss.item(), len(image), counts(logits, label, parts))
+            result.sums.add(loss.item(), len(image), counts(logits, label, parts))
             prediction = predict_classes(logits)
             for metric in parts.metrics.values():
                 metric.update(prediction.squeeze(1), label.squeeze(1).long())
-            found.matrices += list(confusion_per_image(prediction, label, classes).cpu())
-            found.predicted += list(confusion_per_image(classes_at(logits, threshold), label, classes).cpu())
+            result.matrices += list(confusion_per_image(prediction, label, classes).cpu())
+            result.predicted += list(confusion_per_image(classes_at(logits, threshold), label, classes).cpu())
             if keep_maps:
-                found.maps += list(class_probabilities(logits)[:, 1].cpu().numpy())
-                found.labels += list(label.squeeze(1).to(torch.uint8).cpu().numpy())
-    found.sums.others = {name: float(metric.compute()) for name, metric in parts.metrics.items()}
-    return found
+                result.maps += list(class_probabilities(logits)[:, 1].cpu().numpy())
+                result.labels += list(label.squeeze(1).to(torch.uint8).cpu().numpy())
+    result.sums.others = {name: float(metric.compute()) for name, metric in parts.metrics.items()}
+    return result
 
 
-def em_table(found: SplitScores) -> list[dict[str, float]]:
-    ignored = [label == IGNORE for label in found.labels]
-    return em.em_table(found.maps, [label == 1 for label in found.labels], ignore=ignored)
+def em_table(scored: SplitScores) -> list[dict[str, float]]:
+    ignored = [label == IGNORE for label in scored.labels]
+    return em.em_table(scored.maps, [label == 1 for label in scored.labels], ignore=ignored)

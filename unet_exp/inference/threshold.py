@@ -39,8 +39,8 @@ def choose_threshold(run_dir: Path, config: Config, parts: Parts) -> dict[str, f
     scores: dict[str, float] = {}
     mean = averaged(parts.evaluated, parts.logits_per_pixel)
     for name, network, ending in (("plain", parts.evaluated, ""), ("tta", mean, "_tta")):
-        found = score(parts, network, "val", keep_maps=True)
-        table = em_table(found) if metric == "v_rand" else dice_table(found, parts.class_names)
+        scored = score(parts, network, "val", keep_maps=True)
+        table = em_table(scored) if metric == "v_rand" else dice_table(scored, parts.class_names)
         row = em.row_at(table, em.best_threshold(table, metric))
         if metric != "v_rand":
             row = {name: row[name] for name in dict.fromkeys(("threshold", "dice", metric))}
@@ -60,14 +60,14 @@ def choose_threshold(run_dir: Path, config: Config, parts: Parts) -> dict[str, f
 
 
 def dice_table(
-    found: SplitScores, classes: Sequence[str], thresholds: Sequence[float] = em.THRESHOLDS
+    scored: SplitScores, classes: Sequence[str], thresholds: Sequence[float] = em.THRESHOLDS
 ) -> list[em.Row]:
     """A row for each threshold: threshold, dice (the mean over the classes, each over the whole set) and
     dice_<class>."""
     rows = []
     for threshold in thresholds:
         matrix = torch.zeros(2, 2, dtype=torch.int64)
-        for probability, label in zip(found.maps, found.labels, strict=True):
+        for probability, label in zip(scored.maps, scored.labels, strict=True):
             predicted = probability > threshold
             counted = label != IGNORE
             pairs = 2 * (label[counted] == 1) + predicted[counted]

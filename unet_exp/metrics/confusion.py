@@ -51,10 +51,10 @@ def scores(matrix: Tensor, classes: list[str]) -> dict[str, float]:
     """
     values = class_scores(matrix)
     means = {name: float(torch.nanmean(values[name])) for name in NAMES}
-    each = {
+    of_classes = {
         f"{name}_{label}": float(values[name][index]) for name in NAMES for index, label in enumerate(classes)
     }
-    return means | each
+    return means | of_classes
 
 
 def class_scores(matrix: Tensor) -> dict[str, Tensor]:
@@ -82,13 +82,13 @@ def image_means(matrices: Tensor, classes: list[str]) -> dict[str, float]:
     prediction of an empty label is no score at all. image_dice: the mean over the classes first.
     """
     values = class_scores(matrices)
-    found = {
+    means = {
         f"image_{name}": float(torch.nanmean(torch.nanmean(values[name], 1))) for name in ("dice", "iou")
     }
     for name in ("dice", "iou"):
         mean = torch.nanmean(values[name], 0)
-        found |= {f"image_{name}_{label}": float(mean[index]) for index, label in enumerate(classes)}
-    return found
+        means |= {f"image_{name}_{label}": float(mean[index]) for index, label in enumerate(classes)}
+    return means
 
 
 def shown(value: float) -> str:

@@ -88,15 +88,15 @@ def rand_and_info(truth: np.ndarray, proposal: np.ndarray) -> tuple[float, float
     pairs = true.astype(np.int64) * columns + proposed
     if (int(true.max()) + 1) * columns < 4_000_000:
         counts = np.bincount(pairs)
-        found = np.flatnonzero(counts)
-        counts = counts[found]
+        cells = np.flatnonzero(counts)
+        counts = counts[cells]
     else:
-        found, counts = np.unique(pairs, return_counts=True)
+        cells, counts = np.unique(pairs, return_counts=True)
     p = counts / total
-    s = np.bincount(found // columns, p)
-    t = np.bincount(found % columns, p)[1:]
-    p = p[found % columns > 0]
-    singles = total - int(counts[found % columns > 0].sum())
+    s = np.bincount(cells // columns, p)
+    t = np.bincount(cells % columns, p)[1:]
+    p = p[cells % columns > 0]
+    singles = total - int(counts[cells % columns > 0].sum())
     alone = singles / total**2
     rand = ((p**2).sum() + alone) / (0.5 * (s**2).sum() + 0.5 * ((t**2).sum() + alone))
     alone = singles / total * np.log(total)
@@ -126,7 +126,7 @@ def em_table(
     wrong class; pixel_f1: F-score of the membrane pixels.
     """
     names = ("v_rand", "v_info", "pixel_error", "pixel_f1")
-    found = np.full((len(labels), len(thresholds), len(names)), np.nan)
+    values = np.full((len(labels), len(thresholds), len(names)), np.nan)
     slices = tqdm(
         zip(probabilities, labels, strict=True), "V-Rand", len(labels), leave=False, disable=None, ncols=79
     )
@@ -145,9 +145,9 @@ def em_table(
             membranes = (~label[counted]).sum() + (~interior[counted]).sum()
             right = (~label & ~interior)[counted].sum()
             f1 = 2 * right / membranes if membranes else 1.0
-            found[number, column] = *rand_and_info(truth, proposal), wrong.mean(), f1
-    used = ~np.isnan(found[:, :1, 0]).all(1)
-    means = found[used].mean(0) if used.any() else found[:0].sum(0) + np.nan
+            values[number, column] = *rand_and_info(truth, proposal), wrong.mean(), f1
+    used = ~np.isnan(values[:, :1, 0]).all(1)
+    means = values[used].mean(0) if used.any() else values[:0].sum(0) + np.nan
     return [
         {
             "threshold": float(threshold),

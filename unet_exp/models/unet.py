@@ -80,11 +80,11 @@ class UNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         height, width = image.shape[-2:]
-        found = [
+        levels = [
             logits[..., : -(-height // 2**level), : -(-width // 2**level)]
             for level, logits in enumerate(self.fitted_logits(self.fit_size(image)))
         ]
-        return found if self.coarse_heads and self.training else found[0]
+        return levels if self.coarse_heads and self.training else levels[0]
 
     def fitted_logits(self, image: Tensor) -> list[Tensor]:
         """The logits of an image whose size fit_size would not change; in training with deep supervision

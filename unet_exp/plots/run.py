@@ -49,7 +49,9 @@ def plot_run(
     checkpoint.load_weights(parts.evaluated, checkpoint.weights_of(checkpoint.load(best)), best)
     dataset = parts.val.dataset
     place = parts.precision
-    results = extreme_samples(parts.evaluated, dataset, parts.class_names, place, each=2, threshold=threshold)
+    results = extreme_samples(
+        parts.evaluated, dataset, parts.class_names, place, count=2, threshold=threshold
+    )
     path = run_dir / layout.PLOTS / "samples.png"
     colours = palette(label_map(config.data))
     plot_samples(path, results, parts.class_names, build.denormalization(config), colours, threshold)

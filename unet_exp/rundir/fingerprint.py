@@ -69,15 +69,15 @@ def hash_file(path: Path, method: str) -> str:
     return digest.hexdigest()
 
 
-def summary(found: Fingerprint) -> dict[str, Any]:
+def summary(files: Fingerprint) -> dict[str, Any]:
     """The short form for environment.json."""
     digest = hashlib.sha256()
-    for name, file in found["files"].items():
+    for name, file in files["files"].items():
         digest.update(f"{name} {file['size']} {file['sha256']}\n".encode())
     return {
-        "method": found["method"],
-        "files": len(found["files"]),
-        "bytes": found["bytes"],
+        "method": files["method"],
+        "files": len(files["files"]),
+        "bytes": files["bytes"],
         "sha256": digest.hexdigest(),
     }
 

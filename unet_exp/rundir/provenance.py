@@ -159,11 +159,11 @@ def starts(run_dir: Path) -> list[dict[str, Any]]:
     path = run_dir / layout.ENVIRONMENT
     environment = atomic.read_json(path)
     try:
-        each = [environment, *environment.get("restarts", [])]
+        recorded = [environment, *environment.get("restarts", [])]
         kinds = {"start_dir": str, "epochs": int, "from_epoch": int}
-        right = all(isinstance(start[key], kind) for start in each for key, kind in kinds.items())
-        if right and all(isinstance(start.get("given", {}), dict) for start in each):
-            return each
+        right = all(isinstance(start[key], kind) for start in recorded for key, kind in kinds.items())
+        if right and all(isinstance(start.get("given", {}), dict) for start in recorded):
+            return recorded
     except (AttributeError, KeyError, TypeError):
         pass
     raise CheckpointError(f"{path} is not the description of a run", do="remove it; it is written again")

@@ -28,15 +28,15 @@ class Difference(Exception):
     def lines(self) -> list[str]:
         """Each differing column with both values and, for numbers, by how much."""
         return [
-            f"{name}: {there} -> {here}{by_how_much(there, here)}"
-            for name, (there, here) in self.columns.items()
+            f"{name}: {before} -> {after}{by_how_much(before, after)}"
+            for name, (before, after) in self.columns.items()
         ]
 
 
-def by_how_much(there: str, here: str) -> str:
+def by_how_much(before: str, after: str) -> str:
     with suppress(ValueError):
-        old = float(there)
-        new = float(here)
+        old = float(before)
+        new = float(after)
         relative = f", relative {abs(new - old) / abs(old):.1e}" if old else ""
         return f" (by {new - old:+.3e}{relative})"
     return ""
@@ -49,12 +49,12 @@ class Recorded:
     steps: dict[int, Row]
     metrics: dict[tuple[str, int], Row]
 
-    def meet(self, where: str, there: Row | None, here: Row) -> None:
+    def meet(self, where: str, before: Row | None, after: Row) -> None:
         """Raises Difference where a row is another or was not there."""
-        if there is None:
+        if before is None:
             raise Difference(where, {"row": ("none", "one")})
         columns = {
-            name: (there.get(name, ""), here[name]) for name in here if there.get(name, "") != here[name]
+            name: (before.get(name, ""), after[name]) for name in after if before.get(name, "") != after[name]
         }
         if columns:
             raise Difference(where, columns)
@@ -110,15 +110,15 @@ def as_text(value: Any) -> str:
 
 
 class StepLog:
-    """steps.csv: a line for each update, appended, on disk by the next checkpoint.
+    """steps.csv: a line for each step, appended, on disk by the next checkpoint.
 
-    last_step: updates that count from an earlier start; lines after it are dropped.
+    last_step: steps that count from an earlier start; lines after it are dropped.
     """
 
     def __init__(self, path: Path, last_step: int) -> None:
         rows = [row for row in read_table(path) if int(row["step"]) <= last_step]
         if len(rows) < last_step:
-            log.warning("%s lacks %d of %d updates", path.name, last_step - len(rows), last_step)
+            log.warning("%s lacks %d of %d steps", path.name, last_step - len(rows), last_step)
         write_table(path, STEP_COLUMNS, rows)
         self.path = path
         try:

@@ -99,7 +99,7 @@ def needs(config: Config, chosen: set[str], survey: Survey) -> dict[str, str]:
     if better and step.get("mean", 0.5) == 0.5:
         words |= {f"transform.{name}": f"transform.{name}={better}" for name in ("mean", "std")}
     pixels = sum((facts.pixels for facts in everything), np.zeros(256, np.int64))[:IGNORE]
-    there = pixels[pixels > 0]
-    if len(there) and there.min() < 0.01 * pixels.sum() and "loss" not in chosen:
+    occurring = pixels[pixels > 0]
+    if len(occurring) and occurring.min() < 0.01 * pixels.sum() and "loss" not in chosen:
         words["loss"] = "loss=ce_dice"
     return words

@@ -79,11 +79,11 @@ def find(config: Config, survey: Survey) -> tuple[Config, Splits]:
             return config, {"train": list(error.items)}  # the others are looked at all the same
     except DataError as error:
         reason = error
-    found = detect.find_layouts(config.data) if root.is_dir() and config.data.kind != "membranes" else []
-    if len(found) != 1:
-        end([nothing_fits(config, reason, found)])
-    config = dataclasses.replace(config, data=found[0])
-    survey.findings.append(f"found {detect.described(found[0])}")
+    layouts = detect.find_layouts(config.data) if root.is_dir() and config.data.kind != "membranes" else []
+    if len(layouts) != 1:
+        end([nothing_fits(config, reason, layouts)])
+    config = dataclasses.replace(config, data=layouts[0])
+    survey.findings.append(f"found {detect.described(layouts[0])}")
     try:
         return config, setup.find_items(config)
     except UnpairedError as error:
@@ -99,7 +99,9 @@ def one_split(split: str, whole: Path, config: Config, survey: Survey) -> None:
         for folder in (whole, whole.parent)
     }
     above = [
-        folder for folder, found in sets.items() if found and Path(found[0].root or "").resolve() != here
+        folder
+        for folder, layouts in sets.items()
+        if layouts and Path(layouts[0].root or "").resolve() != here
     ]
     if split == "train" and not above:
         return
@@ -113,18 +115,18 @@ def one_split(split: str, whole: Path, config: Config, survey: Survey) -> None:
         survey.no_training_set = True
 
 
-def nothing_fits(config: Config, reason: DataError, found: Sequence[DataConfig]) -> str:
+def nothing_fits(config: Config, reason: DataError, layouts: Sequence[DataConfig]) -> str:
     """What is there instead, and what to type."""
     data = config.data
-    if found:
-        sets = [of_data(dataclasses.replace(config, data=one)) for one in found[:4]]
+    if layouts:
+        sets = [of_data(dataclasses.replace(config, data=one)) for one in layouts[:4]]
         lines = [command(["task=check_data", *words.values()], program()) for words in sets]
-        return "\n".join([f"{data.root} can be read in {len(found)} ways; choose one:", *lines])
+        return "\n".join([f"{data.root} can be read in {len(layouts)} ways; choose one:", *lines])
     root = Path(data.root or "")
-    there = f"  images in folders: {detect.folders_found(root)}"
+    folders = f"  images in folders: {detect.folders_found(root)}"
     others = [f"  not read in {text}" for text in detect.others_found(root)]
     more = "  a list of any files: data=csv, with the columns image,label in list.csv (docs/data.md)"
-    return "\n".join([str(reason), there, *others, more])
+    return "\n".join([str(reason), folders, *others, more])
 
 
 def say(lines: Iterable[str]) -> None:

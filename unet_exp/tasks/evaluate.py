@@ -48,24 +48,24 @@ def evaluate(options: EvaluateConfig) -> None:
     parts, network = parts_with(config, samples, contents, options.tta)
     wants_em = wants_em_scores(options, config)
     threshold = active_threshold(run_dir, checkpoint.weights_sha256(contents), options.tta)
-    found = score(parts, network, options.split, wants_em, threshold)
+    scored = score(parts, network, options.split, wants_em, threshold)
     folder = expanded(options.output) if options.output else run_dir / "evaluation" / name_of(options)
     atomic.make_directory(folder)
 
     classes = config.data.classes
-    result = summary_of(found, options, contents, classes, threshold)
+    result = summary_of(scored, options, contents, classes, threshold)
     if wants_em:
-        table = em_table(found)
+        table = em_table(scored)
         best, source = choose_threshold(options, config, contents, run_dir, table)
         result["em"] = em.row_at(table, best) | {"threshold_from": source}
         at_threshold = em.row_at(table, threshold)
         result["predict"] |= {key: at_threshold[key] for key in ("v_rand", "v_info", "pixel_error")}
         write_rows(folder / "em.csv", table)
     atomic.write_text(folder / "evaluation.json", json.dumps(plain(result), indent=2) + "\n")
-    rows = image_rows(found, samples, classes)
-    write_rows(folder / "classes.csv", class_rows(found, classes))
+    rows = image_rows(scored, samples, classes)
+    write_rows(folder / "classes.csv", class_rows(scored, classes))
     write_rows(folder / "images.csv", rows)
-    print(as_table(result, found, classes))
+    print(as_table(result, scored, classes))
     by = "predict_dice" if len(classes) == 2 else "dice"
     worst = sorted(range(len(rows)), key=lambda i: (rows[i][by], rows[i]["name"]))[: options.worst]
     if worst:
@@ -79,7 +79,7 @@ def name_of(options: EvaluateConfig) -> str:
 
 
 def summary_of(
-    found: SplitScores,
+    scored: SplitScores,
     options: EvaluateConfig,
     contents: dict[str, Any],
     classes: list[str],
@@ -93,13 +93,13 @@ def summary_of(
         "epoch": State.from_dict(contents["state"]).epoch,
         "weights_sha256": checkpoint.weights_sha256(contents),
         "tta": options.tta,
-        "images": len(found.matrices),
-        **found.sums.metrics(classes),
-        **image_means(torch.stack(found.matrices), classes),
+        "images": len(scored.matrices),
+        **scored.sums.metrics(classes),
+        **image_means(torch.stack(scored.matrices), classes),
     }
     del result["images_per_second"]
     if len(classes) == 2:
-        matrices = torch.stack(found.predicted)
+        matrices = torch.stack(scored.predicted)
         at_threshold = scores(matrices.sum(0), classes) | image_means(matrices, classes)
         result["predict"] = {"threshold": threshold, **at_threshold}
     return result
@@ -121,8 +121,8 @@ def plot_worst(
 
 def active_threshold(run_dir: Path, sha256: str, tta: bool) -> float:
     """The threshold of task=predict for these weights of two classes: the run's, else 0.5."""
-    own = stored_thresholds(run_dir, sha256)
-    return 0.5 if own is None else own[tta]
+    stored = stored_thresholds(run_dir, sha256)
+    return 0.5 if stored is None else stored[tta]
 
 
 def wants_em_scores(options: EvaluateConfig, config: Config) -> bool:
@@ -162,25 +162,25 @@ def choose_threshold(
     """The threshold that is best on the validation split, whatever split is scored, and where it is from."""
     if options.split == "val":
         return em.best_threshold(table), "val"
-    own = stored_thresholds(run_dir, checkpoint.weights_sha256(contents), "v_rand")
-    if own is not None:
-        return own[options.tta], layout.THRESHOLD
+    thresholds = stored_thresholds(run_dir, checkpoint.weights_sha256(contents), "v_rand")
+    if thresholds is not None:
+        return thresholds[options.tta], layout.THRESHOLD
     stored = run_dir / "evaluation" / name_of(dataclasses.replace(options, split="val")) / "evaluation.json"
     if stored.exists():
-        there = atomic.read_json(stored)
-        if there.get("weights_sha256") == checkpoint.weights_sha256(contents) and "em" in there:
-            return float(there["em"]["threshold"]), str(stored)
+        earlier = atomic.read_json(stored)
+        if earlier.get("weights_sha256") == checkpoint.weights_sha256(contents) and "em" in earlier:
+            return float(earlier["em"]["threshold"]), str(stored)
     own_config = run_config(run_dir, options.device)
     own_config = dataclasses.replace(own_config, trainer=config.trainer, num_workers=0)
     parts, network = parts_with(own_config, samples_of(own_config, "val"), contents, options.tta)
     return em.best_threshold(em_table(score(parts, network, "val", keep_maps=True))), "val"
 
 
-def class_rows(found: SplitScores, classes: list[str]) -> list[dict[str, Any]]:
+def class_rows(scored: SplitScores, classes: list[str]) -> list[dict[str, Any]]:
     """Each class's scores and pixels; of two classes also the scores at the threshold of predict."""
-    matrix = found.sums.confusion
+    matrix = scored.sums.confusion
     values = class_scores(matrix)
-    predicted = class_scores(torch.stack(found.predicted).sum(0))
+    predicted = class_scores(torch.stack(scored.predicted).sum(0))
     rows: list[dict[str, Any]] = []
     for i, name in enumerate(classes):
         pixels = {"label_pixels": int(matrix[i].sum()), "predicted_pixels": int(matrix[:, i].sum())}
@@ -190,10 +190,10 @@ def class_rows(found: SplitScores, classes: list[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def image_rows(found: SplitScores, samples: Samples, classes: list[str]) -> list[dict[str, Any]]:
+def image_rows(result: SplitScores, samples: Samples, classes: list[str]) -> list[dict[str, Any]]:
     """Each image's Dice and IoU: the mean over the classes that occur in it, and of each class; of two
     classes also those at the threshold of predict."""
-    kinds = {"": found.matrices} | ({"predict_": found.predicted} if len(classes) == 2 else {})
+    kinds = {"": result.matrices} | ({"predict_": result.predicted} if len(classes) == 2 else {})
     values = {prefix: class_scores(torch.stack(matrices)) for prefix, matrices in kinds.items()}
     rows = []
     for i, item in enumerate(samples.items):
@@ -209,7 +209,7 @@ def image_rows(found: SplitScores, samples: Samples, classes: list[str]) -> list
     return rows
 
 
-def as_table(result: dict[str, Any], found: SplitScores, classes: list[str]) -> str:
+def as_table(result: dict[str, Any], scored: SplitScores, classes: list[str]) -> str:
     """What the terminal shows. Of two classes a second block has the scores at the threshold of predict,
     where that is not the 0.5 of training."""
     width = max(8, *(len(name) for name in classes), len("mean"))
@@ -226,7 +226,7 @@ def as_table(result: dict[str, Any], found: SplitScores, classes: list[str]) -> 
     lines.append(head + f" {'dice':>8} {'iou':>8}" * other)
     means: dict[str, Any] = {"class": "mean"} | {name: result[name] for name in NAMES}
     means |= {f"predict_{name}": predict.get(name) for name in NAMES}
-    for row in [*class_rows(found, classes), means]:
+    for row in [*class_rows(scored, classes), means]:
         cells = [shown(row[name]) for name in NAMES]
         pixels = f"{row['label_pixels']:,}" if "label_pixels" in row else ""
         line = (
@@ -240,7 +240,7 @@ def as_table(result: dict[str, Any], found: SplitScores, classes: list[str]) -> 
     if other:
         line += f"; at {at}: {shown(predict['image_dice'])}, {shown(predict['image_iou'])}"
     lines.append(line)
-    lines += [f"{name} {shown(value)}" for name, value in found.sums.others.items()]
+    lines += [f"{name} {shown(value)}" for name, value in scored.sums.others.items()]
     if "em" in result:
         row = result["em"]
         lines.append(em_line(row) + f", the best of {row['threshold_from']}")

@@ -131,7 +131,7 @@ def run_dirs(text: str) -> list[Path]:
     """One run, or several between commas or found by a pattern."""
     if expanded(text).exists():
         return [expanded(text)]
-    found = []
+    dirs = []
     for part in text.strip("[]").split(","):
         pattern = str(expanded(part.strip()))
         matches = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
@@ -139,8 +139,8 @@ def run_dirs(text: str) -> list[Path]:
             raise ConfigError(
                 f"run={part} finds no directory", allowed="a run directory, or several: run=A,B"
             )
-        found += [Path(match) for match in matches]
-    return found
+        dirs += [Path(match) for match in matches]
+    return dirs
 
 
 def kind_of_maps(options: PredictConfig, predictor: Predictor) -> str | None:
@@ -180,8 +180,8 @@ def remember(options: PredictConfig, settings: dict[str, Any], output: Path, job
     settings. Raises ConfigError for masks of other settings and of other images.
     """
     path = output / SETTINGS
-    there = atomic.read_json(path) if path.exists() else None
-    other = [key for key in settings if there and there.get(key) != settings[key]]
+    earlier = atomic.read_json(path) if path.exists() else None
+    other = [key for key in settings if earlier and earlier.get(key) != settings[key]]
     # Runs may have moved: weights identify them, by their bits, or by the file as older versions wrote it.
     same = {"weights", "weights_sha256"} - set(other)
     other = [key for key in other if key not in ("run", "weights_sha256", "weights" if same else "")]
@@ -190,8 +190,8 @@ def remember(options: PredictConfig, settings: dict[str, Any], output: Path, job
             f"{output} holds predictions made with another {', '.join(other)}",
             do="another output=DIR, or overwrite=true",
         )
-    known = {} if there is None or other else there.get("images", {})
-    by_name_alone = there is not None and "images" not in there  # it was written before images were kept
+    known = {} if earlier is None or other else earlier.get("images", {})
+    by_name_alone = earlier is not None and "images" not in earlier  # it was written before images were kept
     content = {file: content_of(file) for file in {job.path for job in jobs}}
     due = []
     taken = []

@@ -34,8 +34,8 @@ def reproduce(options: ReproduceConfig, train: Train) -> None:
     run_dir = expanded(options.run)
     typed = {"data.root": options.data.root, "model.weights": options.model.weights}
     config = check(compose_saved(run_dir, (*AGAIN, "epochs"), {k: v for k, v in typed.items() if v}))
-    there = recorded(run_dir)
-    config, last = what_can_be_replayed(config, run_dir, there)
+    expected = recorded(run_dir)
+    config, last = what_can_be_replayed(config, run_dir, expected)
     if options.until_epoch is not None and options.until_epoch > last:
         raise ConfigError(
             f"until_epoch is {options.until_epoch}", allowed=f"1 to {last}, the epochs to compare"
@@ -49,18 +49,18 @@ def reproduce(options: ReproduceConfig, train: Train) -> None:
         max_minutes=None,
         early_stop=None,
     )
-    steps = sum(int(row["epoch"]) <= until for row in there.steps.values())
-    log.info("replaying %d of %d updates of %s", steps, len(there.steps), run_dir)
+    steps = sum(int(row["epoch"]) <= until for row in expected.steps.values())
+    log.info("replaying %d of %d steps of %s", steps, len(expected.steps), run_dir)
     with TemporaryDirectory(prefix="reproduce_") as folder:
         try:
             run = RunDirectory(Path(folder))
             outcome = train(
-                dataclasses.replace(config, trainer=quiet), run, Origin(run_dir, False, there, until)
+                dataclasses.replace(config, trainer=quiet), run, Origin(run_dir, False, expected, until)
             )
             if outcome.state == "interrupted":
                 print("stopped; nothing is proven")
                 sys.exit(outcome.exit_code)
-            compare_ends(run_dir, Path(folder), there, until)
+            compare_ends(run_dir, Path(folder), expected, until)
         except Difference as found:
             explained = explanations(run_dir, Path(folder))
             print(messages.as_lines(f"differs first at {found.where}:", found.lines()))
@@ -70,17 +70,17 @@ def reproduce(options: ReproduceConfig, train: Train) -> None:
     print(f"identical: {steps} steps, {until} epochs, weights sha256 {checkpoint.weights_sha256(here)}")
 
 
-def what_can_be_replayed(config: Config, run_dir: Path, there: Recorded) -> tuple[Config, int]:
+def what_can_be_replayed(config: Config, run_dir: Path, expected: Recorded) -> tuple[Config, int]:
     """The config and the number of epochs that one uninterrupted run can repeat."""
-    epochs = [epoch for split, epoch in there.metrics if split == "train"]
+    epochs = [epoch for split, epoch in expected.metrics if split == "train"]
     if not epochs:
         raise CheckpointError(f"{run_dir} has no finished epoch to compare with")
-    known = {int(row["epoch"]) for row in there.steps.values()}
+    known = {int(row["epoch"]) for row in expected.steps.values()}
     if not known >= set(epochs):
-        raise CheckpointError(f"{run_dir / layout.STEPS} lacks updates, so there is nothing to compare with")
-    each = starts(run_dir)
+        raise CheckpointError(f"{run_dir / layout.STEPS} lacks steps, so there is nothing to compare with")
+    all_starts = starts(run_dir)
     counts_epochs = "total_steps" in config.scheduler.values()
-    for before, after in pairwise(each):
+    for before, after in pairwise(all_starts):
         if counts_epochs and before["epochs"] != after["epochs"]:
             done = int(after["from_epoch"])
             if not done:
@@ -98,13 +98,13 @@ def what_can_be_replayed(config: Config, run_dir: Path, there: Recorded) -> tupl
     return config, max(epochs)
 
 
-def compare_ends(run_dir: Path, folder: Path, there: Recorded, until: int) -> None:
+def compare_ends(run_dir: Path, folder: Path, expected: Recorded, until: int) -> None:
     """Raises Difference for rows that the replay did not make, or a last.pt that is not the run's own."""
     here = recorded(folder)
-    for step, row in there.steps.items():
+    for step, row in expected.steps.items():
         if int(row["epoch"]) <= until and step not in here.steps:
             raise Difference(f"epoch {row['epoch']}, step {step}", {"row": ("one", "none")})
-    for split, epoch in there.metrics:
+    for split, epoch in expected.metrics:
         if epoch <= until and (split, epoch) not in here.metrics:
             log.warning("the validation of epoch %d was not repeated: it was the last epoch then", epoch)
     newest = checkpoint.load_newest(run_dir / layout.CHECKPOINTS)
@@ -113,8 +113,8 @@ def compare_ends(run_dir: Path, folder: Path, there: Recorded, until: int) -> No
         return
     contents, state, path = newest
     if state.epoch == until and state.batch_in_epoch == 0:
-        own = checkpoint.load(folder / layout.CHECKPOINTS / checkpoint.LAST)
-        digests = checkpoint.weights_sha256(contents), checkpoint.weights_sha256(own)
+        replayed = checkpoint.load(folder / layout.CHECKPOINTS / checkpoint.LAST)
+        digests = checkpoint.weights_sha256(contents), checkpoint.weights_sha256(replayed)
         if digests[0] != digests[1]:
             raise Difference(f"the end of epoch {until}, in {path.name}", {"weights": digests})
 

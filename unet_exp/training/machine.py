@@ -30,7 +30,7 @@ class Precision:
 
     def autocast(self) -> AbstractContextManager[None]:
         dtype = DTYPES.get(self.name, torch.float32)
-        # The cache of cast weights would outlive an update inside one context; ours are one forward long.
+        # The cache of cast weights would outlive a step inside one context; ours are one forward long.
         return torch.autocast(self.device.type, dtype=dtype, enabled=self.name in DTYPES)
 
     def scaler(self) -> torch.amp.GradScaler:
@@ -55,10 +55,10 @@ def decide_device(name: str) -> torch.device:
         "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
     }
     if (device.index or 0) >= have[device.type]:
-        there = [kind if count == 1 else f"{kind}:0..{count - 1}" for kind, count in have.items() if count]
+        devices = [kind if count == 1 else f"{kind}:0..{count - 1}" for kind, count in have.items() if count]
         raise TrainingError(
             f"device={name}, but this machine and this torch ({torch.__version__}) have none",
-            allowed=f"auto, {', '.join(there)}",
+            allowed=f"auto, {', '.join(devices)}",
             do="device=auto, or install a torch for your GPU (README, Install)",
         )
     return device
@@ -90,7 +90,7 @@ def decide_channels_last(value: bool | str, device: torch.device) -> bool:
 
 
 def decide_fused(value: bool | str, device: torch.device) -> bool:
-    """One kernel for the whole update: on a CPU half the time of torch's default; untested on mps, so off."""
+    """One kernel for the whole step: on a CPU half the time of torch's default; untested on mps, so off."""
     return device.type != "mps" if value == "auto" else bool(value)
 
 

@@ -70,7 +70,7 @@ def table(events: list[FunctionEvent], seconds: float, steps: int, on_gpu: bool)
         device[stage] += event.device_time_total / 1e6
     spent["other"] = seconds - sum(spent.values())
     header = f"{'stage':<12}{'calls':>7}{'seconds':>10}{'ms a step':>11}{'share':>8}"
-    lines = [f"an epoch of {steps} updates, profiled", header + (f"{'GPU s':>9}" if on_gpu else "")]
+    lines = [f"an epoch of {steps} steps, profiled", header + (f"{'GPU s':>9}" if on_gpu else "")]
     for stage in (*STAGES, "other"):
         line = f"{stage:<12}{calls[stage] or '':>7}{spent[stage]:>10.3f}"
         line += f"{1000 * spent[stage] / max(steps, 1):>11.1f}{spent[stage] / seconds:>8.1%}"

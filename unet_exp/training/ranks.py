@@ -23,9 +23,9 @@ class Launch(NamedTuple):
 
 def launch() -> Launch | None:
     """How this process was started as a rank; None for a single one, whatever the environment holds."""
-    own = os.environ.get(OWN, "").split()
-    if len(own) == 3 and all(word.isdecimal() for word in own):
-        rank, size, port = map(int, own)
+    numbers = os.environ.get(OWN, "").split()
+    if len(numbers) == 3 and all(word.isdecimal() for word in numbers):
+        rank, size, port = map(int, numbers)
         return Launch(rank, size, rank, port)
     words = [os.environ.get(name, "").strip() for name in VARIABLES]
     if os.environ.get(TORCHRUN) and all(word.isdecimal() for word in words):
@@ -35,8 +35,8 @@ def launch() -> Launch | None:
 
 def launched() -> int:
     """How many processes torchrun or rank 0 started for this run; 1 if there is only this one."""
-    found = launch()
-    return 1 if found is None else found.size
+    started = launch()
+    return 1 if started is None else started.size
 
 
 def refuse_leftovers() -> None:
@@ -69,8 +69,8 @@ def refuse_leftovers() -> None:
 
 def is_follower() -> bool:
     """Whether another process is rank 0. Raises ConfigError as refuse_leftovers does."""
-    found = launch()
-    if found is None or found.rank == 0:
+    started = launch()
+    if started is None or started.rank == 0:
         return False
     refuse_leftovers()
     return True

@@ -36,8 +36,8 @@ class Sums:
     def metrics(self, names: list[str]) -> dict[str, float]:
         """loss, what metrics.confusion.scores gives, the other metrics, images_per_second."""
         speed = self.samples / self.seconds if self.seconds > 0 else float("nan")
-        found = scores(self.confusion, names)
-        return {"loss": self.mean_loss(), **found, **self.others, "images_per_second": speed}
+        values = scores(self.confusion, names)
+        return {"loss": self.mean_loss(), **values, **self.others, "images_per_second": speed}
 
 
 @dataclass

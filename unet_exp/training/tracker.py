@@ -104,8 +104,8 @@ class Tracker:
         self.hparams(config)
 
     def columns(self) -> list[str]:
-        each = [f"{metric}_{name}" for metric in NAMES for name in self.classes]
-        return ["epoch", "step", "split", "loss", *NAMES, *each, *self.others, "lr"]
+        of_classes = [f"{metric}_{name}" for metric in NAMES for name in self.classes]
+        return ["epoch", "step", "split", "loss", *NAMES, *of_classes, *self.others, "lr"]
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -202,8 +202,8 @@ class Tracker:
         self.rows.append({name: as_text(row.get(name, "")) for name in self.columns()})
         self.timing.append({name: as_text(row[name]) for name in TIMING_COLUMNS})
         if self.expected is not None:
-            there = self.expected.metrics.get((split, epoch))
-            self.expected.meet(f"epoch {epoch}, {split}, in the scores", there, self.rows[-1])
+            before = self.expected.metrics.get((split, epoch))
+            self.expected.meet(f"epoch {epoch}, {split}, in the scores", before, self.rows[-1])
         with self.writing():
             for tag in (*TENSORBOARD_SCALARS, *self.others):
                 if tag in row:
@@ -263,8 +263,8 @@ def in_palette(indices: np.ndarray, colours: Sequence[Colour]) -> np.ndarray:
     """N x H x W x 1 class indices in [0, 1]: one channel for black and white, else three; ignored: grey."""
     table = np.full((256, 3), 0.5)
     table[: len(colours)] = np.array(colours) / 255
-    found = table[indices[..., 0].astype(np.uint8)]
-    return np.asarray(found[..., :1] if (found == found[..., :1]).all() and len(colours) == 2 else found)
+    pixels = table[indices[..., 0].astype(np.uint8)]
+    return np.asarray(pixels[..., :1] if (pixels == pixels[..., :1]).all() and len(colours) == 2 else pixels)
 
 
 def rows_until(path: Path, last_epoch: int) -> list[Row]:
