@@ -11,7 +11,8 @@ import torch
 
 from tests.data.folders import config, folder_of, grey, load_all, mask, names, plain, save
 from unet_exp.config.schema import DataConfig, SplitConfig
-from unet_exp.data.datasets import Samples, SegmentationDataset, check_batches, load_samples
+from unet_exp.data.datasets import Samples, SegmentationDataset, load_samples
+from unet_exp.data.split_checks import check_batches
 from unet_exp.data.splits import find_splits
 from unet_exp.data.transforms import Compose, Normalization, RandomFlip, ToTensor
 from unet_exp.errors import DataError
@@ -54,7 +55,7 @@ def test_fractions_of_one_use_every_image_once(
 
 @pytest.mark.parametrize(("train", "val"), [(8, 3), ("rest", "rest"), ("rest", 11)])
 def test_counts_that_do_not_fit(tmp_path: Path, train: Any, val: Any) -> None:
-    with pytest.raises(DataError, match=rf"train={train}, val={val}, test=0, but there are 10 images"):
+    with pytest.raises(DataError, match=rf"train={train}, val={val}, test=0, but the data has 10 images"):
         find_splits(config(folder_of(tmp_path, 10), mode="blocks", train=train, val=val))
 
 

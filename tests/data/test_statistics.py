@@ -111,11 +111,11 @@ def test_the_same_image_in_train_and_val_is_an_error(
     for name, seed in (("a", 0), ("b", 1), ("c", 2), ("d", 1)):
         save(tmp_path / "images" / f"{name}.{'tif' if name == 'd' else 'png'}", random(seed))
         save(tmp_path / "labels" / f"{name}.png", random(seed, most=2))
-    with pytest.raises(DataError, match=r"(?s)1 images are in train and in val.*d in val is b in train"):
+    with pytest.raises(DataError, match=r"(?s)1 image in train and in val too.*d in val is b in train"):
         prepared(tmp_path, "data.split.val=1")
     _, found = prepared(tmp_path, "data.split.val=1", "data.duplicates=allow")
     assert len(found["train"].items) == 3
-    assert "1 images are in train and in val, so val scores are inflated: d in val is b" in caplog.text
+    assert "1 image in train and in val too, so val scores are inflated: d in val is b" in caplog.text
 
 
 @pytest.mark.parametrize("colour", [0, 255, (0, 0, 0, 255), (200, 10, 10)])
@@ -134,7 +134,7 @@ def test_blank_tiles_are_no_duplicates(colour: Any, tmp_path: Path, caplog: pyte
     speck[0, 0] = 7
     for i in (1, 4):
         save(tmp_path / "images" / f"{i}.png", speck)
-    with pytest.raises(DataError, match="1 images are in train and in val"):
+    with pytest.raises(DataError, match="1 image in train and in val too"):
         prepared(tmp_path, "data.split.val=2")
 
 

@@ -206,7 +206,7 @@ def test_a_sweep_over_a_moved_folder_goes_on(cli: Cli, project: Path) -> None:
     old.rename(new)
     done = cli("-m", *small, f"data.root={new / 'data'}", "epochs=2", cwd=new)
     assert done.returncode == 0, done.stdout
-    assert "1 jobs in sweep: 0 done, 1 to continue, 0 to start" in done.stdout
+    assert "1 job in sweep: 0 done, 1 to continue, 0 to start" in done.stdout
     assert [state(job)["epoch"] for job in (new / "sweep").glob("job-*")] == [2]
 
 

@@ -56,7 +56,7 @@ def test_a_short_proof_keeps_the_schedule_of_the_whole(cli: Cli, tmp_path: Path)
     assert cli(*TINY, "scheduler=onecycle", "hydra.run.dir=run", cwd=tmp_path).returncode == 0
     done = cli("task=reproduce", "run=run", "until_epoch=1", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
-    assert "identical: 2 steps, 1 epochs" in done.stdout
+    assert "identical: 2 steps, 1 epoch," in done.stdout
     done = cli("task=reproduce", "run=run", "until_epoch=3", cwd=tmp_path)
     assert done.returncode == 1
     assert "allowed: 1 to 2" in done.stdout

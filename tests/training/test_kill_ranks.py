@@ -131,7 +131,7 @@ def test_a_killed_rank_of_a_sweeps_job_costs_that_job_alone(
     os.kill(victims[0], signal.SIGKILL)
     printed, _ = process.communicate(timeout=120)
     assert process.returncode == 1, printed
-    assert "1 of 1 jobs did not finish" in printed
+    assert "1 of 1 job did not finish" in printed
     assert "rank 1 ended" in printed
     assert all_gone(tmp_path)
     process = start(command, tmp_path, *sweep)

@@ -11,12 +11,12 @@ from unet_exp.config.components import COMPONENTS
 from unet_exp.config.saved import MAY_CHANGE, flat
 from unet_exp.config.schema import Config
 from unet_exp.errors import ConfigError
-from unet_exp.messages import numbered
+from unet_exp.messages import counted, numbered
 
 
 def config_error(problems: list[str]) -> ConfigError:
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    return ConfigError(numbered(f"{count} in the configuration", problems, len(problems)))
+    title = f"{counted(len(problems), 'problem')} in the configuration"
+    return ConfigError(numbered(title, problems, len(problems)))
 
 
 def check(cfg: DictConfig, first_start: bool = True) -> Config:

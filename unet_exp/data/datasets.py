@@ -17,15 +17,15 @@ from unet_exp.data.formats import WHOLE, Source, open_array, orientation, read_w
 from unet_exp.data.items import Item, SyntheticItem
 from unet_exp.data.labels import class_indices
 from unet_exp.data.problems import Failed, all_problems
-from unet_exp.data.stats import Facts, look_at
+from unet_exp.data.stats import Facts, look_at, name_of
 from unet_exp.data.tiff import Window
 from unet_exp.data.transforms import MAPS, Crop, Sample, Transform
 from unet_exp.errors import DataError
-from unet_exp.messages import numbered
 
 log = logging.getLogger(__name__)
-MIXED = "add data.channels=rgb (grey three times) or data.channels=grey (colours by their brightness)"
+
 Pair = tuple[Any, Any]  # image H x W x C as stored, label uint8 H x W x 1; both give array[rows, columns]
+ONE_KIND = "add data.channels=rgb (grey three times) or data.channels=grey (colours by their brightness)"
 NOT_KEPT: Pair = (None, None)
 
 
@@ -102,7 +102,7 @@ class SegmentationDataset(Dataset[Sample]):
         if self.crop is not None:
             window, then = self.crop.draw(image.shape[:2], rng, facts.points)
         sample = {
-            "input": to_unit(read_window(image, window, getattr(item, "image", item.name))),
+            "input": to_unit(read_window(image, window, name_of(item))),
             "label": label[window].astype(np.float32),
             "mean": facts.mean,
             "std": facts.std,
@@ -180,14 +180,13 @@ def load_samples(
     for item in tqdm(items, desc=f"reading {split}", delay=1.0, leave=False, disable=None):
         try:
             image, label = open_pair(item, labels)
-            num_bytes += int(np.prod(image.shape)) * image.dtype.itemsize + image.shape[0] * image.shape[1]
+            num_bytes += bytes_of(image)
             if keep and cache == "auto" and num_bytes > cache_limit_mb * 1_000_000:
                 log.info("%s is larger than %d MB, so it is read from disk each time", split, cache_limit_mb)
                 keep = False
                 samples = [(earlier, NOT_KEPT, facts) for earlier, _, facts in samples]
             if keep:
-                image = read_window(image, WHOLE, getattr(item, "image", item.name))
-                label = np.asarray(label[WHOLE])
+                image, label = read_window(image, WHOLE, name_of(item)), np.asarray(label[WHOLE])
             samples.append((item, (image, label) if keep else NOT_KEPT, look_at(image, label, item)))
         except DataError as error:
             errors.pass_on(error)
@@ -208,6 +207,11 @@ def load_samples(
     )
 
 
+def bytes_of(image: Any) -> int:
+    """What an image H x W x C and its label take in memory."""
+    return int(np.prod(image.shape)) * int(image.dtype.itemsize) + int(image.shape[0] * image.shape[1])
+
+
 def channels_of(samples: list[tuple[Any, Pair, Facts]], split: str) -> int:
     """The number of channels that all images have. Raises DataError if they differ."""
     first: dict[int, str] = {}  # number of channels -> the first image that has it
@@ -215,7 +219,9 @@ def channels_of(samples: list[tuple[Any, Pair, Facts]], split: str) -> int:
         first.setdefault(facts.shape[2], item.name)
     if len(first) > 1:
         counts = ", ".join(f"{count} in {name}" for count, name in first.items())
-        raise DataError(f"images of the {split} split differ in their number of channels: {counts}", do=MIXED)
+        raise DataError(
+            f"images of the {split} split differ in their number of channels: {counts}", do=ONE_KIND
+        )
     return next(iter(first))
 
 
@@ -247,61 +253,3 @@ def size_of(item: Any, facts: Facts) -> tuple[int, int]:
         return facts.shape[0], facts.shape[1]
     top, bottom, left, right = item.window
     return bottom - top, right - left
-
-
-def refuse_duplicates(data: dict[str, Samples], allow: bool = False) -> None:
-    """Raises DataError for an image that, decoded, is in train and in val, which inflates the score.
-
-    allow: warn in one line instead. Blank images (all pixels equal) do not count.
-    """
-    train = {
-        facts.image_sha256: item for item, facts in zip(data["train"].items, data["train"].facts, strict=True)
-    }
-    both = [
-        (item.name, train[facts.image_sha256].name, facts.constant)
-        for item, facts in zip(data["val"].items, data["val"].facts, strict=True)
-        if facts.image_sha256 in train
-    ]
-    twice = [f"{val} in val is {train} in train" for val, train, constant in both if not constant]
-    if len(twice) < len(both):
-        blank = len(both) - len(twice)
-        log.info("%d val images are blank (all pixels equal) and in train too", blank)
-    if twice and allow:
-        log.warning("%d images are in train and in val, so val scores are inflated: %s", len(twice), twice[0])
-    elif twice:
-        raise DataError(
-            numbered(f"{len(twice)} images are in train and in val", twice),
-            do="remove one of each, or keep them together (data.split.group, data.split.mode=listed); "
-            "to train with them as they are: data.duplicates=allow",
-        )
-
-
-def check_batches(samples: Samples, split: str, batch_size: int, crop: int | None, margin: int = 0) -> None:
-    """Refuse what could not be put into batches.
-
-    crop: the random crop's size, if there is one. margin: by which it may hang over the image on each side.
-    """
-    if batch_size > len(samples.items):
-        raise DataError(
-            f"batch_size is {batch_size}, but the {split} split has {len(samples.items)} images",
-            do=f"set batch_size to at most {len(samples.items)}",
-        )
-    if crop is not None:
-        smallest = min(min(size) for size in samples.sizes)
-        if smallest + 2 * margin < crop:
-            name = next(
-                i.name for i, s in zip(samples.items, samples.sizes, strict=True) if min(s) == smallest
-            )
-            raise DataError(
-                f"image {name} is only {smallest} pixels wide or high, the crop is {crop}"
-                + f" with {margin} on each side from beyond the image" * bool(margin),
-                do=f"set transform.train.crop.size to at most {smallest + 2 * margin}, of a size that the "
-                "network takes (it names them)",
-            )
-    elif batch_size > 1 and len(set(samples.sizes)) > 1:
-        shown = ", ".join(f"{height} x {width}" for height, width in sorted(set(samples.sizes))[:5])
-        raise DataError(
-            f"images of the {split} split have different sizes: {shown}",
-            allowed="equal sizes, random crops, or batches of one",
-            do="transform=crop transform.train.crop.size=N, or batch_size=1",
-        )

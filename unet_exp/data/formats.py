@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from unet_exp.data import png, tiff
 from unet_exp.data.tiff import TiffWindows, Window
 from unet_exp.errors import DataError, first_line
+from unet_exp.messages import counted
 
 TIFF = (".tif", ".tiff")
 NUMPY = (".npy", ".npz")
@@ -282,4 +283,4 @@ def to_unit(image: np.ndarray) -> np.ndarray:
 def as_shown(array: Any) -> str:
     """'512 x 384, 3 channels, uint8'."""
     height, width, channels = array.shape
-    return f"{height} x {width}, {channels} channel{'s' * (channels != 1)}, {array.dtype}"
+    return f"{height} x {width}, {counted(channels, 'channel')}, {array.dtype}"

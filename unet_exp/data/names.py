@@ -9,6 +9,7 @@ from pathlib import Path
 
 from unet_exp.config.paths import decoded, is_utf8
 from unet_exp.errors import DataError
+from unet_exp.messages import counted
 
 SPLITS = ("train", "val", "test")
 SPELLINGS = {
@@ -118,7 +119,7 @@ def refuse_other_encodings(names: Iterable[str], where: str) -> None:
     wrong = [name for name in names if not is_utf8(name)]
     if wrong:
         raise DataError(
-            f"{len(wrong)} names in {where} are not UTF-8, such as {decoded(wrong[0])}",
+            f"{counted(len(wrong), 'name')} in {where} not in UTF-8, such as {decoded(wrong[0])}",
             do="rename them, for instance: convmv -f cp949 -t utf8 -r --notest DIR, or unpack the archive "
             "again with its encoding: unzip -O cp949 FILE",
         )

@@ -16,7 +16,7 @@ from unet_exp.data.layouts import has_split_folders, is_template, read_items, ro
 from unet_exp.data.lists import LEFT_OUT, has_splits
 from unet_exp.data.names import SPLITS, as_stored, composed, natural
 from unet_exp.errors import DataError
-from unet_exp.messages import shortened
+from unet_exp.messages import counted, shortened
 from unet_exp.rundir.tables import csv_text
 
 Splits = dict[str, list[Any]]  # split -> its items, in the order of their names
@@ -98,9 +98,9 @@ def split_items(items: list[Any], data: DataConfig) -> Splits:
     taken = sum(count for count in counts.values() if count is not None)
     if len(rest) > 1 or taken > len(units):
         asked = ", ".join(f"{name}={getattr(split, name)}" for name in SPLITS)
-        total = f"{len(units)} {'images' if len(units) == len(items) else 'groups'}"
+        total = counted(len(units), "image" if len(units) == len(items) else "group")
         raise DataError(
-            f"data.split asks for {asked}, but there are {total}",
+            f"data.split asks for {asked}, but the data has {total}",
             allowed="counts that fit, one at most may be 'rest'",
         )
     splits: Splits = {}
@@ -139,7 +139,7 @@ def fold(splits: Splits, data: DataConfig) -> Splits:
     assert data.folds is not None
     if len(units) < data.folds:
         raise DataError(
-            f"data.folds is {data.folds}, but only {len(units)} images or groups can be dealt out"
+            f"data.folds is {data.folds}, but only {len(units)} can be dealt out, images or groups"
         )
     units.sort(key=lambda unit: natural(unit[0].name))
     order = np.arange(len(units))

@@ -5,7 +5,6 @@ Also what follows from its values: whether they need other statistics, and how a
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,8 +42,7 @@ class Facts:
 
 def look_at(image: Source, label: Any, item: Item | SyntheticItem) -> Facts:
     """Facts of an opened sample; label[rows, columns] gives class indices. Raises DataError."""
-    path = item.image if isinstance(item, Item) else Path(item.name)
-    page = "" if getattr(item, "page", None) is None else f" page {item.page}"  # type: ignore[union-attr]
+    name = name_of(item)
     lows = np.full(image.shape[2], np.inf)
     highs = np.full(image.shape[2], -np.inf)
     sums = np.zeros(image.shape[2])
@@ -54,8 +52,8 @@ def look_at(image: Source, label: Any, item: Item | SyntheticItem) -> Facts:
     label_hash = hashlib.sha256()
     points: dict[int, list[np.ndarray]] = {}
     for window in row_blocks(image.shape):
-        block = read_window(image, window, path)
-        unit = finite_unit(block, image, f"{path}{page}").astype(np.float64)
+        block = read_window(image, window, name)
+        unit = finite_unit(block, image, name).astype(np.float64)
         lows = np.minimum(lows, block.min((0, 1)))
         highs = np.maximum(highs, block.max((0, 1)))
         sums += unit.sum((0, 1))
@@ -83,6 +81,13 @@ def look_at(image: Source, label: Any, item: Item | SyntheticItem) -> Facts:
         points={index: np.concatenate(places) for index, places in points.items()},
         constant=bool((lows == highs).all()),
     )
+
+
+def name_of(item: Item | SyntheticItem) -> str:
+    """What messages call an image: its file, and its page where it is one of several."""
+    if not isinstance(item, Item):
+        return item.name
+    return str(item.image) if item.page is None else f"{item.image} page {item.page}"
 
 
 def some_places(mask: np.ndarray) -> np.ndarray:

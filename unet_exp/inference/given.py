@@ -12,6 +12,7 @@ from unet_exp.config.paths import expanded
 from unet_exp.data.channels import as_channels, open_image
 from unet_exp.data.formats import Source, count_pages, unreadable
 from unet_exp.errors import DataError, first_line
+from unet_exp.messages import counted
 
 ONE_BY_ONE = "one image at a time: [predictor.predict(image) for image in images]"
 AS_STORED = ("1", "L", "LA", "RGB", "RGBA", "I", "I;16", "I;16L", "I;16B", "F")  # modes of PIL
@@ -113,6 +114,6 @@ def misfit(name: str, shape: tuple[int, ...], channels: int) -> DataError:
         do = "convert it (grey or RGB, without alpha)"
     return DataError(
         f"{name} is an array of shape {tuple(shape)}",
-        allowed=f"height x width x {channels} channel{'s' * (channels > 1)}, as the run was trained on",
+        allowed=f"height x width x {counted(channels, 'channel')}, as the run was trained on",
         do=do,
     )

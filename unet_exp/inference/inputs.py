@@ -14,7 +14,7 @@ from unet_exp.config.schema import DataConfig
 from unet_exp.data.formats import IMAGE_SUFFIXES, count_pages
 from unet_exp.data.names import ends_with, natural
 from unet_exp.errors import DataError, UserError
-from unet_exp.messages import shortened
+from unet_exp.messages import counted, shortened
 from unet_exp.rundir import layout
 from unet_exp.rundir.tables import read_csv
 
@@ -134,8 +134,8 @@ def plan(paths: list[Path]) -> tuple[list[Job], list[UserError]]:
     renamed = [job.name for job in jobs if level[job.path]]
     if renamed:
         log.info(
-            "%d images would share their names, so their predictions have longer ones: %s",
-            len(renamed),
+            "%s would share their names, so their predictions have longer ones: %s",
+            counted(len(renamed), "image"),
             shortened(renamed, 4),
         )
     return jobs, problems

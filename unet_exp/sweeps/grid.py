@@ -13,7 +13,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from unet_exp.errors import ConfigError, UserError, first_line
-from unet_exp.messages import say, shortened, shortened_lines, shown_path
+from unet_exp.messages import counted, say, shortened, shortened_lines, shown_path
 from unet_exp.rundir import atomic, layout, lock
 from unet_exp.rundir.sweep_directory import DONE, JOB_LOG, POINT, Job, progress
 from unet_exp.sweeps import plan
@@ -111,7 +111,7 @@ def run_grid(context: HydraContext, master: DictConfig, arguments: Overrides) ->
     todo = unfinished(jobs)
     begun = sum(layout.has_started(job.directory) for job in todo)
     say(
-        f"{len(jobs)} jobs in {shown_path(sweep.directory)}: {len(jobs) - len(todo)} done, "
+        f"{counted(len(jobs), 'job')} in {shown_path(sweep.directory)}: {len(jobs) - len(todo)} done, "
         f"{begun} to continue, {len(todo) - begun} to start"
     )
     try:
@@ -214,6 +214,6 @@ def leave(jobs: list[Job]) -> None:
         if end.state not in DONE
     ]
     if failures:
-        count = f"{len(failures)} of {len(jobs)} jobs"
+        count = f"{len(failures)} of {counted(len(jobs), 'job')}"
         title = f"error: {count} did not finish; the same command runs them again"
         sys.exit("\n".join([title, *shortened_lines(failures, MOST_FAILURES)]))

@@ -4,7 +4,7 @@ import shutil
 import sys
 import time
 
-from unet_exp.messages import say
+from unet_exp.messages import counted, say
 from unet_exp.rundir import layout
 from unet_exp.rundir.sweep_directory import DONE, Job, Progress, progress
 
@@ -60,7 +60,7 @@ class LiveTable:
             lines.append(line_of((job.name, epoch, score_text(now_at.best), word, left), width))
         if len(self.jobs) > len(shown):
             count = f"{len(started)} running, {len(waiting)} to come, {self.num_ended} done"
-            lines.append(f"{len(self.jobs)} jobs: {count}"[: width - 1])
+            lines.append(f"{counted(len(self.jobs), 'job')}: {count}"[: width - 1])
         self.wipe()
         say("\n".join(lines))
         self.num_lines = len(lines)

@@ -11,7 +11,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from unet_exp.errors import ConfigError
-from unet_exp.messages import say, shown_path
+from unet_exp.messages import counted, say, shown_path
 from unet_exp.rundir import atomic, layout
 from unet_exp.rundir.sweep_directory import Job, progress
 from unet_exp.sweeps import grid, plan
@@ -47,7 +47,7 @@ def run_search(context: HydraContext, master: DictConfig, arguments: list[str]) 
     n_trials = search.options["n_trials"]
     more = f", {len(waiting)} to continue" if waiting else ""
     where = shown_path(search.sweep.directory)
-    say(f"{n_trials} trials in {where}: {len(done_trials(study))} done{more}")
+    say(f"{counted(n_trials, 'trial')} in {where}: {len(done_trials(study))} done{more}")
     retry_failed(study)
     limits = grid.limits_of(master)
     size = batch_size(limits, search.options)
@@ -213,7 +213,7 @@ def say_search(study: Any, sweep_dir: Path, job: Job) -> None:
     sweep.plot_search(points, job.monitor, job.mode == "min", sweep_dir / SEARCH_PNG)
     pruned = sum(state == "pruned" for _, _, state in points)
     say(
-        f"{len(points)} trials: {len(points) - pruned} finished, {pruned} pruned; "
+        f"{counted(len(points), 'trial')}: {len(points) - pruned} finished, {pruned} pruned; "
         f"{shown_path(sweep_dir)}/{SEARCH_PNG}"
     )
 

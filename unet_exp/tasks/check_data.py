@@ -28,7 +28,7 @@ from unet_exp.data.splits import Splits, decide_mode
 from unet_exp.data.survey import Survey, judge, read_labels, read_samples
 from unet_exp.data.transforms import Compose
 from unet_exp.errors import CheckpointError, DataError
-from unet_exp.messages import program, shortened
+from unet_exp.messages import counted, program, shortened
 from unet_exp.plots import run
 from unet_exp.rundir import atomic
 from unet_exp.tasks.advice import line_to_use, of_data
@@ -165,7 +165,7 @@ def end(problems: Sequence[str], line: str = "", findings: Sequence[str] = ()) -
     if line:
         print(f"\nuse{', once that is corrected' * bool(problems)}:\n  {line}")
     if problems:
-        print(f"{len(problems)} problem{'s' * (len(problems) > 1)}")
+        print(counted(len(problems), "problem"))
         sys.exit(1)
     print("ready, with the line above" if findings else "ready")
 

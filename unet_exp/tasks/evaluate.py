@@ -18,6 +18,7 @@ from unet_exp.errors import DataError
 from unet_exp.inference.load import check_root, run_config, stored_thresholds
 from unet_exp.inference.samples import averaged, predict_sample
 from unet_exp.inference.scores import Network, SplitScores, em_table, score
+from unet_exp.messages import counted
 from unet_exp.metrics import em
 from unet_exp.metrics.confusion import NAMES, class_scores, image_means, scores, shown
 from unet_exp.plots import run
@@ -218,7 +219,7 @@ def as_table(result: dict[str, Any], scored: SplitScores, classes: list[str]) ->
     other = predict["threshold"] != 0.5
     at = f"{predict['threshold']:.2f}"
     weights = f"{result['weights']}.pt of epoch {result['epoch']}{tta}"
-    lines = [f"{result['split']}: {result['images']} images, {weights}"]
+    lines = [f"{result['split']}: {counted(result['images'], 'image')}, {weights}"]
     if len(classes) == 2:
         used = "threshold 0.50, as in training" + " and predict" * (not other)
         lines.append((f"{'':<{width}} {used:<50}" + f"{f'{at}, as predict':>17}" * other).rstrip())

@@ -8,7 +8,6 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from unet_exp import messages
 from unet_exp.config import saved
 from unet_exp.config.paths import expanded
 from unet_exp.config.resolve import check
@@ -16,6 +15,7 @@ from unet_exp.config.saved import AGAIN, MAY_CHANGE, compose_saved
 from unet_exp.config.schema import Config
 from unet_exp.config.task_schema import ReproduceConfig
 from unet_exp.errors import CheckpointError, ConfigError
+from unet_exp.messages import as_lines, counted
 from unet_exp.rundir import atomic, layout, provenance
 from unet_exp.rundir.directory import Origin, Outcome, RunDirectory
 from unet_exp.rundir.provenance import starts
@@ -50,7 +50,7 @@ def reproduce(options: ReproduceConfig, train: Train) -> None:
         early_stop=None,
     )
     steps = sum(int(row["epoch"]) <= until for row in expected.steps.values())
-    log.info("replaying %d of %d steps of %s", steps, len(expected.steps), run_dir)
+    log.info("replaying %d of %s of %s", steps, counted(len(expected.steps), "step"), run_dir)
     with TemporaryDirectory(prefix="reproduce_") as folder:
         try:
             run = RunDirectory(Path(folder))
@@ -63,11 +63,12 @@ def reproduce(options: ReproduceConfig, train: Train) -> None:
             compare_ends(run_dir, Path(folder), expected, until)
         except Difference as found:
             explained = explanations(run_dir, Path(folder))
-            print(messages.as_lines(f"differs first at {found.where}:", found.lines()))
-            print(messages.as_lines("what could explain it:", explained or ["nothing that is recorded"]))
+            print(as_lines(f"differs first at {found.where}:", found.lines()))
+            print(as_lines("what could explain it:", explained or ["nothing that is recorded"]))
             sys.exit(1)
         here = checkpoint.load(Path(folder) / layout.CHECKPOINTS / checkpoint.LAST)
-    print(f"identical: {steps} steps, {until} epochs, weights sha256 {checkpoint.weights_sha256(here)}")
+    extent = f"{counted(steps, 'step')}, {counted(until, 'epoch')}"
+    print(f"identical: {extent}, weights sha256 {checkpoint.weights_sha256(here)}")
 
 
 def what_can_be_replayed(config: Config, run_dir: Path, expected: Recorded) -> tuple[Config, int]:

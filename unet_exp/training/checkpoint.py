@@ -151,9 +151,8 @@ def read_verified(path: Path) -> bytes:
     except OSError as error:
         raise CheckpointError(f"{path} can't be read: {error.strerror}") from error
     if content[-COMMENT:-64] != MARK:
-        raise CheckpointError(
-            f"{path} is cut off, or not a checkpoint of this version: its checksum is missing"
-        )
+        what = f"{path} is cut off, or not a checkpoint of this version"
+        raise CheckpointError(f"{what}: its checksum is missing")
     archive = hashlib.sha256(memoryview(content)[: -COMMENT - 2])
     archive.update(b"\0\0")  # the length of the comment before there was one
     length = int.from_bytes(content[-COMMENT - 2 : -COMMENT], "little")
@@ -217,15 +216,14 @@ def load_newest(folder: Path) -> Saved | None:
 
 def set_damaged_best_aside(folder: Path, best_epoch: int) -> None:
     """Say in one line that best.pt is gone or damaged, and take a damaged one out of the way."""
-    path = folder / BEST
     if not best_epoch:
         return
+    path = folder / BEST
     try:
         read_verified(path)
     except CheckpointError as error:
-        log.warning(
-            "%s; the weights of epoch %d are lost, a better epoch will write it", error.what, best_epoch
-        )
+        lost = f"the weights of epoch {best_epoch} are lost"
+        log.warning("%s; %s, a better epoch will write it", error.what, lost)
         if path.exists():
             path.replace(path.with_suffix(".damaged"))
 

@@ -11,6 +11,7 @@ from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
 from unet_exp.config.schema import Config
+from unet_exp.messages import counted
 from unet_exp.rundir.signals import Stop
 from unet_exp.training.checkpoint import Checkpoints
 from unet_exp.training.loop import fit
@@ -70,7 +71,7 @@ def table(events: list[FunctionEvent], seconds: float, steps: int, on_gpu: bool)
         device[stage] += event.device_time_total / 1e6
     spent["other"] = seconds - sum(spent.values())
     header = f"{'stage':<12}{'calls':>7}{'seconds':>10}{'ms a step':>11}{'share':>8}"
-    lines = [f"an epoch of {steps} steps, profiled", header + (f"{'GPU s':>9}" if on_gpu else "")]
+    lines = [f"an epoch of {counted(steps, 'step')}, profiled", header + (f"{'GPU s':>9}" if on_gpu else "")]
     for stage in (*STAGES, "other"):
         line = f"{stage:<12}{calls[stage] or '':>7}{spent[stage]:>10.3f}"
         line += f"{1000 * spent[stage] / max(steps, 1):>11.1f}{spent[stage] / seconds:>8.1%}"

@@ -12,13 +12,14 @@ from unet_exp.config.label_map import label_map
 from unet_exp.config.resolve import resolved_yaml
 from unet_exp.config.schema import Config
 from unet_exp.data.class_weights import pixels_of, warn_of_rare_classes, with_weights
-from unet_exp.data.datasets import MIXED, Samples, check_batches, load_samples, refuse_duplicates
+from unet_exp.data.datasets import ONE_KIND, Samples, load_samples
 from unet_exp.data.items import Item
 from unet_exp.data.loaders import EpochBatches
+from unet_exp.data.split_checks import check_batches, refuse_duplicates
 from unet_exp.data.splits import Splits, as_csv, decide_mode, find_splits
 from unet_exp.data.stats import better_statistics, mean_and_std, unit_range, values_of
 from unet_exp.errors import ConfigError, DataError
-from unet_exp.messages import shortened, shown_path
+from unet_exp.messages import counted, shortened, shown_path
 from unet_exp.rundir import atomic, fingerprint, layout, provenance
 from unet_exp.rundir.directory import Origin, RunDirectory
 from unet_exp.training import machine, ranks
@@ -66,8 +67,8 @@ def find_items(config: Config, left_out: list[Path] | None = None) -> Splits:
     splits = find_splits(config.data, unlabelled)
     if unlabelled:
         names = shortened([path.name for path in unlabelled], 3)
-        what = "image" if len(unlabelled) == 1 else "images"
-        log.info("left out %d %s without a label (data.unlabelled=skip): %s", len(unlabelled), what, names)
+        count = counted(len(unlabelled), "image")
+        log.info("left out %s without a label (data.unlabelled=skip): %s", count, names)
     if left_out is not None:
         left_out += unlabelled
     overfit = config.trainer.overfit_samples
@@ -166,8 +167,9 @@ def read_samples(config: Config, splits: Splits) -> dict[str, Samples]:
     }
     if data["train"].channels != data["val"].channels:
         raise DataError(
-            f"train images have {data['train'].channels} channels, val images have {data['val'].channels}",
-            do=MIXED,
+            f"train images have {counted(data['train'].channels, 'channel')}, "
+            f"val images have {data['val'].channels}",
+            do=ONE_KIND,
         )
     if overfit is None:
         refuse_duplicates(data, allow=config.data.duplicates == "allow")
@@ -260,7 +262,8 @@ def with_statistics(config: Config, train: Samples) -> dict[str, Any]:
         for key in ("mean", "std"):
             if isinstance(step.get(key), list) and len(step[key]) not in (1, channels):
                 raise ConfigError(
-                    f"transform.{key} has {len(step[key])} numbers, but the images have {channels} channels",
+                    f"transform.{key} has {counted(len(step[key]), 'number')}, "
+                    f"but the images have {counted(channels, 'channel')}",
                     allowed="one number, or one per channel",
                 )
     return {**config.transform, **parts}
