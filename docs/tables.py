@@ -23,7 +23,7 @@ def read(name: str) -> list[dict[str, str]]:
 
 def mean_and_sd(row: dict[str, str], name: str) -> str:
     sd = row[f"{name}_sd"]
-    return f"{float(row[name]):.3f}" + (f" ± {float(sd):.3f}" if sd else "")
+    return f"{float(row[name]):.3f}" + (f"±{float(sd):.3f}" if sd else "")
 
 
 def place(row: dict[str, str]) -> tuple[bool, int, str]:
