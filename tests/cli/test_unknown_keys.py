@@ -50,7 +50,7 @@ def test_no_other_name_stands_for_two_keys() -> None:
                 "learning_rate is not a known key; did you mean 'lr'?",
                 "trainer.epochs is not a known key; did you mean 'epochs'?",
                 "gpus belongs to a sweep, which -m or sweep=NAME starts; did you mean 'trainer.devices'?",
-                "optimizer.momentum is not an argument of torch.optim.Adam; allowed: lr, betas, eps",
+                "optimizer: torch.optim.Adam does not take momentum; allowed: lr, betas, eps",
             ],
         ),
         (
@@ -72,7 +72,10 @@ def test_no_other_name_stands_for_two_keys() -> None:
         ),
         (["-m", "bs=4,8"], ["bs is not a known key; did you mean 'batch_size'?"]),
         (["resum=x", "~nothing"], ["2 problems", "did you mean 'resume'?", "'nothing' does not exist"]),
-        (["epochs", "lr=1,2"], ["2 problems", "epochs is not KEY=VALUE", "lr=1,2' has several values; -m"]),
+        (
+            ["epochs", "lr=1,2"],
+            ["2 problems", "'epochs'; write KEY=VALUE without blanks", "'lr=1,2'; -m makes"],
+        ),
         (["transform.train.crop.size=64"], ["transform.train.crop is not a step here (flip, rotate90"]),
     ],
 )

@@ -17,34 +17,23 @@ from unet_exp.training import ranks
 CONF = Path(__file__).resolve().parents[2] / "conf"
 SHOWING = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help"}  # flags that start nothing
 LOOKING = SHOWING | {"-sc", "--shell-completion"}
-TASKS = (*TASK_SCHEMAS, "check_data", "autotune")  # each with unet_exp/tasks/VERB.py
-FLAGS_WITH_VALUE = (
-    "--config-name",
-    "-cn",
-    "--config-path",
-    "-cp",
-    "--config-dir",
-    "-cd",
-    "--cfg",
-    "-c",
-    "--package",
-    "-p",
-    "--shell-completion",
-    "-sc",
-    "--experimental-rerun",
-)
+TASKS = (*TASK_SCHEMAS, "check_data", "autotune")  # each in unet_exp/tasks/
+MULTIRUN = {"-m", "--multirun"}
+CONFIG_FLAGS = ("--config-name", "-cn", "--config-path", "-cp")
+FLAGS_WITH_VALUE = {*CONFIG_FLAGS, "--config-dir", "-cd", "--cfg", "-c", "--package", "-p", "-sc"}
+FLAGS_WITH_VALUE |= {"--shell-completion", "--experimental-rerun"}
 
 
 @dataclass
 class CommandLine:
-    """What Hydra gets to read; the run that this one continues (resume) or starts again; the verb, if any."""
+    """What Hydra gets to read; the run that this one continues (resume) or starts again; the task, if any."""
 
     argv: list[str]
     origin: Path | None = None
     resume: bool = False
     saved: DictConfig | None = field(default=None, repr=False)
     task: str | None = None
-    own: dict[str, Any] = field(default_factory=dict)  # what the verb gets beside its configuration
+    beside: dict[str, Any] = field(default_factory=dict)  # what the task gets beside its configuration
 
 
 def prepare(argv: list[str]) -> CommandLine:
@@ -54,46 +43,52 @@ def prepare(argv: list[str]) -> CommandLine:
     a task= that there is not.
     """
     refuse_references(Path())
-    flags, overrides = split_flags(argv)
-    flags, overrides = replay_of_config_path(flags, overrides)
-    if LOOKING & set(flags):  # Hydra refuses --cfg beside -m
-        flags = [flag for flag in flags if flag not in ("-m", "--multirun")]
-    elif any(is_sweep(override) for override in overrides) and not {"-m", "--multirun"} & set(flags):
-        flags = [*flags, "--multirun"]
-    multirun = bool({"-m", "--multirun"} & set(flags))
-    given = {key: path_value(overrides, key) for key in ("task", "resume", "from_run")}
-    if not LOOKING & set(flags):
-        check_launch("a sweep" if multirun else f"task={given['task']}" if given["task"] else "")
-    overrides = [o for o in overrides if o.partition("=")[0] not in given]
-    if given["task"] is None:
-        overrides = sweep_keys(overrides, multirun or bool(LOOKING & set(flags)))
+    flags, overrides = replay_of_config_path(*split_flags(argv))
+    looking = bool(LOOKING & set(flags))
+    multirun = not looking and (bool(MULTIRUN & set(flags)) or any(map(is_sweep, overrides)))
+    flags = [flag for flag in flags if flag not in MULTIRUN]  # Hydra refuses --cfg beside -m
+    if multirun:
+        flags.append("--multirun")
+    values = {key: path_value(overrides, key) for key in ("task", "resume", "from_run")}
+    given = {key: value for key, value in values.items() if value is not None}
+    task = given.get("task")
+    if not looking:
+        check_launch("a sweep" if multirun else f"task={task}" if task else "")
+    overrides = [override for override in overrides if override.partition("=")[0] not in given]
+    if task is None:
+        overrides = sweep_keys(overrides, multirun or looking)
     overrides = [quote_names(quote_path(word, multirun)) for word in renamed_overrides(overrides)]
-    if given["task"] is not None:
-        return task_command(given["task"], flags, overrides, [key for key in given if given[key]], multirun)
-    if not any(given.values()):
+    if task is not None:
+        return task_command(task, flags, overrides, alone=len(given) == 1 and not multirun)
+    if not given:
         return CommandLine([*flags, *overrides])
-    if all((given["resume"], given["from_run"])) or (given["resume"] and multirun):
+    if len(given) > 1 or ("resume" in given and multirun):
         raise ConfigError(
             "resume= continues one run, from_run= starts a new one like it",
             allowed="one of the two; -m only with from_run=",
         )
-    run_dir = expanded(given["resume"] or given["from_run"] or "")
-    if given["resume"]:
+    ((key, path),) = given.items()
+    return saved_command(expanded(path), key == "resume", flags, overrides)
+
+
+def saved_command(run_dir: Path, resume: bool, flags: list[str], overrides: list[str]) -> CommandLine:
+    """resume= or from_run=: the config of that run is the primary one."""
+    if resume:
         refuse_references(run_dir)
-    saved = load_saved(run_dir, CARRIED if given["resume"] else AGAIN)
-    chosen = [o for o in overrides if o.partition("=")[0] in groups() and not is_sweep(o)]
-    if chosen:
-        raise ConfigError(
-            f"{chosen[0]} chooses a group, and a saved config has its groups already",
-            allowed="single keys, such as model.depth=3 or optimizer.lr=1e-4",
-            do="to change a whole group start from the groups: python run.py " + chosen[0],
-        )
-    argv = ["--config-name", make_primary(saved), *flags]
-    if not given["resume"]:
-        return CommandLine([*argv, *overrides], run_dir)
-    own = [f"hydra.run.dir={quoted_path(str(run_dir))}", "hydra.output_subdir=null"]
-    own.append("hydra.callbacks.check.resume=true")
-    return CommandLine([*argv, *overrides, *own], run_dir, True, saved)
+    saved = load_saved(run_dir, CARRIED if resume else AGAIN)
+    names = groups()
+    for override in overrides:
+        if override.partition("=")[0] in names and not is_sweep(override):
+            raise ConfigError(
+                f"{override} chooses a group, and a saved config has its groups already",
+                allowed="single keys, such as model.depth=3 or optimizer.lr=1e-4",
+                do=f"to change a whole group start from the groups: python run.py {override}",
+            )
+    argv = ["--config-name", make_primary(saved), *flags, *overrides]
+    if not resume:
+        return CommandLine(argv, run_dir)
+    argv += [f"hydra.run.dir={quoted_path(str(run_dir))}", "hydra.output_subdir=null"]
+    return CommandLine([*argv, "hydra.callbacks.check.resume=true"], run_dir, True, saved)
 
 
 def check_launch(alone: str) -> None:
@@ -117,39 +112,34 @@ def refuse_references(path: Path) -> None:
         )
 
 
-def task_command(
-    task: str, flags: list[str], overrides: list[str], given: list[str], multirun: bool
-) -> CommandLine:
-    """task=VERB: the verb's own primary config, which holds nothing but its keys."""
+def task_command(task: str, flags: list[str], overrides: list[str], alone: bool) -> CommandLine:
+    """task=NAME: its own primary config, or that of training. alone: without -m, resume= and from_run=."""
     if task not in TASKS:
         raise ConfigError(
             f"task={task} is not known{did_you_mean(task, list(TASKS))}",
             allowed=f"task={', task='.join(TASKS)}; training needs none",
         )
-    if task in ("check_data", "autotune") and len(given) == 1 and not multirun:
-        # The configuration of training, without a run: no directory, no lock, lines on the terminal only.
-        beside: dict[str, Any] = {}
-        if task == "check_data":
-            output = path_value(overrides, "output")
-            overrides = [o for o in overrides if o.partition("=")[0] != "output"]
-            beside = {"typed": overrides} | ({"output": str(expanded(output))} if output else {})
-            if any(o.startswith("data.root=") for o in overrides) and not chooses_data(overrides):
-                overrides = ["data=image_folder", *overrides]
-        own = [
-            "hydra.run.dir=.",
-            "hydra.output_subdir=null",
-            "~hydra.callbacks.check",
-            "hydra/job_logging=stdout",
-            "~hydra.job_logging.handlers.file",
-        ]
-        return CommandLine([*flags, *overrides, *own], task=task, own=beside)
-    if len(given) > 1 or multirun:
+    if not alone:
         raise ConfigError(f"task={task} goes with run=RUN_DIR, not with -m, resume= or from_run=")
-    return CommandLine(["--config-name", task, *flags, *overrides], task=task)
-
-
-def chooses_data(overrides: list[str]) -> bool:
-    return any(o.partition("=")[0] in ("data", "data.kind", "experiment") for o in overrides)
+    if task in TASK_SCHEMAS:
+        return CommandLine(["--config-name", task, *flags, *overrides], task=task)
+    # The configuration of training, without a run: no directory, no lock, lines on the terminal only.
+    beside: dict[str, Any] = {}
+    if task == "check_data":
+        output = path_value(overrides, "output")
+        typed = [override for override in overrides if not override.startswith("output=")]
+        beside = {"typed": typed} | ({"output": str(expanded(output))} if output else {})
+        keys = {override.partition("=")[0] for override in typed}
+        chosen = keys & {"data", "data.kind", "experiment"}
+        overrides = ["data=image_folder", *typed] if "data.root" in keys and not chosen else typed
+    without_run = [
+        "hydra.run.dir=.",
+        "hydra.output_subdir=null",
+        "~hydra.callbacks.check",
+        "hydra/job_logging=stdout",
+        "~hydra.job_logging.handlers.file",
+    ]
+    return CommandLine([*flags, *overrides, *without_run], task=task, beside=beside)
 
 
 def quote_names(override: str) -> str:
@@ -158,8 +148,8 @@ def quote_names(override: str) -> str:
     if key.lstrip("+") != "data.classes":
         return override
 
-    def quote(found: re.Match[str]) -> str:
-        return "[" + ",".join(f"'{name.strip()}'" for name in found[1].split(",")) + "]"
+    def quote(names: re.Match[str]) -> str:
+        return "[" + ",".join(f"'{name.strip()}'" for name in names[1].split(",")) + "]"
 
     return f"{key}=" + re.sub(r"\[([^][{}()$'\"\\]+)\]", quote, value)
 
@@ -215,20 +205,15 @@ def replay_of_config_path(flags: list[str], overrides: list[str]) -> tuple[list[
     rest = iter(flags)
     for flag in rest:
         name, equals, value = flag.partition("=")
-        if name not in ("-cp", "--config-path", "-cn", "--config-name"):
+        if name not in CONFIG_FLAGS:
             kept.append(flag)
             continue
         value = value if equals else next(rest, "")
-        if name in ("-cp", "--config-path") and Path(value).name == ".hydra":
+        if name in CONFIG_FLAGS[2:] and Path(value).name == ".hydra":
             run_dir = Path(value).parent
-        else:
+        elif value != "config":
             kept += [name, value]
-    if run_dir is None:
-        return flags, overrides
-    if "config" in kept:  # -cn config
-        index = kept.index("config")
-        kept = kept[: index - 1] + kept[index + 1 :]
-    return kept, [*overrides, f"from_run={run_dir}"]
+    return (flags, overrides) if run_dir is None else (kept, [*overrides, f"from_run={run_dir}"])
 
 
 def path_value(overrides: list[str], key: str) -> str | None:

@@ -1,13 +1,11 @@
 """What Hydra can't compose, all of it in one error and in our words."""
 
 import dataclasses
-import inspect
-from collections.abc import Iterator
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.types import Override, OverrideType
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 
 from unet_exp.config.checks import GROUPS, find_problems, task_problems
@@ -17,6 +15,11 @@ from unet_exp.config.resolve import config_error
 from unet_exp.config.saved import has, without_hydra
 from unet_exp.config.task_schema import TASK_SCHEMAS
 from unet_exp.errors import UserError, did_you_mean, first_line
+
+ADVICE = {  # beginning of a message of Hydra: what to do
+    "Ambiguous value": "-m makes a sweep of several values, [a,b] a list",
+    "Error parsing override": "write KEY=VALUE without blanks, and an odd VALUE in quotes",
+}
 
 
 def compose_in_words(looking: bool) -> None:
@@ -41,27 +44,25 @@ def compose_in_words(looking: bool) -> None:
             except HydraException as error:
                 problems.append(f"{override.input_line}: {first_line(error.__cause__ or error)}")
 
-    def load(
-        self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], *args: Any, **options: Any
-    ) -> DictConfig:
-        kept = list(overrides)
+    def load(self: Any, config_name: str | None, overrides: list[str], *args: Any, **options: Any) -> Any:
         problems.clear()
         new_keys.clear()
-        while True:
+        kept = list(overrides)
+        config = None
+        while config is None:
             try:
                 config = hydra_load(self, config_name, kept, *args, **options)
-                break
             except HydraException as error:
+                refused = [word for word in kept if is_refused(word, error)]
                 problems.append(in_words(error))
-                refused = refused_override(error, kept)
-                if refused is None:
+                if not refused:
                     refuse(config_error(problems))
-                kept.remove(refused)
-        problems.extend(text for key in new_keys for text in argument_problems(config, key))
+                kept = [word for word in kept if word not in refused]
+        problems.extend(argument_problems(config, new_keys))
         if problems or (looking and new_keys):
-            dropped = tuple(f"{key_of(word)}." for word in set(overrides) - set(kept))
-            others = problems_of(config, config_name)
-            problems.extend(text for text in others if not text.startswith(dropped))
+            of_refused = tuple(f"{key_of(word)}." for word in overrides if word not in kept)
+            others = problems_of(without_hydra(config), config_name)
+            problems.extend(text for text in others if not text.startswith(of_refused))
         if problems:
             refuse(config_error(problems))
         return config
@@ -74,54 +75,41 @@ def key_of(override: str) -> str:
     return override.partition("=")[0].lstrip("+~")
 
 
-def problems_of(config: DictConfig, config_name: str | None) -> list[str]:
-    """What is wrong with single values of a config of training or of a task."""
-    plain = without_hydra(config)
-    if config_name in TASK_SCHEMAS:
-        return task_problems(plain, TASK_SCHEMAS[config_name])
-    return find_problems(plain, conflicts=False)
-
-
-def refused_override(error: HydraException, overrides: list[str]) -> str | None:
-    """The override that Hydra does not take, or None if it is at odds with something else."""
-    if isinstance(error, OverrideParseException):
-        named = [error.override]
-    elif isinstance(error, MissingConfigException):
-        group, _, option = str(error.missing_cfg_file).rpartition("/")
-        named = [word for word in overrides if word.lstrip("+") == f"{group}={option}"]
-    else:
-        named = [word for word in overrides if word in str(error) or f"'{key_of(word)}'" in str(error)]
-    return next((word for word in named if word in overrides), None)
+def is_refused(override: str, error: HydraException) -> bool:
+    """Whether the first line of Hydra's message is about this override."""
+    option = override.lstrip("+").replace("=", "/", 1)  # model=unett is looked for as model/unett
+    return any(f"'{name}'" in first_line(error) for name in (override, key_of(override), option))
 
 
 def in_words(error: HydraException) -> str:
-    if isinstance(error, OverrideParseException):
-        if "=" not in error.override:
-            return f"{error.override} is not KEY=VALUE (without blanks around =)"
-        return f"{error.override} can't be read; put the value in quotes: KEY=\"'VALUE'\""
+    """A message of Hydra in one line, with what to do."""
     if isinstance(error, MissingConfigException) and error.options:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         meant = did_you_mean(option.lower(), list(error.options))
         return f"{group}={option} is not known{meant}; allowed: {', '.join(error.options)}"
     line = first_line(error if str(error) else error.__cause__ or error)
-    if line.startswith("Ambiguous value"):
-        return f"{line.split(' ', 4)[-1]} has several values; -m makes a sweep of them, [a,b] a list"
-    return line
+    advice = [text for beginning, text in ADVICE.items() if line.startswith(beginning)]
+    return "; ".join([line, *advice])
 
 
-def argument_problems(config: DictConfig, key: str) -> Iterator[str]:
-    """That the class of another package does not take an argument that conf/ does not give it."""
-    group, _, name = key.partition(".")
-    if group not in GROUPS or not name or str(config[group].get("_target_")) in COMPONENTS:
-        return
-    from unet_exp.training.build import find_class
+def problems_of(config: DictConfig, config_name: str | None) -> list[str]:
+    """What is wrong with single values of a config of training or of a task."""
+    if config_name in TASK_SCHEMAS:
+        return task_problems(config, TASK_SCHEMAS[config_name])
+    return find_problems(config, conflicts=False)
 
-    target = str(config[group].get("_target_"))
-    try:
-        parameters = inspect.signature(find_class(target, group)).parameters
-    except UserError:  # which the check says
-        return
-    taken = [word for word in parameters if word not in ("params", "optimizer")]
-    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    if not open_ended and name.partition(".")[0] not in taken:
-        yield f"{key} is not an argument of {target}{did_you_mean(name, taken)}; allowed: {', '.join(taken)}"
+
+def argument_problems(config: DictConfig, keys: list[str]) -> list[str]:
+    """Keys that are arguments for a class of another package, which does not take them."""
+    problems = []
+    for group in GROUPS:
+        names = [key.split(".")[1] for key in keys if key.startswith(f"{group}.")]
+        if not names or str(config[group].get("_target_")) in COMPONENTS:
+            continue
+        from unet_exp.training.build import check_arguments
+
+        try:
+            check_arguments(str(config[group].get("_target_")), group, names, ("params", "optimizer"))
+        except UserError as error:
+            problems.append(f"{error.what}; allowed: {error.allowed}")
+    return problems

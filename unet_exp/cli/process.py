@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from unet_exp import errors
-from unet_exp.cli import command_line, composition, help_text, startup_patches
+from unet_exp.cli import command_line, composition, startup_patches
 from unet_exp.cli.command_line import CommandLine
 from unet_exp.config.hydra_hooks import register
 from unet_exp.config.resolve import check, check_resume, check_task
@@ -48,7 +48,7 @@ def main(train: Train) -> int:
         sys.argv[1:] = command.argv
         startup_patches.compose_once()
         startup_patches.read_yaml_in_words()
-        help_text.show_help(command.task)
+        startup_patches.hide_targets_in_help()
         composition.compose_in_words(looking=bool(command_line.SHOWING & set(command.argv)))
         return composed(command, train)
     except UserError as error:
@@ -90,7 +90,6 @@ def attend(
 
     saved: the config of the run that is continued.
     """
-    began = False
     try:
         run.lock()
         signals.process.release()
@@ -108,12 +107,7 @@ def attend(
         report_failure(run, origin, str(error), alone)
         return 1
     except KeyboardInterrupt:
-        began = layout.has_checkpoints(run.path)
-        print(f"stopped; continue: {resume_command(run.path)}" if began else "stopped before training began")
-        if began:
-            layout.set_state(run.path, "interrupted")
-        run.remove_unstarted()
-        return 128 + signals.process.received
+        return stopped(run)
     except Exception as error:
         if alone and not run.status():
             run.remove_unstarted()
@@ -125,6 +119,17 @@ def attend(
         return 1
     finally:
         run.unlock()
+
+
+def stopped(run: RunDirectory) -> int:
+    """The exit code of a run that a signal ended; says how to continue it, or removes what never began."""
+    if layout.has_checkpoints(run.path):
+        print(f"stopped; continue: {resume_command(run.path)}")
+        layout.set_state(run.path, "interrupted")
+    else:
+        print("stopped before training began")
+    run.remove_unstarted()
+    return 128 + signals.process.received
 
 
 def on_all_ranks(train: Train, config: Config, run: RunDirectory, origin: Origin) -> Outcome:
@@ -174,7 +179,7 @@ def run_task(cfg: DictConfig, command: CommandLine, train: Train) -> int:
             module = importlib.import_module(f"unet_exp.tasks.{task}")
             startup_patches.spare_compiler()
         with errors.in_words(task):
-            getattr(module, task)(options, *([train] if task == "reproduce" else []), **command.own)
+            getattr(module, task)(options, *([train] if task == "reproduce" else []), **command.beside)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

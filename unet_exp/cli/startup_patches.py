@@ -14,7 +14,7 @@ from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from unet_exp.config import yaml_files
 
@@ -82,6 +82,22 @@ def compose_once() -> None:
         return RunMode.MULTIRUN if {"-m", "--multirun"} & set(sys.argv) else RunMode.RUN
 
     Hydra.get_mode = get_mode  # type: ignore[method-assign]
+
+
+def hide_targets_in_help() -> None:
+    """Hydra's --help also lists keys such as _target_, which hardly anyone types."""
+    asked = Hydra.get_help
+
+    def get_help(self: Hydra, help_cfg: DictConfig, cfg: DictConfig, args_parser: Any, resolve: bool) -> str:
+        typed = OmegaConf.create(typed_keys(OmegaConf.to_container(cfg, resolve=resolve)))
+        return asked(self, help_cfg, typed, args_parser, resolve)
+
+    def typed_keys(values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {key: typed_keys(value) for key, value in values.items() if not str(key).startswith("_")}
+
+    Hydra.get_help = get_help  # type: ignore[method-assign]
 
 
 def read_yaml_in_words() -> None:

@@ -5,6 +5,7 @@ import inspect
 import os
 import shutil
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,7 @@ def build(node: dict[str, Any], group: str, **known: Any) -> Any:
     target = node["_target_"]
     cls = find_class(target, group)
     arguments = {key: value for key, value in node.items() if key != "_target_"}
-    parameters = inspect.signature(cls).parameters
-    taken = ", ".join(name for name in parameters if name not in (*known, "_target_"))
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        unknown = [key for key in arguments if key not in parameters]
-        if unknown:
-            raise ConfigError(f"{group}: {target} does not take {', '.join(unknown)}", allowed=taken)
+    taken = check_arguments(target, group, list(arguments), known)
     if (
         target.startswith("torch.nn.") and group == "loss"
     ):  # weights are numbers in YAML, and tensors to torch
@@ -56,6 +52,17 @@ def build(node: dict[str, Any], group: str, **known: Any) -> Any:
         raise ConfigError(
             f"{group}: {target} refuses its arguments: {first_line(error)}", allowed=f"its arguments: {taken}"
         ) from error
+
+
+def check_arguments(target: str, group: str, names: list[str], known: Collection[str] = ()) -> str:
+    """The arguments of a class but for `known`, for messages. Raises ConfigError for names beyond them."""
+    parameters = inspect.signature(find_class(target, group)).parameters
+    taken = ", ".join(name for name in parameters if name not in (*known, "_target_"))
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        unknown = [name for name in names if name not in parameters]
+        if unknown:
+            raise ConfigError(f"{group}: {target} does not take {', '.join(unknown)}", allowed=taken)
+    return taken
 
 
 def how_to_install(error: Exception) -> str | None:
