@@ -66,7 +66,8 @@ def commands() -> list[tuple[str, str]]:
             program = r"(?:python|torchrun(?: --\S+)+) run\.py"
             for match in re.finditer(program + r"((?: (?:'[^']*'|,(?=\S)|[^\s`#')|,;])+)*)", line):
                 found.append((path.name, typed(match[1])))
-    return [(page, line) for page, line in found if not line.startswith("-sc ")]  # tab completion
+    not_commands = ("-sc ", "KEY=VALUE", "task=NAME")  # tab completion; placeholders of --help
+    return [(page, line) for page, line in found if not line.startswith(not_commands)]
 
 
 def typed(text: str) -> str:
