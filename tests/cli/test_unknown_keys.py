@@ -49,7 +49,7 @@ def test_no_other_name_stands_for_two_keys() -> None:
                 "bs is not a known key; did you mean 'batch_size'?",
                 "learning_rate is not a known key; did you mean 'lr'?",
                 "trainer.epochs is not a known key; did you mean 'epochs'?",
-                "gpus belongs to a sweep, which -m or sweep=NAME starts; did you mean 'trainer.devices'?",
+                "gpus belongs to a sweep (add -m, or sweep=NAME); did you mean 'trainer.devices'?",
                 "optimizer: torch.optim.Adam does not take momentum; allowed: lr, betas, eps",
             ],
         ),
@@ -73,9 +73,10 @@ def test_no_other_name_stands_for_two_keys() -> None:
         (["-m", "bs=4,8"], ["bs is not a known key; did you mean 'batch_size'?"]),
         (["resum=x", "~nothing"], ["2 problems", "did you mean 'resume'?", "'nothing' does not exist"]),
         (
-            ["epochs", "lr=1,2"],
-            ["2 problems", "'epochs'; write KEY=VALUE without blanks", "'lr=1,2'; -m makes"],
+            ["lr=1,2", "model.norm=}"],
+            ["2 problems", "'lr=1,2'; -m makes", "'model.norm=}'; put an odd value"],
         ),
+        (["epochs", "=", "3"], ["epochs = 3 is not KEY=VALUE", "leave no blanks"]),
         (["transform.train.crop.size=64"], ["transform.train.crop is not a step here (flip, rotate90"]),
     ],
 )

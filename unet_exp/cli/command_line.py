@@ -1,6 +1,7 @@
 """What happens to the command line before Hydra reads it: flags in front, paths quoted, runs looked up."""
 
 import re
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,9 @@ def prepare(argv: list[str]) -> CommandLine:
     """
     refuse_references(Path())
     flags, overrides = replay_of_config_path(*split_flags(argv))
+    strange = [word for word in overrides if word.startswith("=") or "=" not in word.replace("~", "=")]
+    if strange:
+        raise ConfigError(f"{shlex.join(strange)} is not KEY=VALUE", do="leave no blanks beside =")
     looking = bool(LOOKING & set(flags))
     multirun = not looking and (bool(MULTIRUN & set(flags)) or any(map(is_sweep, overrides)))
     flags = [flag for flag in flags if flag not in MULTIRUN]  # Hydra refuses --cfg beside -m

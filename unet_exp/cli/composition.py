@@ -18,7 +18,7 @@ from unet_exp.errors import UserError, did_you_mean, first_line
 
 ADVICE = {  # beginning of a message of Hydra: what to do
     "Ambiguous value": "-m makes a sweep of several values, [a,b] a list",
-    "Error parsing override": "write KEY=VALUE without blanks, and an odd VALUE in quotes",
+    "Error parsing override": "put an odd value in quotes: KEY=\"'VALUE'\"",
 }
 
 

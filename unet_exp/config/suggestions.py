@@ -40,7 +40,7 @@ def unknown_key(key: str, known: list[str]) -> str:
     likely = likely_key(key, [*known, *WORDS])
     meant = f"; did you mean '{likely}'?" if likely else ""
     if key in OF_SWEEPS:
-        return f"belongs to a sweep, which -m or sweep=NAME starts{meant}"
+        return f"belongs to a sweep (add -m, or sweep=NAME){meant}"
     return f"is not a known key{meant}"
 
 
