@@ -53,7 +53,7 @@ def test_whole_paths_of_another_machine(listed: Path, caplog: pytest.LogCaptureF
         (listed / "list.csv").write_text("image,label\n/home/kim/set/images/00.png,labels/00.png\n")
         (item,) = [item for items in find_splits(data(listed, kind="csv")).values() for item in items]
     assert item.image == listed / "images/00.png"
-    assert "1 whole paths are gone" in caplog.text
+    assert "1 whole path no longer there, read below" in caplog.text
     assert "/home/kim/07.png is not there" in of_list(listed, "/home/kim/07.png,labels/00.png")
 
 

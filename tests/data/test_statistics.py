@@ -129,7 +129,7 @@ def test_blank_tiles_are_no_duplicates(colour: Any, tmp_path: Path, caplog: pyte
         _, found = prepared(tmp_path, "data.split.val=2")
     assert len(found["val"].items) == 2
     said = [record.getMessage() for record in caplog.records if "blank" in record.getMessage()]
-    assert said == ["2 val images are blank (all pixels equal) and in train too"]
+    assert said == ["2 blank val images (all pixels equal) in train too"]
     speck = np.broadcast_to(np.uint8(colour), shape).copy()
     speck[0, 0] = 7
     for i in (1, 4):

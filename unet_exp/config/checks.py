@@ -111,8 +111,8 @@ def without(plain: DictConfig, broken: set[str]) -> Config:
     for key in broken:
         *path, last = key.split(".")
         node = values
-        for part in path:
-            node = node[part] if isinstance(node, dict) and part in node else {}
+        for name in path:
+            node = node[name] if isinstance(node, dict) and name in node else {}
         if isinstance(node, dict):
             node.pop(last, None)
     for name, value in {"lr": 1.0, "batch_size": 1, "epochs": 1, "seed": 0}.items():
@@ -259,12 +259,12 @@ def transform_problems(node: Any) -> Iterator[Problem]:
     for key in map(str, node):
         if key not in known:
             yield Problem(f"transform.{key}", UNKNOWN)
-    for part in ("train", "eval"):
-        steps = node.get(part)
+    for phase in ("train", "eval"):
+        steps = node.get(phase)
         if not isinstance(steps, DictConfig):
-            yield Problem(f"transform.{part}", "is missing; give a mapping of named steps")
+            yield Problem(f"transform.{phase}", "is missing; give a mapping of named steps")
             continue
-        active = {f"transform.{part}.{name!s}": step for name, step in steps.items() if step is not None}
+        active = {f"transform.{phase}.{name!s}": step for name, step in steps.items() if step is not None}
         for key, step in active.items():
             if isinstance(step, DictConfig) and "_target_" not in step:
                 steps_here = ", ".join(
@@ -273,8 +273,8 @@ def transform_problems(node: Any) -> Iterator[Problem]:
                 yield Problem(key, f"is not a step here ({steps_here}); another transform= may have it")
                 continue
             yield from target_problems(step, "transform", key)
-            if part == "eval" and ".Random" in str(step.get("_target_")):
+            if phase == "eval" and ".Random" in str(step.get("_target_")):
                 yield Problem(key, "is random; validation never augments, so remove it")
         targets = [str(step.get("_target_")) for step in active.values()]
         if not targets or not targets[-1].endswith(".ToTensor"):
-            yield Problem(f"transform.{part}", "has to end with unet_exp.data.transforms.ToTensor")
+            yield Problem(f"transform.{phase}", "has to end with unet_exp.data.transforms.ToTensor")

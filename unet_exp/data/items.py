@@ -24,7 +24,7 @@ from unet_exp.data.names import (
     refuse_other_encodings,
 )
 from unet_exp.errors import DataError
-from unet_exp.messages import shortened
+from unet_exp.messages import counted, shortened
 
 log = logging.getLogger("unet_exp")
 FIRST_NUMBER = r"(\d+)"
@@ -118,7 +118,7 @@ def pages_of(item: Item) -> list[Item]:
         return [item]
     if pages[0] != pages[1]:
         raise DataError(
-            f"{item.image} has {pages[0]} pages, but {item.label} has {pages[1]}",
+            f"{item.image} has {counted(pages[0], 'page')}, but {item.label} has {pages[1]}",
             allowed="one label page for each image page",
         )
     return [replace(item, name=f"{item.name}_{page:03d}", page=page) for page in range(pages[0])]
@@ -147,7 +147,7 @@ def stack_items(folder: Path, data: DataConfig) -> list[Item]:
     pages = [count_pages(path) for path in stacks]
     if pages[0] != pages[1]:
         raise DataError(
-            f"{stacks[0]} has {pages[0]} pages, but {stacks[1]} has {pages[1]}",
+            f"{stacks[0]} has {counted(pages[0], 'page')}, but {stacks[1]} has {pages[1]}",
             allowed="one label page for each image page",
         )
     return [Item(f"{page:02d}", *stacks, page) for page in range(pages[0])]

@@ -12,6 +12,7 @@ from unet_exp.data.labels import proposal, settings_for, values_error
 from unet_exp.data.problems import added, alike
 from unet_exp.data.survey import Label, Survey, is_unknown, values_failed
 from unet_exp.errors import DataError
+from unet_exp.messages import counted
 
 MOST_VALUES = 2000  # object numbers shown as one class in the pictures
 PILLOW = "Image.fromarray((np.asarray(Image.open(p)) > 0) * np.uint8(255)).save(o / p.name)"
@@ -61,7 +62,8 @@ def classes_found(data: DataConfig, unknown: Sequence[Label], survey: Survey) ->
     if data.label_map is None:
         shown = f"0 to {len(codes) - 1}"
     kind = "colours" if survey.coloured else "values"
-    text = f"looks like {len(data.classes)} classes: the {kind} {shown} in {len(survey.labels)} labels"
+    labels = counted(len(survey.labels), "label")
+    text = f"looks like {len(data.classes)} classes: the {kind} {shown} in {labels}"
     if sum(label.shapes.numbered for label in unknown if label.shapes) > 0.8 * len(unknown):
         text += " (or object numbers: in each label every value is one piece)"
     return f"{text}; give them names of your own, in this order"

@@ -10,7 +10,7 @@ from unet_exp.config.schema import DataConfig
 from unet_exp.data.items import Item, listing, pages_of
 from unet_exp.data.names import SPLITS, as_stored, composed, refuse_other_encodings, split_named
 from unet_exp.errors import DataError
-from unet_exp.messages import shortened_lines
+from unet_exp.messages import counted, shortened_lines
 
 log = logging.getLogger("unet_exp")
 MOST_PROBLEMS = 10
@@ -47,7 +47,8 @@ def csv_items(folder: Path, data: DataConfig, left_out: list[Path] | None = None
     if problems:
         raise unusable(path, problems)
     if num_moved:
-        log.info("%s: %d whole paths are gone; their files are read below %s", path, num_moved, folder)
+        gone = counted(num_moved, "whole path")
+        log.info("%s: %s no longer there, read below %s instead", path, gone, folder)
     say_what_is_doubled(path, rows)
     refuse_other_encodings((item.name for item in items), str(path))
     if left_out is not None:

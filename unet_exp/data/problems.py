@@ -8,7 +8,7 @@ from unet_exp.config.label_map import LabelMap
 from unet_exp.data.items import Item
 from unet_exp.data.labels import Counts, LabelValuesError, values_error
 from unet_exp.errors import DataError
-from unet_exp.messages import shortened
+from unet_exp.messages import counted, shortened
 
 MOST_KINDS = 8
 Failed = tuple[Any, DataError]  # an item and what is wrong with it
@@ -68,14 +68,14 @@ def all_problems(failed: Sequence[Failed], total: int, labels: LabelMap) -> Data
     kinds = [(advised(error, count, total), count) for error, count in alike(failed, labels)]
     if len(kinds) == 1:
         error, count = kinds[0]
-        head = f"{count} of {total} files can't be used: " if count > 1 else ""
+        head = f"{count} of {counted(total, 'file')} can't be used: " if count > 1 else ""
         return DataError(f"{head}{error.what}", error.allowed, error.do)
     lines = []
     for number, (error, _) in enumerate(kinds[:MOST_KINDS], start=1):
         lines.append(f"  {number}. {error.what}")
         lines += [f"     to do: {error.do}"] * bool(error.do)
     lines += [f"  and {len(kinds) - MOST_KINDS} other kinds"] * (len(kinds) > MOST_KINDS)
-    return DataError("\n".join([f"{len(failed)} of {total} files can't be used", *lines]))
+    return DataError("\n".join([f"{len(failed)} of {counted(total, 'file')} can't be used", *lines]))
 
 
 def advised(error: DataError, count: int, total: int) -> DataError:

@@ -24,8 +24,8 @@ def refuse_duplicates(data: dict[str, Samples], allow: bool = False) -> None:
     ]
     twice = [f"{val} in val is {train} in train" for val, train, constant in both if not constant]
     if len(twice) < len(both):
-        blank = len(both) - len(twice)
-        log.info("%d val images are blank (all pixels equal) and in train too", blank)
+        blank = counted(len(both) - len(twice), "blank val image")
+        log.info("%s (all pixels equal) in train too", blank)
     if twice and allow:
         count = counted(len(twice), "image")
         log.warning("%s in train and in val too, so val scores are inflated: %s", count, twice[0])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unet_exp.messages import counted
 from unet_exp.rundir import atomic, layout
 
 log = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ def read_table(path: Path) -> list[Row]:
         row for row in rows if None not in row and all(str(row.get(k)).isdigit() for k in ("epoch", "step"))
     ]
     if len(whole) < len(rows):
-        log.warning("%s: %d damaged lines are dropped", path.name, len(rows) - len(whole))
+        log.warning("%s: %s dropped", path.name, counted(len(rows) - len(whole), "damaged line"))
     return whole
 
 
@@ -118,7 +119,7 @@ class StepLog:
     def __init__(self, path: Path, last_step: int) -> None:
         rows = [row for row in read_table(path) if int(row["step"]) <= last_step]
         if len(rows) < last_step:
-            log.warning("%s lacks %d of %d steps", path.name, last_step - len(rows), last_step)
+            log.warning("%s lacks %d of %s", path.name, last_step - len(rows), counted(last_step, "step"))
         write_table(path, STEP_COLUMNS, rows)
         self.path = path
         try:

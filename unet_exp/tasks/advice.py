@@ -12,7 +12,7 @@ from unet_exp.config.paths import PATH_KEYS
 from unet_exp.config.schema import IGNORE, Config, DataConfig, SplitConfig
 from unet_exp.data.stats import better_statistics
 from unet_exp.data.survey import Survey, is_mixed
-from unet_exp.messages import program
+from unet_exp.messages import counted, program
 from unet_exp.training import setup
 
 OPTIONS = ("membranes", "csv", "npy_folder", "tiff_stack")  # of data=, named as their data.kind
@@ -75,7 +75,7 @@ def needs(config: Config, chosen: set[str], survey: Survey) -> dict[str, str]:
     batch_size = min(config.batch_size, len(train))
     if batch_size < config.batch_size:
         survey.findings.append(
-            f"batch_size={config.batch_size} is more than the {len(train)} training images"
+            f"batch_size={config.batch_size} is more than the {counted(len(train), 'training image')}"
         )
     crop, margin = setup.crop_size(config)
     sizes = {facts.shape[:2] for facts in train}

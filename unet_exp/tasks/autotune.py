@@ -17,6 +17,7 @@ from unet_exp import errors
 from unet_exp.config.schema import Config
 from unet_exp.data.datasets import Samples
 from unet_exp.errors import UserError
+from unet_exp.messages import counted
 from unet_exp.training import build, loop, machine, setup
 from unet_exp.training.parts import Parts
 
@@ -54,8 +55,9 @@ def autotune(config: Config) -> None:
     config = setup.settle_data(config, data)
     started = time.perf_counter()
     timings = []
+    images = counted(len(data["train"].items), "training image")
     print(
-        f"{config.device}, {len(data['train'].items)} training images, batches of {config.batch_size}; "
+        f"{config.device}, {images}, batches of {config.batch_size}; "
         f"at most {SECONDS + COMPILE_SECONDS:.0f} s"
     )
     print(f"{'setting':<34}{'ms a step':>10}{'images/s':>10}{'data wait':>11}{'ratio':>8}", flush=True)

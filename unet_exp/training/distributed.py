@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from unet_exp.config.schema import Config
 from unet_exp.errors import ConfigError
+from unet_exp.messages import counted
 from unet_exp.rundir.signals import Stop
 from unet_exp.training import ranks
 from unet_exp.training.state import State, Sums
@@ -45,7 +46,8 @@ def check(config: Config) -> None:
     is_cuda = config.device.startswith("cuda")
     if is_cuda and ranks.launched() == 1 and devices > num_gpus:
         raise ConfigError(
-            f"trainer.devices is {devices}, but there are {num_gpus} GPUs", allowed=f"1 to {num_gpus}"
+            f"trainer.devices is {devices}, but this machine has {counted(num_gpus, 'GPU')}",
+            allowed=f"1 to {num_gpus}",
         )
     if devices > 1 and not (is_cuda or config.device == "cpu"):
         raise ConfigError(

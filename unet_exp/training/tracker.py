@@ -21,7 +21,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from unet_exp.config.label_map import Colour, label_map, palette
 from unet_exp.config.schema import Config
 from unet_exp.data.stats import displayed
-from unet_exp.messages import write_to_log
+from unet_exp.messages import counted, write_to_log
 from unet_exp.metrics.confusion import NAMES, predict_classes, shown
 from unet_exp.rundir import atomic, layout
 from unet_exp.rundir.tables import Recorded, Row, StepLog, as_text, read_table, write_table
@@ -272,7 +272,7 @@ def rows_until(path: Path, last_epoch: int) -> list[Row]:
     rows = [row for row in read_table(path) if int(row["epoch"]) <= last_epoch]
     lacking = last_epoch - len({row["epoch"] for row in rows})
     if lacking:
-        log.warning("%s lacks %d of %d epochs", path.name, lacking, last_epoch)
+        log.warning("%s lacks %d of %s", path.name, lacking, counted(last_epoch, "epoch"))
     return rows
 
 
