@@ -80,7 +80,7 @@ def two_faults(data: Path) -> None:
         (sizes, [], ["have different sizes: 32 x 32, 32 x 48", "batch_size=1"]),
         (two_faults, [], ["2 of 4 files can't be used", "01.png", "02.png"]),
         (None, ["batch_size=5"], ["batch_size is 5, but the train split has 4 images"]),
-        (None, ["data.split.train=9"], ["train=9", "there are 6 images"]),
+        (None, ["data.split.train=9"], ["train=9", "the data has 6 images"]),
         (None, ["transform=crop", "transform.train.crop.size=64"], ["only 32 pixels", "at most 32"]),
         (None, ["device=cuda:7"], ["device=cuda:7", "device=auto"]),
         (None, ["optimizer=sgd", "+optimizer.beta=1"], ["torch.optim.SGD does not take beta", "momentum"]),

@@ -1,9 +1,10 @@
 """What Hydra can't compose, all of it in one error and in our words."""
 
 import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
@@ -22,53 +23,55 @@ ADVICE = {  # beginning of a message of Hydra: what to do
 }
 
 
-def compose_in_words(looking: bool) -> None:
-    """Let Hydra go on after what it can't take, and refuse that together with all unknown keys.
+@dataclass
+class Composition:
+    """Hydra's composing, going on after what it can't take, and refusing that with all unknown keys.
 
-    By itself it stops at the first, and advises `+key`, which the check refuses then. looking: the config is
-    only shown, so that no check of a run follows.
+    looking: the config is only shown, so that no check of a run follows. hydra_load, hydra_apply: as Hydra
+    has them.
     """
-    hydra_load = ConfigLoaderImpl.load_configuration
-    hydra_apply = ConfigLoaderImpl._apply_overrides_to_config
-    problems: list[str] = []
-    new_keys: list[str] = []
 
-    def apply(overrides: list[Override], config: DictConfig) -> None:
+    looking: bool
+    hydra_load: Callable[..., Any]
+    hydra_apply: Callable[[list[Override], DictConfig], None]
+    problems: list[str] = field(default_factory=list)
+    new_keys: list[str] = field(default_factory=list)
+
+    def apply(self, overrides: list[Override], config: DictConfig) -> None:
         for override in overrides:
             key = override.key_or_group
             if override.type is OverrideType.CHANGE and not key.startswith("hydra.") and not has(config, key):
-                new_keys.append(key)
+                self.new_keys.append(key)
                 override = dataclasses.replace(override, type=OverrideType.FORCE_ADD)
             try:
-                hydra_apply([override], config)
+                self.hydra_apply([override], config)
             except HydraException as error:
-                problems.append(f"{override.input_line}: {first_line(error.__cause__ or error)}")
+                self.problems.append(f"{override.input_line}: {first_line(error.__cause__ or error)}")
 
-    def load(self: Any, config_name: str | None, overrides: list[str], *args: Any, **options: Any) -> Any:
-        problems.clear()
-        new_keys.clear()
+    def load(
+        self, loader: Any, config_name: str | None, overrides: list[str], *args: Any, **options: Any
+    ) -> Any:
+        self.problems.clear()
+        self.new_keys.clear()
         kept = list(overrides)
         config = None
         while config is None:
             try:
-                config = hydra_load(self, config_name, kept, *args, **options)
+                config = self.hydra_load(loader, config_name, kept, *args, **options)
             except HydraException as error:
                 refused = [word for word in kept if is_refused(word, error)]
-                problems.append(in_words(error))
+                self.problems.append(in_words(error))
                 if not refused:
-                    refuse(config_error(problems))
+                    refuse(config_error(self.problems))
                 kept = [word for word in kept if word not in refused]
-        problems.extend(argument_problems(config, new_keys))
-        if problems or (looking and new_keys):
+        self.problems += argument_problems(config, self.new_keys)
+        if self.problems or (self.looking and self.new_keys):
             of_refused = tuple(f"{key_of(word)}." for word in overrides if word not in kept)
             others = problems_of(without_hydra(config), config_name)
-            problems.extend(text for text in others if not text.startswith(of_refused))
-        if problems:
-            refuse(config_error(problems))
+            self.problems += [text for text in others if not text.startswith(of_refused)]
+        if self.problems:
+            refuse(config_error(self.problems))
         return config
-
-    ConfigLoaderImpl.load_configuration = load  # type: ignore[method-assign]
-    ConfigLoaderImpl._apply_overrides_to_config = staticmethod(apply)  # type: ignore
 
 
 def key_of(override: str) -> str:

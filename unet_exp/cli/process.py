@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from unet_exp import errors
-from unet_exp.cli import command_line, composition, startup_patches
+from unet_exp.cli import command_line, startup_patches
 from unet_exp.cli.command_line import CommandLine
 from unet_exp.config.hydra_hooks import register
 from unet_exp.config.resolve import check, check_resume, check_task
@@ -49,7 +49,7 @@ def main(train: Train) -> int:
         startup_patches.compose_once()
         startup_patches.read_yaml_in_words()
         startup_patches.hide_targets_in_help()
-        composition.compose_in_words(looking=bool(command_line.SHOWING & set(command.argv)))
+        startup_patches.compose_in_words(looking=bool(command_line.SHOWING & set(command.argv)))
         return composed(command, train)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.plugins import Plugins
@@ -16,6 +17,7 @@ from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSou
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from unet_exp.cli.composition import Composition
 from unet_exp.config import yaml_files
 
 
@@ -82,6 +84,22 @@ def compose_once() -> None:
         return RunMode.MULTIRUN if {"-m", "--multirun"} & set(sys.argv) else RunMode.RUN
 
     Hydra.get_mode = get_mode  # type: ignore[method-assign]
+
+
+def compose_in_words(looking: bool) -> None:
+    """Hydra stops at the first override that it can't take, and advises `+key`, which the check refuses then.
+
+    looking: the config is only shown.
+    """
+    composition = Composition(
+        looking, ConfigLoaderImpl.load_configuration, ConfigLoaderImpl._apply_overrides_to_config
+    )
+
+    def load_configuration(self: ConfigLoaderImpl, *args: Any, **options: Any) -> Any:
+        return composition.load(self, *args, **options)
+
+    ConfigLoaderImpl.load_configuration = load_configuration  # type: ignore[method-assign]
+    ConfigLoaderImpl._apply_overrides_to_config = staticmethod(composition.apply)  # type: ignore
 
 
 def hide_targets_in_help() -> None:
