@@ -35,11 +35,11 @@ class UNetConfig:
         choices=["same", "valid"],
     )
     deep_supervision: bool = knob(
-        False, "the loss also covers the coarser levels, each with half the weight of the level above"
+        False, "loss of the coarser levels too, each with half the weight of the level above"
     )
     stride: int = knob(
         1,
-        "the network works at 1/stride of the resolution, with blocks of pixels as channels",
+        "works at 1/stride of the resolution; blocks of pixels are channels",
         choices=[1, 2, 4, 8],
     )
     weights: str | None = knob(
@@ -81,7 +81,7 @@ class RandomWarpConfig:
     probability: float = knob(1.0, "of each of elastic, rotation, scale and shear", minimum=0.0, maximum=1.0)
     margin: int = knob(
         0,
-        "pixels by which the crop may leave the image, which is mirrored there; unet2015's network needs 92",
+        "pixels by which the crop may leave the image, which is mirrored there",
         minimum=0,
     )
     foreground: float = knob(0.0, "as in transform=crop", minimum=0.0, maximum=1.0)

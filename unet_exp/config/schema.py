@@ -48,7 +48,7 @@ class SplitConfig:
     seed: int = knob(0, "of mode=random", minimum=0)
     group: str | None = knob(
         None,
-        "regex; samples whose names have an equal first group stay in one split",
+        "regex; samples with an equal first group stay in one split",
     )
 
 
@@ -65,8 +65,7 @@ class DataConfig:
     classes: list[str] = knob(["background", "foreground"], "class names, in the order of their index")
     label_map: Any = knob(
         None,
-        "file value or colour to class name or ignore, as {0: cell, 255: ignore}; null: the values "
-        "are class indices",
+        "class name or ignore for each file value or colour, as {0: cell, 255: ignore}",
     )
     channels: str = knob(
         "stored",
@@ -75,20 +74,18 @@ class DataConfig:
     )
     images: str = knob(
         "images",
-        "image_folder: folder of the images; may contain {split}",
+        "image_folder: folder; may contain {split}",
         on_resume=MAY_CHANGE,
     )
-    labels: str = knob(
-        "labels", "image_folder: folder of the labels; may contain {split}", on_resume=MAY_CHANGE
-    )
-    label_suffix: str = knob("", "image_folder: what a label's name adds to the image's, such as _mask")
+    labels: str = knob("labels", "image_folder: folder; may contain {split}", on_resume=MAY_CHANGE)
+    label_suffix: str = knob("", "image_folder: ending of a label's name, such as _mask")
     pair_regex: str | None = knob(
         None,
         "image_folder: pair names by the first group of this regex (7 equals 007)",
     )
     csv: str = knob(
         "list.csv",
-        "csv: list in data.root with the columns image, label (split, group)",
+        "csv: list in data.root",
         on_resume=MAY_CHANGE,
     )
     unlabelled: str = knob(
@@ -145,7 +142,7 @@ class TrainerConfig:
     )
     allocator: str = knob(
         "auto",
-        "keep: the process keeps freed memory (CPU, glibc); auto: keep if possible",
+        "keep: keep freed memory (CPU, glibc); auto: keep if possible",
         choices=["auto", "keep", "system"],
         on_resume=MAY_CHANGE,
     )
@@ -162,17 +159,17 @@ class TrainerConfig:
     )
     monitor: str = knob(
         "dice",
-        "validation metric that chooses best.pt: loss, dice, iou, precision, recall, one of these for "
-        "a class (dice_<class>), or a name under metrics",
+        "chooses best.pt: loss, dice, iou, precision, recall, one of these for a class (dice_<class>), "
+        "or a name under metrics",
     )
     mode: str = knob(
         "auto",
-        "whether a larger or smaller monitor is better; auto: min for loss, else max",
+        "best monitor; auto: min for loss, else max",
         choices=["auto", "min", "max"],
     )
     best_by: str = knob(
         "monitor",
-        "best.pt is from the best validation by monitor, or from the last",
+        "best.pt is the best validation by monitor, or the last",
         choices=["monitor", "last"],
     )
     smoothing: float = knob(
@@ -214,8 +211,8 @@ class TrainerConfig:
     val_batch_size: int | None = knob(None, "samples per validation batch; null: batch_size", minimum=1)
     choose_threshold: str | None = knob(
         None,
-        "two classes: after training choose the threshold with the best dice, dice_<class> or v_rand "
-        "on the validation samples",
+        "two classes: after training choose the threshold by dice, dice_<class> or v_rand on the validation "
+        "samples",
         on_resume=MAY_CHANGE,
     )
     plots: bool = knob(True, "curves.png and samples.png at the end", on_resume=MAY_CHANGE)
@@ -223,7 +220,7 @@ class TrainerConfig:
     limit_train_batches: int | None = knob(None, "batches per training epoch", minimum=1)
     limit_val_batches: int | None = knob(None, "batches per validation", minimum=1)
     overfit_samples: int | None = knob(
-        None, "train and validate on the first N training samples, without augmentation", minimum=1
+        None, "train and validate on the first N training samples, not augmented", minimum=1
     )
 
 
@@ -237,7 +234,7 @@ class Config:
     seed: int = knob("???", "of the weights, order, augmentation and dropout", minimum=0, maximum=2**32 - 1)
     num_workers: int | str = knob(
         "???",
-        "processes that load samples; auto: 0 if the data is in RAM, else up to 2",
+        "processes that load samples; auto: 0 if data is in RAM, else up to 2",
         minimum=0,
         on_resume=MAY_CHANGE,
     )
