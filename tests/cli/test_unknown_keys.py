@@ -86,6 +86,8 @@ def test_all_are_reported_in_one_error(typed: list[str], lines: list[str], cli: 
     for line in lines:
         assert line in done.stdout
     assert done.stdout.count("error:") == 1
+    if "is not a known key" in done.stdout:
+        assert "to do:   " in done.stdout
     for word in ("To append", "HYDRA_FULL_ERROR", "Traceback"):
         assert word not in done.stdout
     assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from unet_exp.config.checks import GROUPS, find_problems, literal, task_problems, typed_config
+from unet_exp.config.checks import GROUPS, UNKNOWN, find_problems, literal, task_problems, typed_config
 from unet_exp.config.components import COMPONENTS
 from unet_exp.config.saved import MAY_CHANGE, flat
 from unet_exp.config.schema import Config
@@ -16,7 +16,9 @@ from unet_exp.messages import counted, numbered
 
 def config_error(problems: list[str]) -> ConfigError:
     title = f"{counted(len(problems), 'problem')} in the configuration"
-    return ConfigError(numbered(title, problems, len(problems)))
+    do = "python run.py --help lists the keys, with task=NAME those of a task"
+    is_unknown = any(UNKNOWN in problem for problem in problems)
+    return ConfigError(numbered(title, problems, len(problems)), do=do if is_unknown else "")
 
 
 def check(cfg: DictConfig, first_start: bool = True) -> Config:

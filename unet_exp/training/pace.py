@@ -1,5 +1,6 @@
 """How long a run will still take."""
 
+import math
 import time
 
 from unet_exp.config.schema import Config
@@ -11,25 +12,24 @@ class Pace:
 
     def __init__(self, config: Config, seconds: float) -> None:
         minutes = config.trainer.max_minutes
-        self.longest = None if minutes is None else max(60 * minutes - seconds, 0)
+        self.limit = math.inf if minutes is None else 60 * minutes - seconds
         self.epochs = config.epochs
-        self.since = time.perf_counter()
-        self.first: float | None = None
+        self.start: tuple[float, float] | None = None  # when, and after how many epochs
         self.done = 0.0
 
     def reached(self, epochs: float) -> None:
         """epochs: finished ones, and the share of the one under way. The first call is the start."""
-        if self.first is None:
-            self.first = epochs
-            self.since = time.perf_counter()
+        if self.start is None:
+            self.start = (time.perf_counter(), epochs)
         self.done = epochs
 
     def left(self) -> str:
         """'12m left', with validations as often as so far; '' where nothing is known or left."""
-        if self.first is None or not self.first < self.done < self.epochs:
+        if self.start is None:
             return ""
-        elapsed = time.perf_counter() - self.since
-        seconds = elapsed * (self.epochs - self.done) / (self.done - self.first)
-        if self.longest is not None:
-            seconds = min(seconds, max(self.longest - elapsed, 0))
-        return f"{duration(seconds)} left"
+        since, first = self.start
+        if not first < self.done < self.epochs:
+            return ""
+        elapsed = time.perf_counter() - since
+        seconds = elapsed * (self.epochs - self.done) / (self.done - first)
+        return f"{duration(max(min(seconds, self.limit - elapsed), 0))} left"
