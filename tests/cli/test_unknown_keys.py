@@ -76,6 +76,7 @@ def test_no_other_name_stands_for_two_keys() -> None:
             ["lr=1,2", "model.norm=}"],
             ["2 problems", "'lr=1,2'; -m makes", "'model.norm=}'; put an odd value"],
         ),
+        (["+experiment=lecture"], ["Multiple values for experiment", "GROUP=OPTION, without +"]),
         (["epochs", "=", "3"], ["epochs = 3 is not KEY=VALUE", "leave no blanks"]),
         (["transform.train.crop.size=64"], ["transform.train.crop is not a step here (flip, rotate90"]),
     ],

@@ -19,6 +19,7 @@ from unet_exp.errors import UserError, did_you_mean, first_line
 
 ADVICE = {  # beginning of a message of Hydra: what to do
     "Ambiguous value": "-m makes a sweep of several values, [a,b] a list",
+    "Multiple values": "a group has one option: GROUP=OPTION, without +",
     "Error parsing override": "put an odd value in quotes: KEY=\"'VALUE'\"",
 }
 
@@ -91,6 +92,7 @@ def in_words(error: HydraException) -> str:
         meant = did_you_mean(option.lower(), list(error.options))
         return f"{group}={option} is not known{meant}; allowed: {', '.join(error.options)}"
     line = first_line(error if str(error) else error.__cause__ or error)
+    line = line.partition(". To override")[0]  # which is for files
     advice = [text for beginning, text in ADVICE.items() if line.startswith(beginning)]
     return "; ".join([line, *advice])
 
