@@ -59,12 +59,12 @@ def block(rows: list[tuple[str, str]]) -> str:
     """Settings on the left, meanings on the right, as a code block."""
     lines: list[str] = []
     for setting, text in rows:
-        right = textwrap.wrap(text, WIDTH - COLUMN, break_long_words=False, break_on_hyphens=False)
+        right = textwrap.wrap(text, WIDTH - COLUMN, break_long_words=False, break_on_hyphens=False) or [""]
         if len(setting) > COLUMN - 2:
             lines.append(setting)
             setting = ""
         for part in right:
-            lines.append(f"{setting:<{COLUMN}}{part}")
+            lines.append(f"{setting:<{COLUMN}}{part}".rstrip())
             setting = ""
     return "\n".join(["```text", *lines, "```"])
 
@@ -97,7 +97,11 @@ def top_rows() -> Iterator[tuple[str, str]]:
 
 
 def section_rows(prefix: str, section: type, group: str, remark: str) -> Iterator[tuple[str, str]]:
-    """A knob as it is typed, its meaning. Fields of a class that this one builds on are left out."""
+    """A knob as it is typed, its meaning. Fields of a class that this one builds on are left out.
+
+    A probability of being applied follows the meaning of the knob before it.
+    """
+    before: tuple[str, str] | None = None
     for field in dataclasses.fields(section):
         inherited = field.name not in vars(section)["__annotations__"]
         if inherited or field.name.startswith("_") or dataclasses.is_dataclass(field.type):
@@ -105,7 +109,18 @@ def section_rows(prefix: str, section: type, group: str, remark: str) -> Iterato
         if meaning(field).startswith("as in loss="):
             continue
         default, others = defaults_of(prefix + field.name, field, group, section)
-        yield typed(prefix + field.name, default, field), f"{remark}{meaning(field)}{in_brackets(others)}"
+        if before and meaning(field) == "of being applied":
+            yield before[0], f"{before[1]}; .probability={word(default)}{in_brackets(others)}"
+            before = None
+            continue
+        if before:
+            yield before
+        before = (
+            typed(prefix + field.name, default, field),
+            f"{remark}{meaning(field)}{in_brackets(others)}",
+        )
+    if before:
+        yield before
 
 
 def typed(name: str, default: Any, field: "dataclasses.Field[Any]") -> str:
@@ -124,7 +139,13 @@ def task_table() -> str:
                 name = f"{field.name}.{shown.name}"
             text = f"{name}=..." if shown.default == "???" else f"{name}={word(shown.default)}"
             tasks.setdefault((text, meaning(shown)), []).append(task)
-    return block([(text, f"{', '.join(names)}: {about}") for (text, about), names in tasks.items()])
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for row, names in tasks.items():
+        groups.setdefault(", ".join(names), []).append(row)
+    lines: list[tuple[str, str]] = []
+    for title, rows in groups.items():
+        lines += [(f"{title}:", ""), *((f"  {text}", about) for text, about in rows)]
+    return block(lines)
 
 
 def defaults_of(
