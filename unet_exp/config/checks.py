@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import operator
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -27,6 +28,7 @@ ALLOWED_TARGETS = {
 }
 GROUPS = ("model", "loss", "optimizer", "scheduler")  # each one node with a _target_
 UNKNOWN = "is not a known key"  # until `named` says what was meant
+FITS = {"minimum": operator.ge, "above": operator.gt, "maximum": operator.le, "below": operator.lt}
 BOUNDS = {"minimum": "at least", "above": "above", "maximum": "at most", "below": "below"}
 
 
@@ -190,13 +192,7 @@ def rule_problem(value: Any, rules: Any) -> str | None:
         return None
     if isinstance(value, str):
         return None if value == "auto" else f"is {value!r}; allowed: auto or a number"
-    fits = (
-        math.isfinite(value)
-        and value >= bounds.get("minimum", -math.inf)
-        and value > bounds.get("above", -math.inf)
-        and value <= bounds.get("maximum", math.inf)
-        and value < bounds.get("below", math.inf)
-    )
+    fits = math.isfinite(value) and all(FITS[name](value, bound) for name, bound in bounds.items())
     allowed = " and ".join(f"{BOUNDS[name]} {bound:g}" for name, bound in bounds.items())
     return None if fits else f"is {value}; allowed: {allowed}"
 

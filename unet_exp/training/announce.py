@@ -123,14 +123,8 @@ def say_what_changed(
 def say_where(run_dir: Path, config: Config, parts: Parts, state: State) -> None:
     """The last lines of a run: its best score, where it lies and what it takes, and what to type next."""
     if state.best_metric is not None:
-        log.info(
-            "%s %s %.4f in epoch %d, %.0f s",
-            "last" if config.trainer.best_by == "last" else "best",
-            config.trainer.monitor,
-            state.best_metric,
-            state.best_epoch,
-            state.seconds,
-        )
+        name = f"{'last' if config.trainer.best_by == 'last' else 'best'} {config.trainer.monitor}"
+        log.info("%s %.4f in epoch %d, %.0f s", name, state.best_metric, state.best_epoch, state.seconds)
         say_dice_of_classes(run_dir, config, state.best_epoch)
     place = shown_path(run_dir)
     log.info("run:  %s", place)
@@ -148,13 +142,8 @@ def say_size(run_dir: Path, config: Config) -> None:
     if checkpoints:
         whole = sum(path.stat().st_size for path in run_dir.rglob("*") if path.is_file())
         share = sum(path.stat().st_size for path in checkpoints)
-        log.info(
-            "size: %.0f MB, %.0f MB of it epoch_NNNN.pt (trainer.keep=%d, trainer.save_every=%d)",
-            whole / 1e6,
-            share / 1e6,
-            config.trainer.keep,
-            config.trainer.save_every,
-        )
+        why = f"trainer.keep={config.trainer.keep}, trainer.save_every={config.trainer.save_every}"
+        log.info("size: %.0f MB, %.0f MB of it epoch_NNNN.pt (%s)", whole / 1e6, share / 1e6, why)
 
 
 def example_image(run_dir: Path, parts: Parts) -> Path:
