@@ -35,20 +35,27 @@ Maps = Callable[[np.ndarray], np.ndarray]  # an image to the probability of the 
 # Epochs between checkpoints are chosen for about ten points a curve.
 OURS: dict[str, list[str]] = {
     "lecture": ["experiment=lecture", "trainer.images_each_batch=false", "trainer.save_every=1"],
-    "lecture, 16 channels": ["experiment=lecture", "model=unet_small", "trainer.images_each_batch=false",
-                             "epochs=1000", "trainer.save_every=10"],
+    "lecture, 16 channels": [
+        "experiment=lecture",
+        "model=unet_small",
+        "trainer.images_each_batch=false",
+        "epochs=1000",
+        "trainer.save_every=10",
+    ],
     "isbi2012": ["experiment=isbi2012", "trainer.save_every=80"],
     "nnunet_like": ["experiment=nnunet_like", "trainer.save_every=25"],
-}  # fmt: skip
+}
 
 
 def slices(data: Path, numbers: range) -> list[tuple[np.ndarray, np.ndarray]]:
     """uint8 images and bool labels, True inside cells."""
     return [
-        (np.asarray(Image.open(data / f"images/{n:02d}.png")),
-         np.asarray(Image.open(data / f"labels/{n:02d}.png")) > 0)
+        (
+            np.asarray(Image.open(data / f"images/{n:02d}.png")),
+            np.asarray(Image.open(data / f"labels/{n:02d}.png")) > 0,
+        )
         for n in numbers
-    ]  # fmt: skip
+    ]
 
 
 def scored(maps: Maps, data: Path) -> Point:
@@ -68,11 +75,18 @@ def ours(overrides: list[str], options: argparse.Namespace, folder: Path) -> Ite
     from unet_exp.training import checkpoint
 
     command = [
-        sys.executable, str(ROOT / "run.py"), *overrides, "data=isbi2012", f"data.root={options.data}",
-        "trainer.keep=0", f"trainer.max_minutes={options.minutes}", "trainer.plots=false",
-        f"threads={options.threads}", "trainer.images_every=0",
+        sys.executable,
+        str(ROOT / "run.py"),
+        *overrides,
+        "data=isbi2012",
+        f"data.root={options.data}",
+        "trainer.keep=0",
+        f"trainer.max_minutes={options.minutes}",
+        "trainer.plots=false",
+        f"threads={options.threads}",
+        "trainer.images_every=0",
         f"hydra.run.dir={folder}",
-    ]  # fmt: skip
+    ]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     seconds: dict[int, float] = {}
     with open(folder / "timing.csv", newline="", encoding="utf-8") as file:
@@ -106,17 +120,35 @@ def monai(options: argparse.Namespace) -> Iterator[Point]:
     torch.manual_seed(0)
     torch.set_num_threads(options.threads)
     keys = ["image", "label"]
-    files = [{"image": f"{options.data}/images/{n:02d}.png", "label": f"{options.data}/labels/{n:02d}.png"}
-             for n in range(20)]  # fmt: skip
-    transform = Compose([
-        LoadImaged(keys), EnsureChannelFirstd(keys), ScaleIntensityd(keys),
-        RandCropByPosNegLabeld(keys, label_key="label", spatial_size=[96, 96], pos=1, neg=1, num_samples=4),
-        RandRotate90d(keys, prob=0.5, spatial_axes=[0, 1]),
-    ])  # fmt: skip
-    batches = DataLoader(CacheDataset(files, transform, progress=False), batch_size=2, shuffle=True,
-                         collate_fn=list_data_collate)  # fmt: skip
-    model = UNet(spatial_dims=2, in_channels=1, out_channels=1, channels=(16, 32, 64, 128, 256),
-                 strides=(2, 2, 2, 2), num_res_units=2)  # fmt: skip
+    files = [
+        {"image": f"{options.data}/images/{n:02d}.png", "label": f"{options.data}/labels/{n:02d}.png"}
+        for n in range(20)
+    ]
+    transform = Compose(
+        [
+            LoadImaged(keys),
+            EnsureChannelFirstd(keys),
+            ScaleIntensityd(keys),
+            RandCropByPosNegLabeld(
+                keys, label_key="label", spatial_size=[96, 96], pos=1, neg=1, num_samples=4
+            ),
+            RandRotate90d(keys, prob=0.5, spatial_axes=[0, 1]),
+        ]
+    )
+    batches = DataLoader(
+        CacheDataset(files, transform, progress=False),
+        batch_size=2,
+        shuffle=True,
+        collate_fn=list_data_collate,
+    )
+    model = UNet(
+        spatial_dims=2,
+        in_channels=1,
+        out_channels=1,
+        channels=(16, 32, 64, 128, 256),
+        strides=(2, 2, 2, 2),
+        num_res_units=2,
+    )
     loss_of, optimizer = DiceLoss(sigmoid=True), torch.optim.Adam(model.parameters(), 1e-3)
 
     def maps(image: np.ndarray) -> np.ndarray:

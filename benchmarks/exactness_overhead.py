@@ -37,8 +37,14 @@ from unet_exp.training.tracker import Tracker
 
 def prepared(images: int) -> tuple[Config, Parts]:
     register()
-    overrides = ["epochs=1000", "trainer.validate_every=1000", "trainer.images_every=0",
-                 "trainer.log_every=0", f"data.split.train={images}", "data.split.test=0"]  # fmt: skip
+    overrides = [
+        "epochs=1000",
+        "trainer.validate_every=1000",
+        "trainer.images_every=0",
+        "trainer.log_every=0",
+        f"data.split.train={images}",
+        "data.split.test=0",
+    ]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = setup.settle_machine(check(compose("config", overrides=overrides)))
     machine.set_up(config.seed, True, int(config.threads))

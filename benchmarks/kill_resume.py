@@ -25,10 +25,23 @@ import torch
 
 RUN_PY = Path(__file__).resolve().parents[1] / "run.py"
 SLOW_DISK = Path(__file__).resolve().with_name("slow_disk.py")
-TINY = ["data.size=32", "data.split.train=8", "data.split.val=3", "data.split.test=0", "batch_size=2",
-        "model.depth=2", "model.base_channels=4", "threads=1", "model.dropout=0.2", "trainer.ema_decay=0.9",
-        "trainer.save_every=5", "trainer.checkpoint_every_steps=3", "trainer.log_every=0",
-        "trainer.images_every=0", "hydra.run.dir=run"]  # fmt: skip
+TINY = [
+    "data.size=32",
+    "data.split.train=8",
+    "data.split.val=3",
+    "data.split.test=0",
+    "batch_size=2",
+    "model.depth=2",
+    "model.base_channels=4",
+    "threads=1",
+    "model.dropout=0.2",
+    "trainer.ema_decay=0.9",
+    "trainer.save_every=5",
+    "trainer.checkpoint_every_steps=3",
+    "trainer.log_every=0",
+    "trainer.images_every=0",
+    "hydra.run.dir=run",
+]
 # Workers, and what else a run is made of: number format, optimizer, schedule, accumulation.
 KINDS = [
     ["num_workers=0", "trainer.precision=fp32", "optimizer=adamw", "scheduler=onecycle"],
@@ -137,8 +150,13 @@ def one_run(folder: Path, index: int, options: Any, rng: random.Random) -> dict[
         sys.exit(f"the last restart failed with {code}:\n{(killed / 'printed.txt').read_text()}")
     found = difference(alone / "run", killed / "run")
     kills = places.total() - places["after the end"]
-    return {"settings": " ".join(KINDS[index % len(KINDS)]), "kills": kills,
-            **places, "at update": before, "result": found or "equal"}  # fmt: skip
+    return {
+        "settings": " ".join(KINDS[index % len(KINDS)]),
+        "kills": kills,
+        **places,
+        "at update": before,
+        "result": found or "equal",
+    }
 
 
 def main() -> None:
@@ -167,8 +185,10 @@ def main() -> None:
             row = one_run(Path(folder), index, options, rng)
             rows.append(row)
             counts = " | ".join(str(row.get(place, 0)) for place in places[:3])
-            print(f"| {row['settings']} | {row['kills']} | {counts} | {row['at update']} | {row['result']} |",
-                  flush=True)  # fmt: skip
+            print(
+                f"| {row['settings']} | {row['kills']} | {counts} | {row['at update']} | {row['result']} |",
+                flush=True,
+            )
     print(f"{sum(row['kills'] for row in rows)} kills")
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")

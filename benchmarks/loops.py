@@ -92,8 +92,10 @@ def lecture_loader(options: argparse.Namespace) -> Any:
             return len(self.names)
 
         def __getitem__(self, index: int) -> dict[str, Any]:
-            pair = [np.asarray(Image.open(options.data / part / self.names[index])) / 255.0
-                    for part in ("images", "labels")]  # fmt: skip
+            pair = [
+                np.asarray(Image.open(options.data / part / self.names[index])) / 255.0
+                for part in ("images", "labels")
+            ]
             top, left = (random.randint(0, side - options.size) for side in pair[0].shape)
             pair = [array[top : top + options.size, left : left + options.size] for array in pair]
             for axis in (0, 1):
@@ -163,8 +165,11 @@ def lecture(options: argparse.Namespace, folder: Path) -> Epoch:
             optimizer.step()
             losses += [loss.item()]
             counted[0] += 1
-            for tag, picture in (("label", to_numpy(label)), ("input", to_numpy(image) * 0.5 + 0.5),
-                                 ("output", 1.0 * (to_numpy(output) > 0.5))):  # fmt: skip
+            for tag, picture in (
+                ("label", to_numpy(label)),
+                ("input", to_numpy(image) * 0.5 + 0.5),
+                ("output", 1.0 * (to_numpy(output) > 0.5)),
+            ):
                 writer.add_images(tag, picture, counted[0], dataformats="NHWC")
             after_step(options)
         writer.add_scalar("loss", np.mean(losses), counted[0])
@@ -190,10 +195,15 @@ def monai_loader(options: argparse.Namespace) -> Any:
         {"input": str(options.data / "images" / name), "label": str(options.data / "labels" / name)}
         for name in names(options)
     ]
-    transform = Compose([
-        LoadImaged(keys), EnsureChannelFirstd(keys), ScaleIntensityd(keys),
-        RandSpatialCropd(keys, size, random_size=False), RandAxisFlipd(keys, prob=0.5),
-    ])  # fmt: skip
+    transform = Compose(
+        [
+            LoadImaged(keys),
+            EnsureChannelFirstd(keys),
+            ScaleIntensityd(keys),
+            RandSpatialCropd(keys, size, random_size=False),
+            RandAxisFlipd(keys, prob=0.5),
+        ]
+    )
     dataset = CacheDataset(files, transform, progress=False)
     return DataLoader(dataset, batch_size=options.batch, shuffle=True, num_workers=0)
 
@@ -278,20 +288,33 @@ def lightning(options: argparse.Namespace, folder: Path, same: bool) -> None:
 
     epochs = Epochs()
     trainer = pl.Trainer(
-        max_epochs=options.epochs or -1, default_root_dir=str(folder), callbacks=[epochs, Ends()],
-        enable_progress_bar=False, enable_model_summary=False, accelerator="auto", devices=1,
+        max_epochs=options.epochs or -1,
+        default_root_dir=str(folder),
+        callbacks=[epochs, Ends()],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        accelerator="auto",
+        devices=1,
         precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
-    )  # fmt: skip
+    )
     trainer.fit(Net(), lecture_loader(options))
 
 
 def own_settings(options: argparse.Namespace) -> list[str]:
     """Overrides for the same files, crops, flips, network and loss; the last image validates."""
     return [
-        "data=image_folder", f"data.root={options.data}", "data.split.train=rest", "data.split.val=1",
-        "data.split.test=0", f"batch_size={options.batch}", f"model.base_channels={options.base}", "loss=bce",
-        "transform=crop", f"transform.train.crop.size={options.size}", "++transform.train.rotate90=null",
-    ]  # fmt: skip
+        "data=image_folder",
+        f"data.root={options.data}",
+        "data.split.train=rest",
+        "data.split.val=1",
+        "data.split.test=0",
+        f"batch_size={options.batch}",
+        f"model.base_channels={options.base}",
+        "loss=bce",
+        "transform=crop",
+        f"transform.train.crop.size={options.size}",
+        "++transform.train.rotate90=null",
+    ]
 
 
 def own_parts(options: argparse.Namespace, more: Sequence[str] = ()) -> tuple[Any, Any]:
@@ -304,9 +327,12 @@ def own_parts(options: argparse.Namespace, more: Sequence[str] = ()) -> tuple[An
 
     register()
     overrides = [
-        *own_settings(options), "epochs=100000", "trainer.log_every=0",
-        "trainer.validate_every=100000", *more,
-    ]  # fmt: skip
+        *own_settings(options),
+        "epochs=100000",
+        "trainer.log_every=0",
+        "trainer.validate_every=100000",
+        *more,
+    ]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = setup.settle_machine(check(compose("config", overrides=overrides)))
     data = setup.read_samples(config, setup.find_items(config))

@@ -102,8 +102,20 @@ def child(options: argparse.Namespace) -> None:
 
 
 def measured(arm: str, side: int, options: argparse.Namespace, folder: Path) -> dict[str, float]:
-    command = [sys.executable, __file__, "--arm", arm, "--side", str(side), "--folder", str(folder),
-               "--tile", str(min(options.tile, side // 2)), "--overlap", str(options.overlap)]  # fmt: skip
+    command = [
+        sys.executable,
+        __file__,
+        "--arm",
+        arm,
+        "--side",
+        str(side),
+        "--folder",
+        str(folder),
+        "--tile",
+        str(min(options.tile, side // 2)),
+        "--overlap",
+        str(options.overlap),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"the arm {arm} failed\n{done.stderr}")

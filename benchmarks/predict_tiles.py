@@ -77,9 +77,14 @@ def speed(options: argparse.Namespace) -> dict[str, float | str]:
         passes.clear()
         started = time.perf_counter()
         predict_tiles(
-            [network], lambda rows, columns: image[rows, columns], (side, side), write, tiling,
-            batch=batch, progress=passes.append,
-        )  # fmt: skip
+            [network],
+            lambda rows, columns: image[rows, columns],
+            (side, side),
+            write,
+            tiling,
+            batch=batch,
+            progress=passes.append,
+        )
         between = time.perf_counter()
         for count in passes:
             output = network(whole[:count])
@@ -124,8 +129,12 @@ def predict_file(options: argparse.Namespace, folder: Path) -> None:
         tiling = cut(options, options.large_tile)
         predict_tiles([network], read, (side, side), write, tiling, batch=1)
         took = time.perf_counter() - started
-    row = {"tiles": tiling.count((side, side)), "seconds": took,
-           "before_mib": before, "peak_mib": resident_mib("VmHWM")}  # fmt: skip
+    row = {
+        "tiles": tiling.count((side, side)),
+        "seconds": took,
+        "before_mib": before,
+        "peak_mib": resident_mib("VmHWM"),
+    }
     print(json.dumps(row))
 
 

@@ -74,9 +74,17 @@ def default_run(folder: Path, repeats: int) -> dict[str, float]:
             rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
         loop.append(sum(float(row["seconds"]) for row in rows))
         start.append(
-            timed([sys.executable, str(RUN), "epochs=1", "trainer.limit_train_batches=1",
-                   "trainer.limit_val_batches=1", f"hydra.run.dir={folder}/start{number}"])
-        )  # fmt: skip
+            timed(
+                [
+                    sys.executable,
+                    str(RUN),
+                    "epochs=1",
+                    "trainer.limit_train_batches=1",
+                    "trainer.limit_val_batches=1",
+                    f"hydra.run.dir={folder}/start{number}",
+                ]
+            )
+        )
     return {
         "seconds": statistics.median(whole),
         "in_steps": statistics.median(loop),
@@ -96,8 +104,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     found: dict[str, dict[str, list[float]]] = {
-        "whole": {name: [] for name in ARMS}, "first update": {name: [] for name in ARMS},
-    }  # fmt: skip
+        "whole": {name: [] for name in ARMS},
+        "first update": {name: [] for name in ARMS},
+    }
     composed: list[float] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

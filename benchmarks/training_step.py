@@ -30,8 +30,20 @@ class Arm:
 
     def __init__(self, name: str, options: argparse.Namespace, data: Path) -> None:
         self.name = name
-        command = [sys.executable, str(HERE / "loops.py"), "--arm", name, "--data", str(data), "--base",
-                   str(options.base), "--size", str(options.size), "--batch", str(options.batch)]  # fmt: skip
+        command = [
+            sys.executable,
+            str(HERE / "loops.py"),
+            "--arm",
+            name,
+            "--data",
+            str(data),
+            "--base",
+            str(options.base),
+            "--size",
+            str(options.size),
+            "--batch",
+            str(options.batch),
+        ]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )

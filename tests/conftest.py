@@ -32,9 +32,15 @@ ISBI = ROOT.parent / "shared" / "data" / "isbi2012"
 
 # A network and images so small that a run takes a second beside the imports.
 TINY = [
-    "data.size=32", "data.split.train=6", "data.split.val=3", "data.split.test=0",
-    "model.depth=2", "model.base_channels=4", "epochs=2", "threads=1",
-]  # fmt: skip
+    "data.size=32",
+    "data.split.train=6",
+    "data.split.val=3",
+    "data.split.test=0",
+    "model.depth=2",
+    "model.base_channels=4",
+    "epochs=2",
+    "threads=1",
+]
 
 SMALL = ["model.depth=2", "model.base_channels=4", "epochs=1", "batch_size=2", "threads=1", "device=cpu"]
 
@@ -64,8 +70,12 @@ def cli(command: list[str], warm: "subprocess.Popen[str]", tmp_path_factory: pyt
     printed = tmp_path_factory.mktemp("printed") / "printed.txt"
 
     def run(*arguments: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-        request = {"arguments": arguments, "cwd": str(cwd), "environment": {**os.environ, **environment},
-                   "printed": str(printed)}  # fmt: skip
+        request = {
+            "arguments": arguments,
+            "cwd": str(cwd),
+            "environment": {**os.environ, **environment},
+            "printed": str(printed),
+        }
         assert warm.stdin is not None
         assert warm.stdout is not None
         print(json.dumps(request), file=warm.stdin, flush=True)
@@ -80,9 +90,14 @@ def in_terminal(command: list[str], cwd: Path) -> "tuple[subprocess.Popen[bytes]
     ours, its = pty.openpty()
     termios.tcsetwinsize(its, (24, 80))
     process = subprocess.Popen(
-        command, cwd=cwd, stdin=its, stdout=its, stderr=its, start_new_session=True,
+        command,
+        cwd=cwd,
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    )  # fmt: skip
+    )
     os.close(its)
     return process, ours
 
@@ -145,12 +160,19 @@ def predictor_of(model: nn.Module, channels: int = 1, classes: int = 2) -> Predi
             value += 0.2 * torch.rand(value.shape, generator=generator)
         assert value.ndim or name.endswith("num_batches_tracked")
     return Predictor(
-        networks=[model.eval()], precision=Precision(torch.device("cpu"), "fp32", False),
+        networks=[model.eval()],
+        precision=Precision(torch.device("cpu"), "fp32", False),
         classes=[f"class {index}" for index in range(classes)],
         palette=[(index, 0, 0) for index in range(classes)],
-        channels=channels, statistics=[(0.5, 0.25)], logits_per_pixel=1, thresholds=(0.5, 0.5),
-        tile=512, overlap=0.25, batch=1, tta=False,
-    )  # fmt: skip
+        channels=channels,
+        statistics=[(0.5, 0.25)],
+        logits_per_pixel=1,
+        thresholds=(0.5, 0.5),
+        tile=512,
+        overlap=0.25,
+        batch=1,
+        tta=False,
+    )
 
 
 def run_dirs(start: Path) -> list[Path]:

@@ -19,8 +19,17 @@ from pathlib import Path
 from typing import Any
 
 LIMIT = 240  # seconds after which a process that hangs is ended
-PACKAGES = ("hydra", "matplotlib.backends.backend_agg", "matplotlib.figure", "PIL.Image", "safetensors.torch",
-            "scipy.ndimage", "tifffile", "torch.utils.tensorboard", "tqdm")  # fmt: skip
+PACKAGES = (
+    "hydra",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
+    "PIL.Image",
+    "safetensors.torch",
+    "scipy.ndimage",
+    "tifffile",
+    "torch.utils.tensorboard",
+    "tqdm",
+)
 RUN_PY = Path(__file__).resolve().parents[1] / "run.py"
 
 

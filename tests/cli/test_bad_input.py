@@ -12,8 +12,15 @@ from PIL import Image
 
 from tests.conftest import TINY, Cli, write_folder
 
-FOLDER = ["data=image_folder", "data.root=data", "data.split.val=2", "model.base_channels=2", "model.depth=2",
-          "threads=1", "epochs=1"]  # fmt: skip
+FOLDER = [
+    "data=image_folder",
+    "data.root=data",
+    "data.split.val=2",
+    "model.base_channels=2",
+    "model.depth=2",
+    "threads=1",
+    "epochs=1",
+]
 
 
 def empty_folder(data: Path) -> None:
@@ -90,7 +97,7 @@ def two_faults(data: Path) -> None:
         (None, ["model.in_channels=3"], ["model.in_channels is 3, but the images have 1"]),
         (None, ["hydra.run.dir=data/images/01.png/run"], ["01.png is a file"]),
     ],
-)  # fmt: skip
+)
 def test_bad_input(
     damage: Callable[[Path], None] | None, arguments: list[str], expected: list[str], cli: Cli, tmp_path: Path
 ) -> None:
@@ -134,8 +141,11 @@ def test_a_full_disk_is_said_and_costs_no_checkpoint(command: list[str], tmp_pat
     limited = f'ulimit -f {len(before) // 1024 // 2}; exec "$@"'
     done = subprocess.run(
         ["bash", "-c", limited, "bash", *command, "resume=run", "epochs=3"],
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     assert done.returncode == 1, done.stdout
     assert "could not be written" in done.stdout
     assert "Traceback" not in done.stdout
@@ -145,9 +155,12 @@ def test_a_full_disk_is_said_and_costs_no_checkpoint(command: list[str], tmp_pat
 
 def test_stopping_before_training_leaves_nothing(command: list[str], tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [*command, "data.split.train=5000"], cwd=tmp_path, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+        [*command, "data.split.train=5000"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     while not list(tmp_path.rglob("run.log")):  # which Hydra makes before it calls us
         time.sleep(0.05)
     time.sleep(0.5)

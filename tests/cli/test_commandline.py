@@ -13,10 +13,38 @@ from unet_exp.config.paths import quote_path
 from unet_exp.errors import UserError
 
 PATHS = [
-    "plain", "with space", "a=b", "[x]", "{y: 1}", "(z)", "a,b", "a:b", "한글/세포", "it's", 'say "hi"',
-    "back\\slash", "end\\", "\\'both", "$HOME", "${lr}", "tab\there", "#hash", "*?", "a|b&c;d", "-dash",
-    "100%", "!x", "'", "null.d", "1", "true", "@home", "`tick`", "a\\\\'b", "x" * 200,
-]  # fmt: skip
+    "plain",
+    "with space",
+    "a=b",
+    "[x]",
+    "{y: 1}",
+    "(z)",
+    "a,b",
+    "a:b",
+    "한글/세포",
+    "it's",
+    'say "hi"',
+    "back\\slash",
+    "end\\",
+    "\\'both",
+    "$HOME",
+    "${lr}",
+    "tab\there",
+    "#hash",
+    "*?",
+    "a|b&c;d",
+    "-dash",
+    "100%",
+    "!x",
+    "'",
+    "null.d",
+    "1",
+    "true",
+    "@home",
+    "`tick`",
+    "a\\\\'b",
+    "x" * 200,
+]
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -58,8 +58,11 @@ def test_what_comes_next_works_when_pasted(data: list[str], cli: Cli, tmp_path: 
         words = [*(word for word in TINY if not word.startswith("data.")), *data]
     done = cli(*words, "epochs=2", "trainer.save_every=1", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
-    assert re.search(r"^size: \d+ MB, \d+ MB of it epoch_NNNN.pt \(trainer.keep=3, trainer.save_every=1\)$",
-                     done.stdout, re.MULTILINE)  # fmt: skip
+    assert re.search(
+        r"^size: \d+ MB, \d+ MB of it epoch_NNNN.pt \(trainer.keep=3, trainer.save_every=1\)$",
+        done.stdout,
+        re.MULTILINE,
+    )
     (run_dir,) = (tmp_path / "outputs").glob("*/*")
     proposed = next_commands(done.stdout)
     assert [words[0] for words in proposed] == ["task=evaluate", "task=predict"]

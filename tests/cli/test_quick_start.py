@@ -56,8 +56,16 @@ def test_own_optimizers_keep_their_step() -> None:
 
 
 def test_a_run_does_not_import_the_compiler(tmp_path: Path) -> None:
-    tiny = ["data.size=32", "data.split.train=2", "data.split.val=1", "batch_size=2", "epochs=1",
-            "model.depth=1", "model.base_channels=2", f"hydra.run.dir={tmp_path}/run"]  # fmt: skip
+    tiny = [
+        "data.size=32",
+        "data.split.train=2",
+        "data.split.val=1",
+        "batch_size=2",
+        "epochs=1",
+        "model.depth=1",
+        "model.base_channels=2",
+        f"hydra.run.dir={tmp_path}/run",
+    ]
     command = [sys.executable, "-X", "importtime", "run.py", *tiny]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -20,11 +20,21 @@ WORKER = "DataLoader worker (pid 12) is killed by signal: "
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate "
-                      "memory: you tried to allocate 1342177280 bytes. Error code 12"), "the memory is full"),
+        (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate "
+                "memory: you tried to allocate 1342177280 bytes. Error code 12"
+            ),
+            "the memory is full",
+        ),
         (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."), "is full"),
-        (RuntimeError("Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback\n"
-                      "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 10.0 GiB"), "is full"),
+        (
+            RuntimeError(
+                "Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback\n"
+                "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 10.0 GiB"
+            ),
+            "is full",
+        ),
         (MemoryError(), "the memory is full"),
         (RuntimeError("could not create a primitive"), "is full"),
         (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "is full"),
@@ -40,7 +50,7 @@ WORKER = "DataLoader worker (pid 12) is killed by signal: "
         (OSError(errno.EMFILE, "Too many open files"), "too many files"),
         (RuntimeError("unable to open </torch_1>: Too many open files (24)"), "too many files"),
     ],
-)  # fmt: skip
+)
 def test_what_ran_out_is_said(error: Exception, said: str) -> None:
     for each in (error, chained(error)):
         with pytest.raises(TrainingError, match=said) as caught, errors.in_words("train"):
@@ -57,13 +67,17 @@ def chained(error: Exception) -> Exception:
 
 @pytest.mark.parametrize(
     "error",
-    [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError("x"),
-     OSError(errno.ENOSPC, "full"), RuntimeError("out of resource: shared memory, Required: 262144"),
-     DataError("a.tif can't be read"),
-     RuntimeError("could not create a primitive descriptor for a convolution"),
-     ImportError("x.so: failed to map segment from shared object: Operation not permitted"),
-     RuntimeError(WORKER + "Segmentation fault. ")],
-)  # fmt: skip
+    [
+        RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
+        ValueError("x"),
+        OSError(errno.ENOSPC, "full"),
+        RuntimeError("out of resource: shared memory, Required: 262144"),
+        DataError("a.tif can't be read"),
+        RuntimeError("could not create a primitive descriptor for a convolution"),
+        ImportError("x.so: failed to map segment from shared object: Operation not permitted"),
+        RuntimeError(WORKER + "Segmentation fault. "),
+    ],
+)
 def test_other_errors_stay_what_they_are(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, errors.in_words("train"):
         raise error

@@ -7,8 +7,21 @@ import pytest
 from tests.conftest import Cli
 from unet_exp.config.suggestions import ALIASES, likely_key
 
-KEYS = ["lr", "batch_size", "epochs", "num_workers", "seed", "model", "model.depth", "data.root", "optimizer",
-        "optimizer.lr", "optimizer.weight_decay", "trainer.devices", "trainer.plots"]  # fmt: skip
+KEYS = [
+    "lr",
+    "batch_size",
+    "epochs",
+    "num_workers",
+    "seed",
+    "model",
+    "model.depth",
+    "data.root",
+    "optimizer",
+    "optimizer.lr",
+    "optimizer.weight_decay",
+    "trainer.devices",
+    "trainer.plots",
+]
 
 
 @pytest.mark.parametrize(

@@ -32,17 +32,32 @@ def test_every_file_is_known_here() -> None:
     """A new file in conf/ is covered by the next test; the count notices one the glob would miss."""
     assert len(OPTIONS) == 44
     assert {str(path) for path in FILES if len(path.parts) == 1} == {
-        "config", "settings", "reproduce", "evaluate", "predict", "export", "task_settings",
-        "sweep_settings", "summary",
-    }  # fmt: skip
+        "config",
+        "settings",
+        "reproduce",
+        "evaluate",
+        "predict",
+        "export",
+        "task_settings",
+        "sweep_settings",
+        "summary",
+    }
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=str)
 def test_every_option_composes_checks_and_builds(option: Path, tmp_path: Path) -> None:
     group, name = option.parts
     root = write_folder(tmp_path)
-    small = [f"data.root={root}", "data.kind=image_folder", "data.split.mode=blocks", "data.split.train=4",
-             "data.split.val=2", "data.split.test=rest", "model.base_channels=2", "threads=1"]  # fmt: skip
+    small = [
+        f"data.root={root}",
+        "data.kind=image_folder",
+        "data.split.mode=blocks",
+        "data.split.train=4",
+        "data.split.val=2",
+        "data.split.test=rest",
+        "model.base_channels=2",
+        "threads=1",
+    ]
     if name in ("smp_unet", "monai_basic_unet"):
         small = [word for word in small if word != "model.base_channels=2"]
     if name == "smp_unet":
@@ -75,10 +90,16 @@ def test_a_typed_model_replaces_that_of_a_recipe(tmp_path: Path) -> None:
 def test_problems_are_reported_together() -> None:
     found = "\n".join(
         problems(
-            "+lrr=1", "optimizer.lr=abc", "batch_size=0", "data.size=100", "trainer.precision=bf15",
-            "trainer.monitor=dise", "device=gpu", "model.dropout=1.0",
+            "+lrr=1",
+            "optimizer.lr=abc",
+            "batch_size=0",
+            "data.size=100",
+            "trainer.precision=bf15",
+            "trainer.monitor=dise",
+            "device=gpu",
+            "model.dropout=1.0",
         )
-    )  # fmt: skip
+    )
     for expected in (
         "lrr is not a known key; did you mean 'lr'?",
         "optimizer.lr is 'abc'",
@@ -129,7 +150,7 @@ def test_problems_are_reported_together() -> None:
         ("+optimizer.x={_target_: os.system}", "_target_ of its own"),
         ("+optimizer.x=[{_target_: os.system}]", "_target_ of its own"),
     ],
-)  # fmt: skip
+)
 def test_each_problem_has_its_sentence(override: str, expected: str) -> None:
     assert expected in "\n".join(problems(override))
 

@@ -36,8 +36,15 @@ from unet_exp.rundir.directory import Origin, RunDirectory
 from unet_exp.tasks.evaluate import evaluate
 from unet_exp.tasks.reproduce import reproduce
 
-SMALL = ["model.depth=1", "model.base_channels=2", "epochs=1", "batch_size=2", "threads=1", "device=cpu",
-         "trainer.plots=false"]  # fmt: skip
+SMALL = [
+    "model.depth=1",
+    "model.base_channels=2",
+    "epochs=1",
+    "batch_size=2",
+    "threads=1",
+    "device=cpu",
+    "trainer.plots=false",
+]
 FOLDER = ["data=image_folder", "data.root=data", *SMALL]
 Start = Callable[..., Path]
 

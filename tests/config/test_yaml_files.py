@@ -56,10 +56,15 @@ def test_settings_are_keys_and_defaults_a_list(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("label_map:\n  0: a\n  0: b\n", "line 3: found duplicate key 0; keep one of the two"),
-     ("a: [{1.5: x, 1.5: y}]\n", "line 1: found duplicate key 1.5"), ("hello\n", "line 1: 'hello' alone"),
-     ("a: {0: x, 1: x}\nb: {0: x}\n", None), ("# nothing\n", None), ("a: &x {0: y}\nb: *x\n", None)],
-)  # fmt: skip
+    [
+        ("label_map:\n  0: a\n  0: b\n", "line 3: found duplicate key 0; keep one of the two"),
+        ("a: [{1.5: x, 1.5: y}]\n", "line 1: found duplicate key 1.5"),
+        ("hello\n", "line 1: 'hello' alone"),
+        ("a: {0: x, 1: x}\nb: {0: x}\n", None),
+        ("# nothing\n", None),
+        ("a: &x {0: y}\nb: *x\n", None),
+    ],
+)
 def test_numbers_are_keys_once_too(content: str, said: str | None, tmp_path: Path) -> None:
     """As in data.label_map, where the second one would win in silence."""
     path = tmp_path / "mine.yaml"
@@ -84,9 +89,10 @@ def test_names_stay_as_they_were_written() -> None:
         "split:\n  train: [001, 1_0]\n  val: 0.2\n"
     )
     assert names_as_written(node_of(text), True) == {
-        "classes": ["no", "Yes", "1e3", "010", "null", "~"], "label_map": ["off", "on"],
+        "classes": ["no", "Yes", "1e3", "010", "null", "~"],
+        "label_map": ["off", "on"],
         "split.train": ["001", "1_0"],
-    }  # fmt: skip
+    }
     text = "data: {classes: [no, yes]}\nclasses: [on, off]\n"
     assert names_as_written(node_of(text), False) == {"data.classes": ["no", "yes"]}
 
@@ -97,9 +103,14 @@ def node_of(text: str) -> yaml.Node | None:
 
 @pytest.mark.parametrize(
     ("typed", "names"),
-    [("[true,False]", ["true", "False"]), ("[no, yes]", ["no", "yes"]), ("[1,1e3]", ["1", "1e3"]),
-     ("[null,'a b']", [None, "a b"]), ("[null,세포]", ["null", "세포"])],
-)  # fmt: skip
+    [
+        ("[true,False]", ["true", "False"]),
+        ("[no, yes]", ["no", "yes"]),
+        ("[1,1e3]", ["1", "1e3"]),
+        ("[null,'a b']", [None, "a b"]),
+        ("[null,세포]", ["null", "세포"]),
+    ],
+)
 def test_names_of_the_command_line_too(typed: str, names: list[str]) -> None:
     (override,) = OverridesParser.create().parse_overrides([quote_names(f"data.classes={typed}")])
     assert [getattr(name, "text", name) for name in override.value()] == names  # type: ignore[union-attr]

@@ -30,9 +30,13 @@ def test_the_line_survives_the_shell_and_hydra(
     root = tmp_path / "it's a $SET, [1]"
     layout(root, "im ages/{n}.png", "la,bels/{n} (mask).png", ("", 3), classes=12)
     data = DataConfig(
-        root=root.name, images="im ages", labels="la,bels", label_suffix=" (mask)", classes=NAMES,
+        root=root.name,
+        images="im ages",
+        labels="la,bels",
+        label_suffix=" (mask)",
+        classes=NAMES,
         label_map=dict(enumerate(NAMES)) | {99: "ignore"},
-    )  # fmt: skip
+    )
     config = composed("data=image_folder", "data.root=.", "batch_size=1")
     config.data = data
     check_data(config)
@@ -52,8 +56,15 @@ def test_the_line_keeps_what_was_typed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_folder(tmp_path / "data")
-    typed = ("data=image_folder", "data.root=data", "data.split.val=3", "data.split.mode=random",
-             "transform=strong", "transform.train.crop.size=64", "optimizer=sgd")  # fmt: skip
+    typed = (
+        "data=image_folder",
+        "data.root=data",
+        "data.split.val=3",
+        "data.split.mode=random",
+        "transform=strong",
+        "transform.train.crop.size=64",
+        "optimizer=sgd",
+    )
     words = pasted(line_of(survey(capsys, *typed, typed=typed)))
     assert {"data.split.val=3", "data.split.mode=random", "transform=strong", "optimizer=sgd"} < set(words)
     assert "transform.train.crop.size=32" in words  # the images have no 64 pixels
@@ -102,9 +113,12 @@ def numbered(seed: int, count: int, dtype: Any) -> tuple[Array, Array]:
 
 @pytest.mark.parametrize(("dtype", "ending"), [("uint8", "png"), ("float32", "tif"), ("uint32", "npy")])
 def test_object_numbers_are_recognised_and_converted(
-    dtype: str, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    dtype: str,
+    ending: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(tmp_path)
     counts = (5, 9, 12, 7, 16, 3)
     for index, count in enumerate(counts):

@@ -44,8 +44,14 @@ def test_pictures_are_turned_as_viewers_turn_them(number: int, ending: str, tmp_
 
 def test_turned_windows_are_parts_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(1, 9):
-        path = write_tiff(tmp_path / f"{number}.tif", pattern("uint16", 3), "lzw", photometric=2, tile=16,
-                          tags={274: ("H", (number,))})  # fmt: skip
+        path = write_tiff(
+            tmp_path / f"{number}.tif",
+            pattern("uint16", 3),
+            "lzw",
+            photometric=2,
+            tile=16,
+            tags={274: ("H", (number,))},
+        )
         whole = read_array(path)
         monkeypatch.setattr("unet_exp.data.formats.MOST_PIXELS", 1 << 10)
         assert np.array_equal(open_array(path)[5:33, 11:37], whole[5:33, 11:37])

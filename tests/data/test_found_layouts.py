@@ -69,8 +69,10 @@ LAYOUTS: dict[str, tuple[list[tuple[Any, ...]], dict[str, str]]] = {
         [("{p}_images/{n}.png", "{p}_masks/{n}.png", TRAIN, VAL)],
         {"images": "{split}_images", "labels": "{split}_masks"},
     ),
-    "side by side": ([("raw/{n}.png", "gt/{n}_mask.png", ("", 3))],
-                     {"images": "raw", "labels": "gt", "label_suffix": "_mask"}),
+    "side by side": (
+        [("raw/{n}.png", "gt/{n}_mask.png", ("", 3))],
+        {"images": "raw", "labels": "gt", "label_suffix": "_mask"},
+    ),
     "by what they hold": ([("a/{n}.png", "b/{n}.png", ("", 3))], {"images": "a", "labels": "b"}),
     "one folder": ([("{n}.png", "{n}_L.png", ("", 3))], {"images": ".", "labels": ".", "label_suffix": "_L"}),
     "further down": ([("x/y/images/{n}.png", "x/y/labels/{n}.png", ("", 3))], {"root": "set/x/y"}),
@@ -79,8 +81,10 @@ LAYOUTS: dict[str, tuple[list[tuple[Any, ...]], dict[str, str]]] = {
         {"labels": "masks", "pair_regex": r"^(?:mask_|img_)(.+?)\.[^.]+$"},
     ),
     "nnU-Net": (
-        [("imagesTr/case_{n}_0000.png", "labelsTr/case_{n}.png", ("", 3)),
-         ("imagesTs/case_{n}_0000.png", None, ("", 2))],
+        [
+            ("imagesTr/case_{n}_0000.png", "labelsTr/case_{n}.png", ("", 3)),
+            ("imagesTs/case_{n}_0000.png", None, ("", 2)),
+        ],
         {"images": "imagesTr", "labels": "labelsTr", "pair_regex": r"^(?:case_)(.+?)(?:_0000|)\.[^.]+$"},
     ),
     "a test part without labels": (
@@ -91,7 +95,7 @@ LAYOUTS: dict[str, tuple[list[tuple[Any, ...]], dict[str, str]]] = {
         [("latest_images/{n}.png", "latest_masks/{n}.png", ("", 3))],
         {"images": "latest_images", "labels": "latest_masks"},
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

@@ -83,10 +83,14 @@ def test_a_colour_label_without_a_map_shows_the_lines() -> None:
 @pytest.mark.parametrize(
     ("map_", "expected"),
     [
-        ({0: "sky", 1: "lake"}, "lake"), ({0: "sky"}, "gives no value to tree"), ({"red": "sky"}, "'red'"),
-        ({0: "sky", "0-0-1": "tree"}, "mixes"), ([0, 1], "allowed"), ({"300-0-0": "sky"}, "300-0-0"),
+        ({0: "sky", 1: "lake"}, "lake"),
+        ({0: "sky"}, "gives no value to tree"),
+        ({"red": "sky"}, "'red'"),
+        ({0: "sky", "0-0-1": "tree"}, "mixes"),
+        ([0, 1], "allowed"),
+        ({"300-0-0": "sky"}, "300-0-0"),
     ],
-)  # fmt: skip
+)
 def test_maps_that_are_none(map_: Any, expected: str) -> None:
     with pytest.raises(DataError, match=expected):
         label_map(DataConfig(classes=["sky", "tree"], label_map=map_))

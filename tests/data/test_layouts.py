@@ -86,8 +86,10 @@ def test_yolo(tmp_path: Path, pattern: str) -> None:
             touch(tmp_path, f"{folder.replace('{split}', part)}/{part}.png")
     found = find_splits(data(tmp_path, images=images, labels=labels))
     assert {part: [item.name for item in items] for part, items in found.items()} == {
-        "train": ["train"], "val": ["val"], "test": [],
-    }  # fmt: skip
+        "train": ["train"],
+        "val": ["val"],
+        "test": [],
+    }
 
 
 @pytest.mark.parametrize(
@@ -199,6 +201,9 @@ def test_braces_in_the_file_of_a_sweep_arrive_as_written() -> None:
     (overrides,) = merged([], params, points)
     jobs = [{o.key_or_group: o.value() for o in parse(job, loader)} for job in expand(overrides, loader)]
     assert [(job["data.images"], job["lr"]) for job in jobs] == [
-        ("images/{split}", 1e-3), ("images/{split}", 1e-4), ("{split}/raw", 1e-3), ("{split}/raw", 1e-4),
-    ]  # fmt: skip
+        ("images/{split}", 1e-3),
+        ("images/{split}", 1e-4),
+        ("{split}/raw", 1e-3),
+        ("{split}/raw", 1e-4),
+    ]
     assert {(job["data.labels"], job["data.root"]) for job in jobs} == {("labels/{split}", "a b")}

@@ -36,9 +36,10 @@ def test_rows_of_empty_cells_are_passed_over(listed: Path, row: str) -> None:
         (r"C:\Users\kim\set\images\00.png", "images/00.png", "paths are taken from"),
         ("data/images/00.png", "images/00.png", "paths are taken from"),
         (f"images/{unicodedata.normalize('NFD', 'Zürich')}.png", "images/Zürich.png", "the Unicode form"),
-        ("images", "images is a folder", ""), ("https://x.org/00.png", "", "it is a URL"),
+        ("images", "images is a folder", ""),
+        ("https://x.org/00.png", "", "it is a URL"),
     ],
-)  # fmt: skip
+)
 def test_rows_whose_file_is_not_found_say_why(listed: Path, cell: str, near: str, reason: str) -> None:
     text = of_list(listed, "images/00.png,labels/00.png", f"{cell},labels/00.png")
     assert "line 3: " in text

@@ -23,8 +23,9 @@ def test_pairs_by_suffix_in_two_folders_or_in_one(tmp_path: Path) -> None:
     one = image_items(tmp_path / "one", data(tmp_path, label_suffix="_mask", images=".", labels="."))
     for items in (apart, one):
         assert [(i.name, i.image.name, i.label.name) for i in items] == [
-            ("a", "a.jpg", "a_mask.png"), ("b", "b.jpg", "b_mask.png"),
-        ]  # fmt: skip
+            ("a", "a.jpg", "a_mask.png"),
+            ("b", "b.jpg", "b_mask.png"),
+        ]
     with pytest.raises(DataError, match=r"without data\.label_suffix=_gt: a_mask"):
         image_items(tmp_path / "apart", data(tmp_path, label_suffix="_gt"))
 
@@ -61,8 +62,10 @@ def test_a_list_with_splits_and_groups(tmp_path: Path) -> None:
     splits = find_splits(DataConfig(kind="csv", root=str(tmp_path)))
     assert splits == both
     assert {part: [i.name for i in items] for part, items in splits.items()} == {
-        "train": ["x/0", "x/2"], "val": ["x/1"], "test": ["x/3"],
-    }  # fmt: skip
+        "train": ["x/0", "x/2"],
+        "val": ["x/1"],
+        "test": ["x/3"],
+    }
     write_list(tmp_path, ["image,label,group", *(f"x/{i}.png,y/m{i}.png,g{i % 2}" for i in range(4))])
     splits = find_splits(DataConfig(kind="csv", root=str(tmp_path), split=SplitConfig(train=1, val=1)))
     assert [i.name for i in splits["train"]] == ["x/0", "x/2"]
@@ -72,11 +75,12 @@ def test_a_list_with_splits_and_groups(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
-        (["picture,mask", "a,b"], "has the columns picture, mask"), ([""], "columns none"),
+        (["picture,mask", "a,b"], "has the columns picture, mask"),
+        ([""], "columns none"),
         (["image,label", "gone.png,gone2.png"], r"line 2: .*gone\.png and .*gone2\.png is not there"),
         (["image,label,split", "a.png,a.png,holdout"], "split is 'holdout'; allowed: train, val, test"),
     ],
-)  # fmt: skip
+)
 def test_lists_that_can_not_be_used(tmp_path: Path, lines: list[str], expected: str) -> None:
     save(tmp_path / "a.png", random(0))
     write_list(tmp_path, lines)

@@ -62,8 +62,9 @@ def test_equal_words_are_no_numbers(tmp_path: Path) -> None:
     """A set whose names pair as they are stays as it was, whatever their zeros."""
     touch(tmp_path, *(f"{side}/{name}.png" for side in ("images", "labels") for name in ("1", "01")))
     assert sorted(pairs(tmp_path, pair_regex=r"(\d+)")) == [
-        ("01", "01.png", "01.png"), ("1", "1.png", "1.png"),
-    ]  # fmt: skip
+        ("01", "01.png", "01.png"),
+        ("1", "1.png", "1.png"),
+    ]
 
 
 def test_the_message_gives_a_regex_by_whose_numbers_all_would_pair(tmp_path: Path) -> None:
@@ -156,14 +157,20 @@ def test_a_name_in_brackets_is_that_name(tmp_path: Path) -> None:
     split = {"mode": "listed", "train": names[:3], "val": ["slide [x=3,*"], "test": ["s[1-3]"]}
     found = find_splits(data(tmp_path, split))
     assert {part: [item.name for item in items] for part, items in found.items()} == {
-        "train": names[:3], "val": names[3:], "test": ["s1", "s3"],
-    }  # fmt: skip
+        "train": names[:3],
+        "val": names[3:],
+        "test": ["s1", "s3"],
+    }
 
 
 def test_other_words_for_the_parts() -> None:
     assert [split_named(word) for word in ("Training", "valid", "VALIDATION", " test ", "dev")] == [
-        "train", "val", "val", "test", None,
-    ]  # fmt: skip
+        "train",
+        "val",
+        "val",
+        "test",
+        None,
+    ]
 
 
 # ---- what is not read -------------------------------------------------------------------------------------
@@ -195,8 +202,12 @@ def test_images_of_other_endings_are_named_too(tmp_path: Path, caplog: pytest.Lo
 
 def test_endings() -> None:
     assert [ending(name) for name in ("a.PNG", "a.nii.gz", "a.b.tif", "a", ".hidden")] == [
-        ".png", ".nii.gz", ".tif", "", "",
-    ]  # fmt: skip
+        ".png",
+        ".nii.gz",
+        ".tif",
+        "",
+        "",
+    ]
 
 
 def test_images_and_labels_in_one_folder_want_a_suffix(tmp_path: Path) -> None:
@@ -242,8 +253,12 @@ def test_unlabelled_images_of_other_layouts(tmp_path: Path) -> None:
     find_splits(data(tmp_path, kind="csv", unlabelled="skip"), left_out)
     names = [path.relative_to(tmp_path).as_posix() for path in left_out]
     assert names == [
-        "train/input_1.npy", "val/input_1.npy", "images/train/b.png", "images/val/b.png", "images/val/b.png",
-    ]  # fmt: skip
+        "train/input_1.npy",
+        "val/input_1.npy",
+        "images/train/b.png",
+        "images/val/b.png",
+        "images/val/b.png",
+    ]
 
 
 def test_skipping_never_leaves_nothing(tmp_path: Path) -> None:
@@ -277,7 +292,7 @@ def test_a_dollar_in_a_setting_of_a_sweep_begins_no_formula(tmp_path: Path, keys
             Progress("finished", 1, 0.5 + i / 10, 1, 1.0, ""),
         )
         for i, name in enumerate(FORMULAS)
-    ]  # fmt: skip
+    ]
     sweep.plot_sweep(rows, tmp_path / "sweep.png")
     assert (tmp_path / "sweep.png").stat().st_size > 1000
 

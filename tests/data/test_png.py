@@ -29,8 +29,11 @@ def write_png(path: Path, array: Array, filters: list[int], interlaced: bool = F
             corner = np.concatenate([np.zeros(size, int), above[:-size]])
             guess = before + above - corner
             near = [np.abs(guess - one) for one in (before, above, corner)]
-            nearest = np.where((near[0] <= near[1]) & (near[0] <= near[2]), before,
-                               np.where(near[1] <= near[2], above, corner))  # fmt: skip
+            nearest = np.where(
+                (near[0] <= near[1]) & (near[0] <= near[2]),
+                before,
+                np.where(near[1] <= near[2], above, corner),
+            )
             chosen = filters[number % len(filters)]
             taken = [0 * line, before, above, (before + above) // 2, nearest][chosen]
             raw += bytes([chosen]) + ((line - taken) % 256).astype(np.uint8).tobytes()

@@ -26,11 +26,17 @@ def test_empty_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("train", "val", "test", "expected"),
     [
-        (6, 3, 1, (6, 3, 1)), ("rest", 3, 2, (5, 3, 2)), (5, "rest", 0, (5, 5, 0)), (4, 2, "rest", (4, 2, 4)),
-        ("rest", 0.2, 0, (8, 2, 0)), (0.5, 0.3, 0.2, (5, 3, 2)), ("rest", 0.01, 0.0, (9, 1, 0)),
-        (2, 1, 0, (2, 1, 0)), ("rest", 10, 0, (0, 10, 0)),
+        (6, 3, 1, (6, 3, 1)),
+        ("rest", 3, 2, (5, 3, 2)),
+        (5, "rest", 0, (5, 5, 0)),
+        (4, 2, "rest", (4, 2, 4)),
+        ("rest", 0.2, 0, (8, 2, 0)),
+        (0.5, 0.3, 0.2, (5, 3, 2)),
+        ("rest", 0.01, 0.0, (9, 1, 0)),
+        (2, 1, 0, (2, 1, 0)),
+        ("rest", 10, 0, (0, 10, 0)),
     ],
-)  # fmt: skip
+)
 def test_blocks(tmp_path: Path, train: Any, val: Any, test: Any, expected: tuple[int, ...]) -> None:
     splits = find_splits(config(folder_of(tmp_path, 10), mode="blocks", train=train, val=val, test=test))
     assert tuple(len(splits[part]) for part in ("train", "val", "test")) == expected
@@ -77,8 +83,10 @@ def test_listed_split(tmp_path: Path) -> None:
     folder_of(tmp_path, 12)
     data = config(tmp_path, mode="listed", train=["0[0-3]", "1?"], val=["04"], test=["05", "06"])
     assert names(find_splits(data)) == {
-        "train": ["00", "01", "02", "03", "10", "11"], "val": ["04"], "test": ["05", "06"],
-    }  # fmt: skip
+        "train": ["00", "01", "02", "03", "10", "11"],
+        "val": ["04"],
+        "test": ["05", "06"],
+    }
 
 
 def test_listed_split_overlap(tmp_path: Path) -> None:

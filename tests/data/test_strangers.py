@@ -108,9 +108,17 @@ def test_no_command_calls_a_target_outside_the_allowed_places(
 
 @pytest.mark.parametrize(
     "target",
-    ["os.system", "builtins.open", "shutil.copyfile", "unet_exp.x.os.system", "torch.optim.os.system",
-     "unet_exp.models.unet.math.prod", "torch.optim.adam.Tensor", "builtins.eval"],
-)  # fmt: skip
+    [
+        "os.system",
+        "builtins.open",
+        "shutil.copyfile",
+        "unet_exp.x.os.system",
+        "torch.optim.os.system",
+        "unet_exp.models.unet.math.prod",
+        "torch.optim.adam.Tensor",
+        "builtins.eval",
+    ],
+)
 def test_no_target_outside_the_allowed_places(target: str, run_dir: Path, tmp_path: Path) -> None:
     group = "model" if target.startswith("unet_exp.models") else "optimizer"
     content = {"_target_": target, "command": f"touch {tmp_path / 'pwned'}"}
@@ -191,9 +199,16 @@ def test_hydra_settings_of_others_are_not_obeyed(words: str, cli: Cli, run_dir: 
 @pytest.mark.parametrize("name", [".hydra/config.yaml", "config_resolved.yaml"])
 @pytest.mark.parametrize(
     "value",
-    ["${oc.env:HOME}", "a ${ oc.env:HOME}", "${oc.decode:1}", "${now:%Y}", "${${device}.env:HOME}",
-     "\\\\\\\\${oc.env:HOME}", "${hydra:runtime.cwd}"],
-)  # fmt: skip
+    [
+        "${oc.env:HOME}",
+        "a ${ oc.env:HOME}",
+        "${oc.decode:1}",
+        "${now:%Y}",
+        "${${device}.env:HOME}",
+        "\\\\\\\\${oc.env:HOME}",
+        "${hydra:runtime.cwd}",
+    ],
+)
 def test_a_saved_config_calls_nothing(
     value: str, name: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,7 +27,8 @@ LAYOUTS: dict[str, tuple[Array, dict[str, Any]]] = {
     "RGB": (pattern(channels=3), {"photometric": 2, "predictor": 2}),
     "RGB and near infrared": (pattern(channels=4), {"photometric": 2}),
     "RGB and near infrared, 16": (
-        pattern("uint16", 4), {"photometric": 2, "predictor": 2, "tile": 32, "byteorder": ">"}
+        pattern("uint16", 4),
+        {"photometric": 2, "predictor": 2, "tile": 32, "byteorder": ">"},
     ),
     "seven bands": (pattern("uint16", 7), {"predictor": 2}),
     "planes": (pattern(channels=3), {"photometric": 2, "planes": True, "predictor": 2}),
@@ -47,15 +48,28 @@ LAYOUTS: dict[str, tuple[Array, dict[str, Any]]] = {
     "one bit, white is zero": (pattern(bits=1).astype(bool), {"photometric": 0}),
     "CMYK": (pattern(channels=4), {"photometric": 5}),
     "CMYK, 16": (pattern("uint16", 4), {"photometric": 5, "byteorder": ">"}),
-    "palette": (pattern(), {"photometric": 3, "tags": {
-        320: ("H", tuple(int(v) * 257 for v in np.arange(768) * 7 % 256)),
-    }}),
-    "palette of 4 bits": (pattern(bits=4), {"photometric": 3, "bits": 4, "tags": {
-        320: ("H", tuple(int(v) * 257 for v in np.arange(48) * 5 % 256)),
-    }}),
+    "palette": (
+        pattern(),
+        {
+            "photometric": 3,
+            "tags": {
+                320: ("H", tuple(int(v) * 257 for v in np.arange(768) * 7 % 256)),
+            },
+        },
+    ),
+    "palette of 4 bits": (
+        pattern(bits=4),
+        {
+            "photometric": 3,
+            "bits": 4,
+            "tags": {
+                320: ("H", tuple(int(v) * 257 for v in np.arange(48) * 5 % 256)),
+            },
+        },
+    ),
     "YCbCr": (pattern(channels=3), {"photometric": 6, "tags": {530: ("H", (1, 1))}}),
     "turned": (pattern(channels=3), {"photometric": 2, "tags": {274: ("H", (6,))}}),
-}  # fmt: skip
+}
 
 
 def expected(array: Array, photometric: int = 1, bits: int = 0, **options: Any) -> Array:
@@ -154,8 +168,13 @@ def test_files_of_another_writer(name: str) -> None:
 
 def test_what_can_not_be_read_exactly_is_refused_by_its_name(tmp_path: Path) -> None:
     for number, name in {34712: "JPEG2000", 50001: "WEBP", 34887: "LERC", 6: "OJPEG", 999: "999"}.items():
-        path = write_tiff(tmp_path / f"{number}.tif", pattern(channels=3), "none", photometric=2,
-                          tags={259: ("H", (number,))})  # fmt: skip
+        path = write_tiff(
+            tmp_path / f"{number}.tif",
+            pattern(channels=3),
+            "none",
+            photometric=2,
+            tags={259: ("H", (number,))},
+        )
         with pytest.raises(DataError, match=rf"its pixels \((compression )?{name}\) can't be decoded"):
             read_array(path)
     path = write_tiff(tmp_path / "lab.tif", pattern(channels=3), "lzw", photometric=8)
@@ -209,8 +228,13 @@ def test_one_directory_that_holds_a_stack(form: str, tmp_path: Path) -> None:
             file.write(stack[..., 0], contiguous=True, metadata={"axes": "ZYX"}, truncate=True)
     else:
         text = "ImageJ=1.53t\nimages=5\nslices=5\nloop=false\n"
-        tifffile.imwrite(path, stack[0].squeeze(), description=text, metadata=None,
-                         photometric="rgb" if "RGB" in form else "minisblack")  # fmt: skip
+        tifffile.imwrite(
+            path,
+            stack[0].squeeze(),
+            description=text,
+            metadata=None,
+            photometric="rgb" if "RGB" in form else "minisblack",
+        )
         with open(path, "ab") as more:
             more.write(stack[1:].tobytes())
     with tifffile.TiffFile(path) as file:

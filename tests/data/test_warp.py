@@ -27,9 +27,13 @@ WARPS: dict[str, dict[str, Any]] = {
     "all": {"elastic": 4.0, "scale": (0.7, 1.4), "shear": 10.0, "shift": 3.0},
 }
 INTENSITIES: list[type[Any]] = [
-    intensities.RandomGamma, intensities.RandomBrightness, intensities.RandomContrast,
-    intensities.RandomNoise, intensities.RandomBlur, intensities.RandomLowResolution,
-]  # fmt: skip
+    intensities.RandomGamma,
+    intensities.RandomBrightness,
+    intensities.RandomContrast,
+    intensities.RandomNoise,
+    intensities.RandomBlur,
+    intensities.RandomLowResolution,
+]
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -72,8 +76,11 @@ def test_image_label_and_weight_stay_on_top_of_each_other(
 
 def test_flips_and_turns_alone_move_pixels_without_a_change() -> None:
     sample = ramps(16, 16)
-    forms = [np.rot90(np.flip(sample["input"], 1) if flip else sample["input"], turns)
-             for flip in (False, True) for turns in range(4)]  # fmt: skip
+    forms = [
+        np.rot90(np.flip(sample["input"], 1) if flip else sample["input"], turns)
+        for flip in (False, True)
+        for turns in range(4)
+    ]
     seen = set()
     for seed in range(100):
         changed = RandomWarp(probability=0.0)(sample, rng(seed))["input"]

@@ -76,9 +76,19 @@ def test_cross_entropy_takes_the_map_by_the_papers_sum() -> None:
 def test_samples_bring_the_map_of_their_whole_label(cache: str, tmp_path: Any) -> None:
     """Cut and turned with the label; computed of the whole one, whose objects end outside of the crop."""
     root = write_folder(tmp_path, count=4, size=64)
-    options = ["data=image_folder", f"data.root={root}", "data.split.val=2", f"data.cache={cache}",
-               "loss.w0=10", "loss.sigma=3", "transform=crop", "transform.train.crop.size=32",
-               "model=unet_small", "batch_size=2", "threads=1"]  # fmt: skip
+    options = [
+        "data=image_folder",
+        f"data.root={root}",
+        "data.split.val=2",
+        f"data.cache={cache}",
+        "loss.w0=10",
+        "loss.sigma=3",
+        "transform=crop",
+        "transform.train.crop.size=32",
+        "model=unet_small",
+        "batch_size=2",
+        "threads=1",
+    ]
     config = setup.settle_machine(composed(*options))
     data = setup.read_samples(config, setup.find_items(config))
     train, val = build.build_loaders(setup.settle_data(config, data), data)
@@ -94,8 +104,16 @@ def test_samples_bring_the_map_of_their_whole_label(cache: str, tmp_path: Any) -
 
 def test_windows_of_a_label_share_its_map(tmp_path: Any) -> None:
     root = write_folder(tmp_path, count=4, size=128)
-    options = ["data=image_folder", f"data.root={root}", "data.split.val=1", "data.window=64", "loss.w0=10",
-               "model=unet_small", "batch_size=2", "threads=1"]  # fmt: skip
+    options = [
+        "data=image_folder",
+        f"data.root={root}",
+        "data.split.val=1",
+        "data.window=64",
+        "loss.w0=10",
+        "model=unet_small",
+        "batch_size=2",
+        "threads=1",
+    ]
     config = setup.settle_machine(composed(*options))
     data = setup.read_samples(config, setup.find_items(config))
     val = build.build_loaders(setup.settle_data(config, data), data)[1].dataset
@@ -111,8 +129,16 @@ def test_windows_of_a_label_share_its_map(tmp_path: Any) -> None:
 
 def test_workers_do_not_matter_to_strongly_augmented_samples_and_their_maps(tmp_path: Any) -> None:
     root = write_folder(tmp_path, count=8, size=64)
-    options = ["data=image_folder", f"data.root={root}", "data.split.val=2", "loss.w0=10", "transform=strong",
-               "transform.train.crop.size=32", "batch_size=3", "threads=1"]  # fmt: skip
+    options = [
+        "data=image_folder",
+        f"data.root={root}",
+        "data.split.val=2",
+        "loss.w0=10",
+        "transform=strong",
+        "transform.train.crop.size=32",
+        "batch_size=3",
+        "threads=1",
+    ]
     found = []
     for workers in (0, 2):
         config = setup.settle_machine(composed(*options, f"num_workers={workers}"))

@@ -90,11 +90,16 @@ def write_tiff(path: Path, array: Array, codec: str, **options: Any) -> Path:
     kind = {"f": 3, "i": 2}.get(array.dtype.kind, 1)
     channels = array.shape[2]
     tags: dict[int, tuple[str, tuple[int, ...]]] = {
-        256: ("I", (WIDTH,)), 257: ("I", (HEIGHT,)), 258: ("H", (bits,) * channels),
-        259: ("H", (NUMBERS[codec],)), 262: ("H", (options.get("photometric", 1),)),
-        277: ("H", (channels,)), 284: ("H", (2 if planes else 1,)),
-        317: ("H", (predictor,)), 339: ("H", (kind,) * channels),
-    }  # fmt: skip
+        256: ("I", (WIDTH,)),
+        257: ("I", (HEIGHT,)),
+        258: ("H", (bits,) * channels),
+        259: ("H", (NUMBERS[codec],)),
+        262: ("H", (options.get("photometric", 1),)),
+        277: ("H", (channels,)),
+        284: ("H", (2 if planes else 1,)),
+        317: ("H", (predictor,)),
+        339: ("H", (kind,) * channels),
+    }
     usual = {2: 3, 5: 4, 6: 3, 8: 3}.get(options.get("photometric", 1), 1)
     if channels > usual:
         tags[338] = ("H", (0,) * (channels - usual))

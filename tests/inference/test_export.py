@@ -45,10 +45,19 @@ def whole(model: nn.Module, image: Tensor) -> np.ndarray:
 
 SAME: dict[str, tuple[int, int, dict[str, Any]]] = {  # channels, logits, arguments
     "depth 3": (1, 1, {"depth": 3}),
-    "nnU-Net": (2, 3, {"depth": 3, "norm": "instance", "activation": "leaky_relu", "max_channels": 8,
-                       "deep_supervision": True}),
+    "nnU-Net": (
+        2,
+        3,
+        {
+            "depth": 3,
+            "norm": "instance",
+            "activation": "leaky_relu",
+            "max_channels": 8,
+            "deep_supervision": True,
+        },
+    ),
     "half": (3, 1, {"depth": 2, "stride": 2, "norm": "group", "upsample": "bilinear", "dropout": 0.5}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", SAME)
@@ -163,9 +172,16 @@ def test_where_onnxruntime_is_missing_it_is_said(
 def test_a_run_is_exported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Of three classes, normalised by each image."""
     run = train(
-        tmp_path / "run", *TINY, "data.classes=[a,b]", "transform.mean=image", "transform.std=image",
-        "epochs=1", "trainer.limit_train_batches=1", "trainer.log_every=0", "trainer.plots=false",
-    )  # fmt: skip
+        tmp_path / "run",
+        *TINY,
+        "data.classes=[a,b]",
+        "transform.mean=image",
+        "transform.std=image",
+        "epochs=1",
+        "trainer.limit_train_batches=1",
+        "trainer.log_every=0",
+        "trainer.plots=false",
+    )
     caplog.set_level(logging.INFO, "unet_exp")
     for output in ("model", "model.json", "run"):
         with pytest.raises(UserError, match=r"not an \.onnx file"):

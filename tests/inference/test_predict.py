@@ -97,8 +97,10 @@ def test_pil_images_of_every_mode_are_as_their_files(colour: Predictor, tmp_path
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        *[(IMAGE.astype(kind), "whose white is unknown.*astype") for kind in
-          ("int8", "int16", "int32", "int64", "uint32", "uint64")],
+        *[
+            (IMAGE.astype(kind), "whose white is unknown.*astype")
+            for kind in ("int8", "int16", "int32", "int64", "uint32", "uint64")
+        ],
         (IMAGE.tolist(), "holds int64 values"),
         (torch.from_numpy(IMAGE).long(), "the tensor holds int64 values"),
         (torch.rand(8, 8).to_sparse(), "the tensor, Tensor, can't be made an array: .*Sparse"),
@@ -130,7 +132,7 @@ def test_pil_images_of_every_mode_are_as_their_files(colour: Predictor, tmp_path
         (np.where(IMAGE > 100, np.nan, IMAGE / 255), r"the image holds values that are not numbers: \d+ nan"),
         (np.where(IMAGE > 100, np.inf, IMAGE / 255), r"0 nan and \d+ infinite of 1024"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_image_is_named(grey: Predictor, given: Any, said: str) -> None:
     with pytest.raises(DataError, match=f"(?s){said}"):
         grey.predict(given)
@@ -168,8 +170,15 @@ def test_values_far_from_those_of_training_are_warned_about_in_one_line(
     grey: Predictor, caplog: pytest.LogCaptureFixture
 ) -> None:
     unit = IMAGE / np.float32(255)
-    for ordinary in (IMAGE, unit, unit * 0.5, unit * 1.3, np.zeros((32, 32), np.uint8), IMAGE // 20,
-                     np.full((32, 32), 0.5, np.float32)):  # fmt: skip
+    for ordinary in (
+        IMAGE,
+        unit,
+        unit * 0.5,
+        unit * 1.3,
+        np.zeros((32, 32), np.uint8),
+        IMAGE // 20,
+        np.full((32, 32), 0.5, np.float32),
+    ):
         grey.predict(ordinary)
     assert caplog.messages == []
     for strange in (

@@ -57,10 +57,19 @@ def test_no_two_predictions_share_a_name(
         save(tmp_path / "in" / name, stack if name == "b.tif" else IMAGE)
     with caplog.at_level("INFO"):
         predict(options(grey_run, tmp_path / "in", tmp_path / "out", probabilities=True, visible=True))
-    assert masks(tmp_path / "out") == sorted([
-        "a.png.png", "a.tif.png", "A.npy.png", "b.tif_000.png", "b.tif_001.png", "b_001.png.png", "c.png",
-        "c.png.png", "d.png",
-    ])  # fmt: skip
+    assert masks(tmp_path / "out") == sorted(
+        [
+            "a.png.png",
+            "a.tif.png",
+            "A.npy.png",
+            "b.tif_000.png",
+            "b.tif_001.png",
+            "b_001.png.png",
+            "c.png",
+            "c.png.png",
+            "d.png",
+        ]
+    )
     assert len(list((tmp_path / "out" / "probabilities").iterdir())) == 9
     assert masks(tmp_path / "out" / "visible") == masks(tmp_path / "out")
     assert "would share their names" in caplog.text
@@ -206,13 +215,15 @@ def test_an_output_that_is_a_file(grey_run: Path, tmp_path: Path) -> None:
 LAYOUTS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
     "suffix": (
         ["data=image_folder", "data.images=.", "data.labels=.", "data.label_suffix=_mask"],
-        {"image": ["a.png", "b.tif", "c.png"],
-         "label": ["a_mask.png", "b_mask.png", "c_mask.png", "new_mask.png"]},
+        {
+            "image": ["a.png", "b.tif", "c.png"],
+            "label": ["a_mask.png", "b_mask.png", "c_mask.png", "new_mask.png"],
+        },
     ),
     "npy": (["data=npy_folder"], {"image": ["input_0.npy"], "label": ["label_0.npy"]}),
     "stack": (["data=tiff_stack"], {"image": ["train-volume.tif"], "label": ["train-labels.tif"]}),
     "csv": (["data=csv"], {"image": ["a.png", "b.png", "c.png"], "label": ["1.png", "2.png", "3.png"]}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -85,14 +85,19 @@ def test_networks_that_do_not_match_are_refused() -> None:
 @pytest.mark.parametrize(
     ("numbers", "kind"),
     [
-        (options(tile=62), ModelError), (options(tile=0), ModelError), (options(tile=-4), ModelError),
-        (options(tile=2), ModelError), (options(tile=62, margin=20), ModelError),
-        (options(tile=30, margin=20), ModelError), (options(tile=512, margin=92, multiple=16), ModelError),
+        (options(tile=62), ModelError),
+        (options(tile=0), ModelError),
+        (options(tile=-4), ModelError),
+        (options(tile=2), ModelError),
+        (options(tile=62, margin=20), ModelError),
+        (options(tile=30, margin=20), ModelError),
+        (options(tile=512, margin=92, multiple=16), ModelError),
         (options(tile=188, margin=92, multiple=16), ConfigError),  # 4 pixels of output, steps of 16
-        (options(halo=32), ConfigError), (options(halo=31), ConfigError),
+        (options(halo=32), ConfigError),
+        (options(halo=31), ConfigError),
         (options(tile=60, margin=20, halo=9), ConfigError),
     ],
-)  # fmt: skip
+)
 def test_wrong_tiles_are_refused(numbers: Any, kind: type[UserError]) -> None:
     """The error names sizes, and those are taken."""
     network, image = pixels(numbers["margin"]), noise(9, 7, 1)

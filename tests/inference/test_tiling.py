@@ -118,12 +118,16 @@ def drawn_sizes() -> list[tuple[int, int]]:
 @pytest.mark.parametrize(
     "numbers",
     [
-        options(tile=32, overlap=0.5), options(tile=16, overlap=0.0, multiple=1), options(tile=32, halo=9),
-        options(tile=48, overlap=0.9, multiple=16, batch=1), options(tile=60, margin=20, batch=100),
-        options(tile=44, margin=20), options(tile=52, margin=20, halo=3),
+        options(tile=32, overlap=0.5),
+        options(tile=16, overlap=0.0, multiple=1),
+        options(tile=32, halo=9),
+        options(tile=48, overlap=0.9, multiple=16, batch=1),
+        options(tile=60, margin=20, batch=100),
+        options(tile=44, margin=20),
+        options(tile=52, margin=20, halo=3),
         options(tile=25, margin=5, multiple=1),
     ],
-)  # fmt: skip
+)
 def test_every_pixel_once(numbers: Any) -> None:
     for height, width in drawn_sizes():
         image = np.random.default_rng(height).random((height, width, 1), dtype=np.float32)

@@ -38,10 +38,11 @@ def test_against_scikit_learn(classes: int) -> None:
     assert not torch.equal(matrix, matrix.T)  # so that rows and columns can't be mistaken
     found = scores(matrix, names)
     each = {
-        "dice": f1_score(truth, guess, average=None), "iou": jaccard_score(truth, guess, average=None),
+        "dice": f1_score(truth, guess, average=None),
+        "iou": jaccard_score(truth, guess, average=None),
         "precision": precision_score(truth, guess, average=None),
         "recall": recall_score(truth, guess, average=None),
-    }  # fmt: skip
+    }
     assert list(found) == [*each, *(f"{metric}_{name}" for metric in each for name in names)]
     for metric, values in each.items():
         assert found[metric] == pytest.approx(values.mean(), rel=1e-12)

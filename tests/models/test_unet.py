@@ -54,10 +54,16 @@ def test_options_shape_and_gradient(norm: str, upsample: str, padding: str) -> N
 @pytest.mark.parametrize(
     ("depth", "padding", "size", "out_size"),
     [
-        (1, "same", 32, 32), (2, "same", 32, 32), (3, "same", 32, 32), (4, "same", 32, 32),
-        (1, "valid", 24, 8), (2, "valid", 52, 12), (3, "valid", 92, 4), (4, "valid", 188, 4),
+        (1, "same", 32, 32),
+        (2, "same", 32, 32),
+        (3, "same", 32, 32),
+        (4, "same", 32, 32),
+        (1, "valid", 24, 8),
+        (2, "valid", 52, 12),
+        (3, "valid", 92, 4),
+        (4, "valid", 188, 4),
     ],
-)  # fmt: skip
+)
 def test_depths(depth: int, padding: str, size: int, out_size: int, channels: tuple[int, int]) -> None:
     net = UNet(*channels, base_channels=3, depth=depth, padding=padding)
     check_trains(net, torch.randn(2, channels[0], size, size), out_size)
@@ -117,8 +123,12 @@ def test_same_padding_takes_any_size(height: int, width: int) -> None:
         assert logits.shape == image.shape
         assert torch.isfinite(logits).all()
         # The same as continuing the border by hand up to the next multiple of 16 and cutting it off.
-        more = ((0, 0), (0, 0), (0, math.ceil(height / 16) * 16 - height),
-                (0, math.ceil(width / 16) * 16 - width))  # fmt: skip
+        more = (
+            (0, 0),
+            (0, 0),
+            (0, math.ceil(height / 16) * 16 - height),
+            (0, math.ceil(width / 16) * 16 - width),
+        )
         padded = torch.from_numpy(np.pad(image.numpy(), more, mode="edge"))
         torch.testing.assert_close(net(padded)[..., :height, :width], logits)
 

@@ -28,9 +28,12 @@ OPTIONS = [word for word in TINY if not word.startswith("model.")] + [
 
 
 def test_monais_basic_unet_trains_resumes_evaluates_and_predicts(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    cli: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(tmp_path)
     train_here(tmp_path / "whole", *OPTIONS)
     # Cut off after the second epoch by a limit of time, and continued in a process without it.

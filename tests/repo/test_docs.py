@@ -216,8 +216,9 @@ def code() -> dict[str, str]:
     paths += [ROOT / name for name in ("run.py", "pyproject.toml", "Makefile", ".ci/run")]
     return {
         path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
-        for path in paths if path.suffix in (".py", ".yaml", ".toml", "") and path.is_file()
-    }  # fmt: skip
+        for path in paths
+        if path.suffix in (".py", ".yaml", ".toml", "") and path.is_file()
+    }
 
 
 @pytest.mark.parametrize("page", ABOUT_CODE)

@@ -36,12 +36,24 @@ def events(run_dir: Path, split: str) -> EventAccumulator:
 def test_the_run_directory_is_complete(finished_run: Run) -> None:
     run_dir, _ = finished_run
     for name in (
-        ".hydra/config.yaml", ".hydra/overrides.yaml", ".hydra/hydra.yaml", "config_resolved.yaml",
-        "environment.json", "status.json", "metrics.csv", "run.log", "checkpoints/last.pt",
-        "checkpoints/best.pt", "checkpoints/best.safetensors", "checkpoints/epoch_0003.pt",
-        "checkpoints/epoch_0004.pt", "tensorboard/train", "tensorboard/val", "plots/curves.png",
+        ".hydra/config.yaml",
+        ".hydra/overrides.yaml",
+        ".hydra/hydra.yaml",
+        "config_resolved.yaml",
+        "environment.json",
+        "status.json",
+        "metrics.csv",
+        "run.log",
+        "checkpoints/last.pt",
+        "checkpoints/best.pt",
+        "checkpoints/best.safetensors",
+        "checkpoints/epoch_0003.pt",
+        "checkpoints/epoch_0004.pt",
+        "tensorboard/train",
+        "tensorboard/val",
+        "plots/curves.png",
         "plots/samples.png",
-    ):  # fmt: skip
+    ):
         assert (run_dir / name).exists(), name
     assert not (run_dir / "checkpoints" / "epoch_0002.pt").exists()
     assert not list(run_dir.rglob("*.tmp"))

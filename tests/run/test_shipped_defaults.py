@@ -27,8 +27,15 @@ from unet_exp.tasks.predict import predict
 pytestmark = pytest.mark.default_size
 # Two epochs of two updates and one batch of validation.
 FEW = ["epochs=2", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1", "threads=1"]
-ONE = ["epochs=1", "batch_size=1", "trainer.limit_train_batches=2", "trainer.validate_every=1", "threads=1",
-       "num_workers=0", "device=cpu"]  # fmt: skip
+ONE = [
+    "epochs=1",
+    "batch_size=1",
+    "trainer.limit_train_batches=2",
+    "trainer.validate_every=1",
+    "threads=1",
+    "num_workers=0",
+    "device=cpu",
+]
 OPTIONS = [
     f"{group}={path.stem}"
     for group in ("model", "experiment")

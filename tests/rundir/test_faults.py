@@ -53,9 +53,13 @@ def test_a_short_write_keeps_the_last_checkpoint(
     """Files may grow to 60 kB, and a checkpoint has 147: the write stops within it."""
     before = checkpoints(run_dir)
     done = subprocess.run(
-        [*command, *RESUME], cwd=tmp_path, text=True, capture_output=True, timeout=240,
+        [*command, *RESUME],
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        timeout=240,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)),
-    )  # fmt: skip
+    )
     assert_loud_and_kept(done.returncode, done.stdout + done.stderr, before, run_dir)
     assert ".pt" in done.stderr
     assert "File too large" in done.stderr
@@ -106,9 +110,12 @@ def test_a_checkpoint_folder_that_is_a_file_is_refused(cli: Cli, run_dir: Path, 
 def training(command: list[str], tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     """A run of many epochs, in its first ones."""
     process = subprocess.Popen(
-        [*command, *TINY, "epochs=100000", "trainer.save_every=0", "hydra.run.dir=run"], cwd=tmp_path,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+        [*command, *TINY, "epochs=100000", "trainer.save_every=0", "hydra.run.dir=run"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     deadline = time.monotonic() + 120
     while not (tmp_path / "run" / "checkpoints" / "last.pt").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -123,9 +130,13 @@ def test_a_signal_to_a_whole_group_ends_no_loading_process(command: list[str], t
     """As a shell, systemd or a cluster sends it: SIGHUP twice, then SIGTERM, to every process of the run."""
     arguments = ["epochs=100000", "num_workers=2", "trainer.save_every=0", "hydra.run.dir=run"]
     with subprocess.Popen(
-        [*command, *TINY, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, start_new_session=True,
-    ) as process:  # fmt: skip
+        [*command, *TINY, *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
         while not (tmp_path / "run" / "checkpoints" / "last.pt").exists():
             time.sleep(0.02)
         for each in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM):

@@ -28,9 +28,19 @@ from unet_exp.sweeps.trial import open_study
 
 KEPT = ROOT / "tests/fixtures/sweep_fae3d32"
 SWEEP = "multirun/lr-ea621df5"
-WORDS = ["data.size=32", "data.split.train=4", "data.split.val=2", "data.split.test=0", "model.depth=1",
-         "model.base_channels=2", "batch_size=2", "epochs=20", "threads=1", "trainer.plots=false",
-         "trainer.save_every=0"]  # fmt: skip
+WORDS = [
+    "data.size=32",
+    "data.split.train=4",
+    "data.split.val=2",
+    "data.split.test=0",
+    "model.depth=1",
+    "model.base_channels=2",
+    "batch_size=2",
+    "epochs=20",
+    "threads=1",
+    "trainer.plots=false",
+    "trainer.save_every=0",
+]
 RATES = ["3e-3", "1e-3", "3e-4"]
 DONE, BEGUN, WAITING = "lr-0.003-170f1855", "lr-0.001-c855f75b", "lr-0.0003-59a69489"
 
@@ -190,8 +200,16 @@ def test_a_sweep_over_a_moved_folder_goes_on(cli: Cli, project: Path) -> None:
     shutil.rmtree(project / "multirun")
     old, new = project / "old", project / "new"
     write_folder(old / "data")
-    small = ["data=image_folder", "model.depth=1", "model.base_channels=2", "batch_size=2", "threads=1",
-             "trainer.plots=false", "seed=0", "sweep_dir=sweep"]  # fmt: skip
+    small = [
+        "data=image_folder",
+        "model.depth=1",
+        "model.base_channels=2",
+        "batch_size=2",
+        "threads=1",
+        "trainer.plots=false",
+        "seed=0",
+        "sweep_dir=sweep",
+    ]
     done = cli("-m", *small, f"data.root={old / 'data'}", "epochs=1", cwd=old)
     assert done.returncode == 0, done.stdout
     for job in (old / "sweep").glob("job-*"):  # as if it had been cut off after its first epoch
@@ -225,8 +243,12 @@ def test_a_kept_search_finds_its_trials(project: Path) -> None:
     """Its proposals come from the study; each is the config of a directory."""
     shutil.copytree(KEPT.with_name("search_fae3d32"), project / "tune")
     record = atomic.read_json(next((project / "tune").glob("*/trial.json")))
-    words = [*(word for word in WORDS if not word.startswith("epochs")), "epochs=12", "optimizer=adam",
-             "hydra.sweep.dir=tune"]  # fmt: skip
+    words = [
+        *(word for word in WORDS if not word.startswith("epochs")),
+        "epochs=12",
+        "optimizer=adam",
+        "hydra.sweep.dir=tune",
+    ]
     proposed = [repr(trial.params["lr"]) for trial in open_study(project / "tune", record).trials]
     assert len(proposed) == 2
     found = Composer(words).sweep("lr", proposed)

@@ -64,9 +64,14 @@ def test_a_job_that_loses_its_machine_is_queued_again(cli: Cli, tmp_path: Path) 
         (programs / name).chmod(0o755)
     arguments = [*TINY, "epochs=40"]
     done = cli(
-        "-m", *arguments, "lr=1e-3,1e-2", "hydra/launcher=submitit_slurm", "sweep_dir=sweep", cwd=tmp_path,
+        "-m",
+        *arguments,
+        "lr=1e-3,1e-2",
+        "hydra/launcher=submitit_slurm",
+        "sweep_dir=sweep",
+        cwd=tmp_path,
         PATH=f"{programs}{os.pathsep}{os.environ['PATH']}",
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stdout
     script = (state / "script").read_text()
     assert "#SBATCH --signal=USR2@120" in script

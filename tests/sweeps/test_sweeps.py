@@ -86,9 +86,12 @@ def test_failed_jobs_cost_themselves_and_run_again(cli: Cli, command: list[str],
         assert "continuing after step" in log
 
     with subprocess.Popen(
-        [*command, *arguments, "sweep_dir=killed"], cwd=tmp_path, env={**os.environ, **own},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    ) as parent:  # fmt: skip
+        [*command, *arguments, "sweep_dir=killed"],
+        cwd=tmp_path,
+        env={**os.environ, **own},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as parent:
         while not list(tmp_path.glob("killed/seed-2*/checkpoints/last.pt")):
             time.sleep(0.02)
             assert parent.poll() is None
@@ -334,8 +337,15 @@ def test_submitit_gives_the_same_jobs(cli: Cli, small_sweep: tuple[Path, str], t
 
 
 def same_jobs(launcher: str, cli: Cli, small_sweep: tuple[Path, str], start: Path) -> None:
-    arguments = ["-m", *TINY, "lr=1e-3,1e-2", "seed=0,1", CHOOSE, f"hydra/launcher={launcher}",
-                 "sweep_dir=sweep"]  # fmt: skip
+    arguments = [
+        "-m",
+        *TINY,
+        "lr=1e-3,1e-2",
+        "seed=0,1",
+        CHOOSE,
+        f"hydra/launcher={launcher}",
+        "sweep_dir=sweep",
+    ]
     done = cli(*arguments, cwd=start)
     assert done.returncode == 0, done.stdout
     assert without_clocks(start / "sweep") == without_clocks(small_sweep[0] / "a sweep")

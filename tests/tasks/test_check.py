@@ -41,11 +41,21 @@ def five_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save(start / "data" / "images" / f"{i}.png", picture(label, i, 3))
         save(start / "data" / "labels" / f"{i}.png", codes)
     train(
-        start / "run", "data=image_folder", f"data.root={start / 'data'}", f"data.classes=[{','.join(FIVE)}]",
-        f"data.label_map={MAP}", "data.split.val=2", "epochs=25", "lr=0.02", "loss=ce_dice",
-        "loss.class_weights=median_frequency", "transform.mean=train", "transform.std=train",
-        "trainer.monitor=dice_car", "trainer.log_every=0",
-    )  # fmt: skip
+        start / "run",
+        "data=image_folder",
+        f"data.root={start / 'data'}",
+        f"data.classes=[{','.join(FIVE)}]",
+        f"data.label_map={MAP}",
+        "data.split.val=2",
+        "epochs=25",
+        "lr=0.02",
+        "loss=ce_dice",
+        "loss.class_weights=median_frequency",
+        "transform.mean=train",
+        "transform.std=train",
+        "trainer.monitor=dice_car",
+        "trainer.log_every=0",
+    )
     return start
 
 
@@ -156,8 +166,17 @@ def bad(root: Path, what: str) -> list[str]:
     return ["smoothed edges", "without interpolation"]
 
 
-BAD = ["wrong sizes", "orphans", "unknown values", "truncated tif", "animated gif", "zero bytes", "directory",
-       "symlink loop", "smoothed mask"]  # fmt: skip
+BAD = [
+    "wrong sizes",
+    "orphans",
+    "unknown values",
+    "truncated tif",
+    "animated gif",
+    "zero bytes",
+    "directory",
+    "symlink loop",
+    "smoothed mask",
+]
 
 
 @pytest.mark.parametrize("what", BAD)
@@ -196,8 +215,12 @@ def test_suspicions_of_the_survey(
     with pytest.raises(SystemExit):
         check_data(composed("data=image_folder", "data.root=data"))
     said = capsys.readouterr().out
-    for words in ("05: class foreground is darker there", "06: the label holds nothing but background",
-                  "07.jpg: the label is a jpeg", "1. 11 (val) is the same image as 02 (train)"):  # fmt: skip
+    for words in (
+        "05: class foreground is darker there",
+        "06: the label holds nothing but background",
+        "07.jpg: the label is a jpeg",
+        "1. 11 (val) is the same image as 02 (train)",
+    ):
         assert words in said
 
 

@@ -25,26 +25,46 @@ def wide(array: Array) -> Array:
 
 # Channels -> kinds of files that lie side by side in one folder.
 IMAGES: dict[int, list[tuple[str, Any]]] = {
-    1: [(".png", same), (".png", wide), (".jpg", same), (".bmp", same), (".tif", same), (".tif", wide),
-        (".tif", unit), (".npy", unit), (".npz", same)],
+    1: [
+        (".png", same),
+        (".png", wide),
+        (".jpg", same),
+        (".bmp", same),
+        (".tif", same),
+        (".tif", wide),
+        (".tif", unit),
+        (".npy", unit),
+        (".npz", same),
+    ],
     3: [(".png", same), (".jpeg", same), (".bmp", same), (".tif", same), (".tif", wide), (".npy", wide)],
     4: [(".png", same), (".tif", same), (".npz", unit)],
     5: [(".tif", wide), (".npy", same), (".npz", wide)],
-}  # fmt: skip
+}
 
 
 COLOURS = np.array([[0, 0, 0], [255, 0, 0]], np.uint8)
 
 
 LABELS: dict[int, tuple[list[tuple[str, Any]], list[str]]] = {
-    1: ([(".png", same), (".tif", same), (".npy", lambda a: a.astype(np.int64)),
-         (".npz", lambda a: a.astype(bool))], []),
-    3: ([(".png", lambda a: COLOURS[a]), (".bmp", lambda a: COLOURS[a])],
-        ["data.label_map={0-0-0: background, 255-0-0: foreground}"]),
+    1: (
+        [
+            (".png", same),
+            (".tif", same),
+            (".npy", lambda a: a.astype(np.int64)),
+            (".npz", lambda a: a.astype(bool)),
+        ],
+        [],
+    ),
+    3: (
+        [(".png", lambda a: COLOURS[a]), (".bmp", lambda a: COLOURS[a])],
+        ["data.label_map={0-0-0: background, 255-0-0: foreground}"],
+    ),
     4: ([(".bmp", lambda a: a * np.uint8(255)), (".png", lambda a: a * np.uint8(255))], []),
-    5: ([(".tif", lambda a: a.astype(np.uint16) * 500 + 7)],
-        ["data.label_map={7: background, 507: foreground}"]),
-}  # fmt: skip
+    5: (
+        [(".tif", lambda a: a.astype(np.uint16) * 500 + 7)],
+        ["data.label_map={7: background, 507: foreground}"],
+    ),
+}
 
 
 @pytest.mark.parametrize("channels", IMAGES)

@@ -89,9 +89,14 @@ def test_masks_of_large_images_are_written_by_rows(
 
 def test_an_ensemble_is_the_mean_of_its_runs(membranes: Path, tmp_path: Path) -> None:
     other = train(
-        tmp_path / "other", "data.size=64", "data.split.train=4", "data.split.val=2", "seed=1",
-        "transform.mean=train", "transform.std=train",
-    )  # fmt: skip
+        tmp_path / "other",
+        "data.size=64",
+        "data.split.train=4",
+        "data.split.val=2",
+        "seed=1",
+        "transform.mean=train",
+        "transform.std=train",
+    )
     folder = images_in(tmp_path / "in", (48, 48))
     image = np.asarray(Image.open(folder / "im000.png"))
     each = [unet_exp.load_run(path, "cpu").probabilities(image) for path in (membranes, other)]

@@ -13,8 +13,17 @@ from PIL import Image
 from tests.conftest import ISBI, TINY, Cli, write_folder
 
 Run = tuple[Path, str]
-FOLDER = ["data=image_folder", "data.split.train=4", "data.split.val=2", "data.split.test=0", "batch_size=2",
-          "model.depth=2", "model.base_channels=4", "epochs=2", "threads=1"]  # fmt: skip
+FOLDER = [
+    "data=image_folder",
+    "data.split.train=4",
+    "data.split.val=2",
+    "data.split.test=0",
+    "batch_size=2",
+    "model.depth=2",
+    "model.base_channels=4",
+    "epochs=2",
+    "threads=1",
+]
 
 
 @pytest.fixture(scope="module")
@@ -178,8 +187,17 @@ def test_a_run_on_real_slices_is_reproduced(cli: Cli, tmp_path: Path) -> None:
         cut = tmp_path / "isbi" / path.relative_to(ISBI)
         cut.parent.mkdir(parents=True, exist_ok=True)
         Image.open(path).crop((0, 0, 128, 128)).save(cut)
-    done = cli("data=isbi2012", "data.root=isbi", "model.base_channels=4", "transform=crop", "epochs=2",
-               "transform.train.crop.size=64", "threads=1", "hydra.run.dir=run", cwd=tmp_path)  # fmt: skip
+    done = cli(
+        "data=isbi2012",
+        "data.root=isbi",
+        "model.base_channels=4",
+        "transform=crop",
+        "epochs=2",
+        "transform.train.crop.size=64",
+        "threads=1",
+        "hydra.run.dir=run",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stdout
     done = cli("task=reproduce", "run=run", cwd=tmp_path)
     assert done.returncode == 0, done.stdout

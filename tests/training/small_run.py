@@ -10,9 +10,19 @@ from unet_exp.training import build, setup
 from unet_exp.training.checkpoint import Checkpoints
 from unet_exp.training.parts import Parts
 
-SMALL = ["data.size=32", "data.split.train=6", "data.split.val=3", "data.split.test=0", "model.depth=2",
-         "model.base_channels=4", "threads=1", "trainer.precision=fp32", "trainer.images_every=0",
-         "trainer.log_every=0", "epochs=2"]  # fmt: skip
+SMALL = [
+    "data.size=32",
+    "data.split.train=6",
+    "data.split.val=3",
+    "data.split.test=0",
+    "model.depth=2",
+    "model.base_channels=4",
+    "threads=1",
+    "trainer.precision=fp32",
+    "trainer.images_every=0",
+    "trainer.log_every=0",
+    "epochs=2",
+]
 
 
 def prepared(*overrides: str) -> tuple[Config, Parts]:

@@ -17,18 +17,36 @@ from unet_exp.data.loaders import EpochBatches
 
 # Seven samples in batches of two: the last batch holds one, so that one of two ranks has nothing of it.
 SHARED = [
-    "data.size=32", "data.split.train=7", "data.split.val=3", "data.split.test=0", "model.depth=2",
-    "model.base_channels=8", "model.norm=group", "batch_size=2", "trainer.precision=fp32", "threads=1",
-    "optimizer=sgd", "lr=0.05",  # unlike Adam it notices a gradient of the wrong size
-]  # fmt: skip
+    "data.size=32",
+    "data.split.train=7",
+    "data.split.val=3",
+    "data.split.test=0",
+    "model.depth=2",
+    "model.base_channels=8",
+    "model.norm=group",
+    "batch_size=2",
+    "trainer.precision=fp32",
+    "threads=1",
+    "optimizer=sgd",
+    "lr=0.05",  # unlike Adam it notices a gradient of the wrong size
+]
 EPOCHS = 12
 # What clusters, containers and an earlier torchrun leave behind.
 LEFT_OVER = {
-    "RANK": "", "WORLD_SIZE": "", "LOCAL_RANK": "7", "GROUP_RANK": "3", "MASTER_ADDR": "nowhere.invalid",
-    "MASTER_PORT": "x", "TORCHELASTIC_USE_AGENT_STORE": "True", "OMP_NUM_THREADS": "",
-    "MKL_NUM_THREADS": "many", "CUDA_VISIBLE_DEVICES": "", "CUBLAS_WORKSPACE_CONFIG": "",
-    "SLURM_PROCID": "3", "SLURM_NTASKS": "8",
-}  # fmt: skip
+    "RANK": "",
+    "WORLD_SIZE": "",
+    "LOCAL_RANK": "7",
+    "GROUP_RANK": "3",
+    "MASTER_ADDR": "nowhere.invalid",
+    "MASTER_PORT": "x",
+    "TORCHELASTIC_USE_AGENT_STORE": "True",
+    "OMP_NUM_THREADS": "",
+    "MKL_NUM_THREADS": "many",
+    "CUDA_VISIBLE_DEVICES": "",
+    "CUBLAS_WORKSPACE_CONFIG": "",
+    "SLURM_PROCID": "3",
+    "SLURM_NTASKS": "8",
+}
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -119,8 +137,12 @@ def test_torchrun_makes_one_run(pair: Path, tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
         [*torchrun, str(ROOT / "run.py"), *SHARED, "epochs=1"],
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120,
-    )  # fmt: skip
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stdout
     (run,) = (tmp_path / "outputs").glob("*/*")
     nearly(pair / "one", run, epochs=1)

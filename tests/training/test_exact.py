@@ -21,10 +21,21 @@ def same(one: Path, other: Path) -> bool:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_what_only_watches_changes_no_bit(precision: str, cli: Cli, tmp_path: Path) -> None:
     """Workers, pictures, lines and checkpoints: none, and as many as can be."""
-    quiet = ["trainer.images_every=0", "trainer.log_every=0", "trainer.save_every=0", "num_workers=0",
-             "trainer.checkpoint_every_minutes=null"]  # fmt: skip
-    busy = ["trainer.images_each_batch=true", "trainer.log_every=1", "trainer.save_every=1", "num_workers=2",
-            "trainer.checkpoint_every_steps=1", "data.cache=none"]  # fmt: skip
+    quiet = [
+        "trainer.images_every=0",
+        "trainer.log_every=0",
+        "trainer.save_every=0",
+        "num_workers=0",
+        "trainer.checkpoint_every_minutes=null",
+    ]
+    busy = [
+        "trainer.images_each_batch=true",
+        "trainer.log_every=1",
+        "trainer.save_every=1",
+        "num_workers=2",
+        "trainer.checkpoint_every_steps=1",
+        "data.cache=none",
+    ]
     for name, options in (("quiet", quiet), ("busy", busy)):
         arguments = [*EVERYTHING, f"trainer.precision={precision}", *options, f"hydra.run.dir={name}"]
         done = cli(*arguments, cwd=tmp_path)

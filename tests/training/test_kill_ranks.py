@@ -15,10 +15,19 @@ from tests.support import table
 
 pytestmark = pytest.mark.default_size
 ARGUMENTS = [
-    "data.size=32", "data.split.train=7", "data.split.val=3", "data.split.test=0", "model.depth=2",
-    "model.base_channels=4", "model.norm=group", "batch_size=2", "threads=1", "device=cpu",
-    "trainer.devices=2", "num_workers=1",
-]  # fmt: skip
+    "data.size=32",
+    "data.split.train=7",
+    "data.split.val=3",
+    "data.split.test=0",
+    "model.depth=2",
+    "model.base_channels=4",
+    "model.norm=group",
+    "batch_size=2",
+    "threads=1",
+    "device=cpu",
+    "trainer.devices=2",
+    "num_workers=1",
+]
 EPOCHS = 60
 SAVE_SECONDS = 20  # longer than rank 0 waits for the end of another rank
 # run.py with a disk that takes SAVE_SECONDS for last.pt, and says when it begins.
@@ -53,9 +62,13 @@ def straight(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start(command: list[str], cwd: Path, *more: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [*command, *ARGUMENTS, f"epochs={EPOCHS}", *more],
-        cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         start_new_session=True,
-    )  # fmt: skip
+    )
 
 
 def processes_in(folder: Path) -> dict[int, str]:

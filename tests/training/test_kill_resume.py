@@ -13,10 +13,25 @@ from tests.conftest import ROOT
 def test_killed_runs_end_like_those_left_alone(number: str, first: int, tmp_path: Path) -> None:
     """Two workers and SIGKILL; no workers, accumulation and SIGTERM."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "kill_resume.py"), "--runs", "1", "--kills", "3",
-         "--epochs", "60", "--first", str(first), "--signal", number],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        [
+            sys.executable,
+            str(ROOT / "benchmarks" / "kill_resume.py"),
+            "--runs",
+            "1",
+            "--kills",
+            "3",
+            "--epochs",
+            "60",
+            "--first",
+            str(first),
+            "--signal",
+            number,
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "| equal |" in done.stdout
     assert "3 kills" in done.stdout

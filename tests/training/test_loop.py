@@ -151,8 +151,16 @@ def test_mixed_precision_trains_and_scores_in_fp32(precision: str, tmp_path: Pat
 
 
 def test_one_batch_is_learnt_by_heart(tmp_path: Path) -> None:
-    overrides = ["trainer=overfit", "trainer.overfit_samples=2", "batch_size=2", "epochs=60", "lr=5e-3",
-                 "model.base_channels=8", "data.size=64", "trainer.validate_every=20"]  # fmt: skip
+    overrides = [
+        "trainer=overfit",
+        "trainer.overfit_samples=2",
+        "batch_size=2",
+        "epochs=60",
+        "lr=5e-3",
+        "model.base_channels=8",
+        "data.size=64",
+        "trainer.validate_every=20",
+    ]
     _, state = trained(tmp_path, *overrides)
     assert state.best_metric is not None
     assert state.best_metric > 0.95
@@ -169,9 +177,14 @@ def test_overfit_does_not_augment() -> None:
 def test_early_stop_and_best(tmp_path: Path) -> None:
     """With weights that hardly move only the first validation can be a best."""
     _, state = trained(
-        tmp_path, "trainer.early_stop=2", "epochs=9", "optimizer=sgd", "lr=1e-30", "trainer.monitor=loss",
+        tmp_path,
+        "trainer.early_stop=2",
+        "epochs=9",
+        "optimizer=sgd",
+        "lr=1e-30",
+        "trainer.monitor=loss",
         "model.norm=none",
-    )  # fmt: skip
+    )
     assert (state.epoch, state.best_epoch) == (3, 1)
 
 

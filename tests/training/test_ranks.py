@@ -12,9 +12,13 @@ from unet_exp.errors import UserError
 from unet_exp.training import ranks
 
 TORCHRUN = {
-    "RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "TORCHELASTIC_RUN_ID": "none",
-    "TORCHELASTIC_USE_AGENT_STORE": "True", "MASTER_ADDR": "127.0.0.1",
-}  # fmt: skip
+    "RANK": "1",
+    "WORLD_SIZE": "4",
+    "LOCAL_RANK": "1",
+    "TORCHELASTIC_RUN_ID": "none",
+    "TORCHELASTIC_USE_AGENT_STORE": "True",
+    "MASTER_ADDR": "127.0.0.1",
+}
 
 
 @pytest.fixture
@@ -29,10 +33,17 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
 
 @pytest.mark.parametrize(
     "left",
-    [{"RANK": "1"}, {"WORLD_SIZE": "2"}, {"RANK": "0", "WORLD_SIZE": "2"}, {"RANK": "x"}, {"WORLD_SIZE": "0"},
-     {"RANK": "1", "WORLD_SIZE": "1"}, {"RANK": "", "WORLD_SIZE": " 8 "},
-     {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "", "TORCHELASTIC_RUN_ID": "none"}],
-)  # fmt: skip
+    [
+        {"RANK": "1"},
+        {"WORLD_SIZE": "2"},
+        {"RANK": "0", "WORLD_SIZE": "2"},
+        {"RANK": "x"},
+        {"WORLD_SIZE": "0"},
+        {"RANK": "1", "WORLD_SIZE": "1"},
+        {"RANK": "", "WORLD_SIZE": " 8 "},
+        {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "", "TORCHELASTIC_RUN_ID": "none"},
+    ],
+)
 def test_ranks_that_nobody_started_are_refused_by_name(
     left: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -43,17 +54,26 @@ def test_ranks_that_nobody_started_are_refused_by_name(
             command_line.prepare(words)
         assert all(
             f"{name}={value.strip()}" in caught.value.what
-            for name, value in left.items() if name in ("RANK", "WORLD_SIZE") and value
-        )  # fmt: skip
+            for name, value in left.items()
+            if name in ("RANK", "WORLD_SIZE") and value
+        )
         assert f"unset {' '.join(name for name in ranks.VARIABLES if name in left)}" in caught.value.do
     command_line.prepare(["task=check_data"])  # nothing else depends on ranks
     command_line.prepare(["--cfg", "job"])
 
 
 @pytest.mark.parametrize(
-    "left", [{}, {"RANK": "", "WORLD_SIZE": ""}, {"RANK": "0", "WORLD_SIZE": "1"}, {"LOCAL_RANK": "3"},
-             {"SLURM_PROCID": "2", "SLURM_NTASKS": "4"}, {"WORLD_SIZE": " "}, {"UNET_EXP_RANK": "x"}]
-)  # fmt: skip
+    "left",
+    [
+        {},
+        {"RANK": "", "WORLD_SIZE": ""},
+        {"RANK": "0", "WORLD_SIZE": "1"},
+        {"LOCAL_RANK": "3"},
+        {"SLURM_PROCID": "2", "SLURM_NTASKS": "4"},
+        {"WORLD_SIZE": " "},
+        {"UNET_EXP_RANK": "x"},
+    ],
+)
 def test_one_process_is_one_whatever_else_is_set(
     left: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

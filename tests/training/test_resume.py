@@ -18,8 +18,16 @@ from unet_exp.errors import CheckpointError
 from unet_exp.training.announce import say_from_the_start
 
 Run = tuple[Path, str]
-LONG = [*TINY, "batch_size=2", "epochs=24", "model.dropout=0.2", "trainer.ema_decay=0.9", "optimizer=adamw",
-        "scheduler=onecycle", "hydra.run.dir=run"]  # fmt: skip
+LONG = [
+    *TINY,
+    "batch_size=2",
+    "epochs=24",
+    "model.dropout=0.2",
+    "trainer.ema_decay=0.9",
+    "optimizer=adamw",
+    "scheduler=onecycle",
+    "hydra.run.dir=run",
+]
 
 
 @pytest.fixture(scope="module")
@@ -224,9 +232,12 @@ def test_an_extended_run_that_is_interrupted_continues_to_its_new_end(
 ) -> None:
     shutil.copytree(finished_run[0], tmp_path / "run")
     process = subprocess.Popen(
-        [*command, "resume=run", "epochs=40"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        [*command, "resume=run", "epochs=40"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-    )  # fmt: skip
+    )
     while len(rows(tmp_path / "run")) < 12:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)

@@ -14,8 +14,17 @@ from unet_exp.errors import TrainingError
 from unet_exp.tasks import autotune
 from unet_exp.training import build, machine, setup
 
-TINY = ["data.size=32", "data.split.train=4", "data.split.val=2", "data.split.test=0", "batch_size=2",
-        "epochs=3", "model.depth=1", "model.base_channels=2", "threads=1"]  # fmt: skip
+TINY = [
+    "data.size=32",
+    "data.split.train=4",
+    "data.split.val=2",
+    "data.split.test=0",
+    "batch_size=2",
+    "epochs=3",
+    "model.depth=1",
+    "model.base_channels=2",
+    "threads=1",
+]
 CPU, CUDA, MPS = (torch.device(name) for name in ("cpu", "cuda", "mps"))
 
 
@@ -43,9 +52,13 @@ def test_an_allocator_that_cannot_be_kept_is_refused(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     ("overrides", "fused"),
-    [([], True), (["trainer.fused=false"], None), (["+optimizer.foreach=true"], None),
-     (["optimizer._target_=torch.optim.NAdam"], None)],
-)  # fmt: skip
+    [
+        ([], True),
+        (["trainer.fused=false"], None),
+        (["+optimizer.foreach=true"], None),
+        (["optimizer._target_=torch.optim.NAdam"], None),
+    ],
+)
 def test_the_fused_update_where_torch_has_it(overrides: list[str], fused: bool | None) -> None:
     config = setup.settle_machine(composed(*TINY, "device=cpu", *overrides))
     data = setup.read_samples(config, setup.find_items(config))
