@@ -96,7 +96,7 @@ def parse_value(key: Any) -> float | tuple[int, ...] | None:
     if re.fullmatch(r"#[0-9a-fA-F]{6}", text):
         return tuple(bytes.fromhex(text[1:]))
     if re.fullmatch(r"\d{1,3}([-, ]+\d{1,3}){2}", text):
-        colour = tuple(int(part) for part in re.split(r"[-, ]+", text))
+        colour = tuple(int(number) for number in re.split(r"[-, ]+", text))
         return colour if max(colour) < 256 else None
     return None
 

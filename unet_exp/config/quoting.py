@@ -1,5 +1,6 @@
 """Settings as the user types them: quoted for Hydra's grammar, then for the shell."""
 
+import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ def setting(key: str, value: Any, verbatim: bool = False) -> str:
 def hydra_value(value: Any) -> str:
     """A word, number, list or mapping in Hydra's grammar; words with another meaning there are quoted."""
     if value is None or isinstance(value, bool):
-        return {True: "true", False: "false", None: "null"}[value]
+        return json.dumps(value)
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {hydra_value(one)}" for key, one in value.items()) + "}"
     if isinstance(value, str):

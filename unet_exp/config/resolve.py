@@ -33,15 +33,13 @@ def check(cfg: DictConfig, first_start: bool = True) -> Config:
     values: Any = literal(OmegaConf.to_container(cfg, resolve=True))
     for group in GROUPS:
         values[group] = filled(values[group])
-    if isinstance(
-        values["data"]["label_map"], dict
-    ):  # nan is not equal to itself, so a resume would see a change
-        named = values["data"]["label_map"].items()
-        values["data"]["label_map"] = {"nan" if key != key else key: name for key, name in named}
+    label_map = values["data"]["label_map"]
+    if isinstance(label_map, dict):  # nan is not equal to itself, so a resume would see a change
+        values["data"]["label_map"] = {"nan" if key != key else key: name for key, name in label_map.items()}
     values["metrics"] = {name: filled(node) for name, node in values["metrics"].items()}
-    for part in ("train", "eval"):
-        steps = values["transform"][part]
-        values["transform"][part] = {name: filled(step) for name, step in steps.items() if step}
+    for phase in ("train", "eval"):
+        steps = values["transform"][phase]
+        values["transform"][phase] = {name: filled(step) for name, step in steps.items() if step}
     return typed_config(values)
 
 

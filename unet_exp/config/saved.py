@@ -72,17 +72,13 @@ def last_values(run_dir: Path, saved: DictConfig, keys: tuple[str, ...]) -> dict
     known = starts(run_dir) if (run_dir / layout.ENVIRONMENT).exists() else []
     given = known[-1].get("given", {}) if known else {}
     given = {RENAMED.get(key, key): value for key, value in given.items()}
-    decided = OmegaConf.create(literal(resolved(run_dir)) if path.exists() else {})
+    decided = flat(resolved(run_dir)) if path.exists() else {}
     values = {}
     for key in keys:
-        value = OmegaConf.select(decided, key)
-        if key in DECIDED:
-            if value is not None:
-                values[key] = value
-        elif key in given:
+        if key in given and key not in DECIDED:
             values[key] = given[key]
-        elif has(decided, key) and OmegaConf.select(saved, key) != "auto":
-            values[key] = value
+        elif key in decided and (key in DECIDED or OmegaConf.select(saved, key) != "auto"):
+            values[key] = decided[key]
     for key in PLACES:
         # Of the last start, and of the config itself: a sweep writes there where the files of a job are now.
         ways = [(values[key], -1)] if key in values else []
@@ -103,14 +99,15 @@ def renamed(values: Any, where: str | Path | None = None) -> Any:
     for old, new in RENAMED.items():
         *path, name = old.split(".")
         node = values
-        for part in path:
-            node = node.get(part) if isinstance(node, dict) else None
+        for key in path:
+            node = node.get(key) if isinstance(node, dict) else None
         if isinstance(node, dict) and name in node:
-            *path, last = new.split(".")
-            value, node = node.pop(name), values
-            for part in path:
-                node = node.setdefault(part, {})
-            node.setdefault(last, value)
+            value = node.pop(name)
+            *path, name = new.split(".")
+            node = values
+            for key in path:
+                node = node.setdefault(key, {})
+            node.setdefault(name, value)
             changed.append(old)
     changed += rename_targets(values)
     if changed and where is not None:

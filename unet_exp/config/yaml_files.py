@@ -152,18 +152,14 @@ def names_as_written(root: Any, of_data: bool) -> dict[str, Any]:
         node = section
         for key in keys:
             node = child(node, key)
-        names: Any = None
-        if isinstance(node, yaml.SequenceNode) and all(isinstance(n, yaml.ScalarNode) for n in node.value):
-            names = [entry.value for entry in node.value]
+        if isinstance(node, yaml.SequenceNode):
+            entries = node.value
         elif isinstance(node, yaml.MappingNode) and keys == ("label_map",):
-            values = [entry for _, entry in node.value]
-            names = (
-                [entry.value for entry in values]
-                if all(isinstance(n, yaml.ScalarNode) for n in values)
-                else None
-            )
-        if names is not None:
-            written[".".join(keys if of_data else ("data", *keys))] = names
+            entries = [value for _, value in node.value]
+        else:
+            continue
+        if all(isinstance(entry, yaml.ScalarNode) for entry in entries):
+            written[".".join(keys if of_data else ("data", *keys))] = [entry.value for entry in entries]
     return written
 
 

@@ -133,7 +133,9 @@ def em_table(
     for number, (probability, label) in enumerate(slices):
         counted = np.ones(label.shape, bool) if ignore is None else ~ignore[number]
         inner = np.ix_(counted.any(1), counted.any(0))  # a mirrored border would join what it touches
-        probability, label, counted = probability[inner], label[inner], counted[inner]
+        probability = probability[inner]
+        label = label[inner]
+        counted = counted[inner]
         truth = true_segments(label)
         truth[~counted] = 0
         if not truth.any():

@@ -57,13 +57,11 @@ def hash_file(path: Path, method: str) -> str:
     try:
         with open(path, "rb") as file:
             if method == WHOLE:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-            else:
-                size = os.fstat(file.fileno()).st_size
-                for start in (0, max(size // 2 - BLOCK // 2, 0), max(size - BLOCK, 0)):
-                    file.seek(start)
-                    digest.update(file.read(BLOCK))
+                return hashlib.file_digest(file, "sha256").hexdigest()
+            size = os.fstat(file.fileno()).st_size
+            for start in (0, max(size // 2 - BLOCK // 2, 0), max(size - BLOCK, 0)):
+                file.seek(start)
+                digest.update(file.read(BLOCK))
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror}", do="copy or export it again") from error
     return digest.hexdigest()
@@ -92,9 +90,7 @@ def changes(old: Fingerprint, new: Fingerprint) -> list[str]:
             lines.append(f"{name} is gone")
         elif name not in before:
             lines.append(f"{name} is new")
-        elif [before[name][key] for key in ("size", "sha256")] != [
-            after[name][key] for key in ("size", "sha256")
-        ]:
+        elif any(before[name][key] != after[name][key] for key in ("size", "sha256")):
             lines.append(f"{name} has other content")
     return lines
 

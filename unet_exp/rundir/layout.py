@@ -29,7 +29,8 @@ EXAMPLE = "example.png"
 
 def missing_directories(path: Path) -> list[Path]:
     """What mkdir would have to make, outermost first."""
-    path, missing = path.absolute(), []
+    path = path.absolute()
+    missing = []
     while not os.path.exists(path):
         missing.append(path)
         path = path.parent

@@ -63,8 +63,8 @@ def read_job(directory: Path) -> Job:
 
 def by_number(name: str) -> list[tuple[float, str]]:
     """A sort key for words with numbers in them: seed-9 before seed-10, lr-1e-05 before lr-0.001."""
-    parts = re.split(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)", name)
-    return [(float(part), "") if at % 2 else (-math.inf, part) for at, part in enumerate(parts)]
+    words = re.split(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)", name)
+    return [(float(word), "") if at % 2 else (-math.inf, word) for at, word in enumerate(words)]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""CSV files of a run: reading them back after a crash, appending to one, and meeting those of another run."""
+"""CSV files of a run: read back after a crash, appended to, compared with those of another run."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ STEP_COLUMNS = ["step", "epoch", "loss", "lr", "weights"]
 
 
 class Difference(Exception):
-    """A row that another run has otherwise. where: epoch, step; columns: name -> (there, here)."""
+    """A row in which two runs differ. where: epoch, step; columns: name -> (value before, value after)."""
 
     def __init__(self, where: str, columns: dict[str, tuple[str, str]]) -> None:
         self.where = where

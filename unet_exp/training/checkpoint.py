@@ -64,7 +64,8 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Until nothing is being written any more. Raises CheckpointError as raise_failure()."""
-        writing, self.writing = self.writing, None
+        writing = self.writing
+        self.writing = None
         if writing is not None:
             writing.result()
 
@@ -127,9 +128,9 @@ def weights_of(contents: dict[str, Any]) -> dict[str, Tensor]:
 def weights_sha256(contents: dict[str, Any]) -> str:
     """One hash of the network's weights and buffers and of their moving average, names included."""
     digest = hashlib.sha256()
-    for part in ("model", "ema"):
-        for name, tensor in (contents[part] or {}).items():
-            digest.update(f"{part}.{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+    for network in ("model", "ema"):
+        for name, tensor in (contents[network] or {}).items():
+            digest.update(f"{network}.{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
@@ -241,8 +242,6 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> No
 
 # Under which keys files keep their dict of tensors: "net" is the lecture's.
 NESTED = ("state_dict", "model_state_dict", "model", "net")
-
-
 WRAPPED = re.compile(r"^((module|_orig_mod)\.)+")  # by DataParallel and its kin, by torch.compile
 
 

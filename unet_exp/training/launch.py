@@ -41,7 +41,7 @@ class Ranks:
     def start(self, devices: int, port: int) -> None:
         """Ranks 1 to devices - 1 on this machine; they end when we do, because their standard input does."""
         for number in range(1, devices):
-            environment = {**os.environ, ranks.OWN: f"{number} {devices} {port}"}
+            environment = {**os.environ, ranks.STARTED_AS: f"{number} {devices} {port}"}
             self.processes[number] = subprocess.Popen(
                 [sys.executable, sys.argv[0]], env=environment, stdin=subprocess.PIPE, start_new_session=True
             )
@@ -164,7 +164,7 @@ def end_with_rank_0() -> None:
             pass
         os._exit(1)
 
-    if os.environ.get(ranks.OWN):
+    if os.environ.get(ranks.STARTED_AS):
         threading.Thread(target=watch, daemon=True).start()
 
 

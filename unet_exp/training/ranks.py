@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from unet_exp.errors import ConfigError
 
-OWN = "UNET_EXP_RANK"  # what rank 0 gives to the processes that it starts: RANK SIZE PORT
+STARTED_AS = "UNET_EXP_RANK"  # what rank 0 gives to the processes that it starts: RANK SIZE PORT
 TORCHRUN = "TORCHELASTIC_RUN_ID"
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 ANSWERS_WITHIN = 30.0  # seconds; torchrun's store is there before the processes that it starts
@@ -23,7 +23,7 @@ class Launch(NamedTuple):
 
 def launch() -> Launch | None:
     """How this process was started as a rank; None for a single one, whatever the environment holds."""
-    numbers = os.environ.get(OWN, "").split()
+    numbers = os.environ.get(STARTED_AS, "").split()
     if len(numbers) == 3 and all(word.isdecimal() for word in numbers):
         rank, size, port = map(int, numbers)
         return Launch(rank, size, rank, port)
@@ -45,7 +45,7 @@ def refuse_leftovers() -> None:
     shown = ", ".join(f"{name}={value}" for name, value in given.items() if value)
     alone = given["RANK"] in ("", "0") and given["WORLD_SIZE"] in ("", "1")
     started = launch()
-    if alone or os.environ.get(OWN):
+    if alone or os.environ.get(STARTED_AS):
         return
     names = [name for name in (*VARIABLES, TORCHRUN) if name in os.environ]
     unset = f"for one process: unset {' '.join(names)}"

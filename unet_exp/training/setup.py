@@ -253,12 +253,12 @@ def with_statistics(config: Config, train: Samples) -> dict[str, Any]:
     def decided(step: dict[str, Any]) -> dict[str, Any]:
         return step | {k: [round(float(v), 6) for v in words[k]] for k in words if step.get(k) == "train"}
 
-    parts = {
-        split: {name: decided(step) for name, step in config.transform[split].items()}
-        for split in ("train", "eval")
+    transforms = {
+        phase: {name: decided(step) for name, step in config.transform[phase].items()}
+        for phase in ("train", "eval")
     }
     channels = train.channels
-    for step in parts["eval"].values():
+    for step in transforms["eval"].values():
         for key in ("mean", "std"):
             if isinstance(step.get(key), list) and len(step[key]) not in (1, channels):
                 raise ConfigError(
@@ -266,4 +266,4 @@ def with_statistics(config: Config, train: Samples) -> dict[str, Any]:
                     f"but the images have {counted(channels, 'channel')}",
                     allowed="one number, or one per channel",
                 )
-    return {**config.transform, **parts}
+    return {**config.transform, **transforms}

@@ -278,14 +278,11 @@ def rows_until(path: Path, last_epoch: int) -> list[Row]:
 
 def knobs_of(config: Config) -> dict[str, Any]:
     """The knobs people compare in TensorBoard: the typed ones and what was chosen of each group."""
-    chosen = {
-        group: str(getattr(config, group)["_target_"]).rpartition(".")[2]
-        for group in ("model", "loss", "optimizer", "scheduler")
-    }
+    nodes = {group: getattr(config, group) for group in ("model", "loss", "optimizer", "scheduler")}
+    chosen = {group: str(node["_target_"]).rpartition(".")[2] for group, node in nodes.items()}
     knobs = {key: getattr(config, key) for key in ("lr", "batch_size", "epochs", "seed", "device")}
     chosen["loss_function"] = chosen.pop("loss")  # "loss" is the metric's name there
     trainer = dataclasses.asdict(config.trainer)
-    nodes = {group: getattr(config, group) for group in ("model", "loss", "optimizer", "scheduler")}
     nodes["trainer"] = {key: trainer[key] for key in ("precision", "accumulate", "clip_norm", "ema_decay")}
     details = {
         f"{group}.{key}": value if isinstance(value, (int, float, str, bool)) else str(value)
