@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import termios
@@ -85,6 +86,16 @@ def cli(command: list[str], warm: "subprocess.Popen[str]", tmp_path_factory: pyt
     return run
 
 
+def hear_hangups() -> None:
+    """In a new process: SIGHUP as a shell has it, also where the tests themselves run under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def begin_in_terminal() -> None:
+    hear_hangups()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 def in_terminal(command: list[str], cwd: Path) -> "tuple[subprocess.Popen[bytes], int]":
     """The process in front of a terminal of its own, and what to close so that the terminal is gone."""
     ours, its = pty.openpty()
@@ -96,7 +107,7 @@ def in_terminal(command: list[str], cwd: Path) -> "tuple[subprocess.Popen[bytes]
         stdout=its,
         stderr=its,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=begin_in_terminal,
     )
     os.close(its)
     return process, ours

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import TINY, Cli
+from tests.conftest import TINY, Cli, hear_hangups
 from tests.support import state
 from unet_exp.rundir.sweep_directory import RECORD, by_number, read_jobs
 from unet_exp.sweeps.plan import slug_of
@@ -174,14 +174,22 @@ def test_a_job_over_its_time_and_fail_fast(cli: Cli, tmp_path: Path) -> None:
 
 def test_a_signal_leaves_a_sweep_that_goes_on(command: list[str], tmp_path: Path) -> None:
     arguments = ["-m", *TINY, "epochs=100000", "seed=0,1", "sweep_dir=sweep"]
-    with subprocess.Popen(
-        [*command, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as parent:
+    parent = subprocess.Popen(
+        [*command, *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=hear_hangups,
+    )
+    try:
         while not list(tmp_path.glob("sweep/*/checkpoints/last.pt")):
             time.sleep(0.02)
         for _ in range(2):  # a shell that goes sends it, then the system
             parent.send_signal(signal.SIGHUP)
-        printed, _ = parent.communicate(timeout=60)
+        printed, _ = parent.communicate(timeout=120)
+    finally:
+        parent.kill()
     assert parent.returncode == 129, printed
     assert "the same command continues the sweep" in printed
     assert [row["state"] for row in rows(tmp_path / "sweep")] == ["interrupted", "waiting"]
