@@ -81,7 +81,7 @@ def test_pictures_go_where_output_says_and_the_verdict_needs_none(
     assert command.beside["output"] == "a b/c"
     assert "data=image_folder" in command.argv
     check_data(composed("data=image_folder", "data.root=data"), **command.beside)
-    assert "drawn: a b/c/samples.png" in capsys.readouterr().out
+    assert "pictures: a b/c/samples.png" in capsys.readouterr().out
     assert (tmp_path / "a b/c/augmented.png").stat().st_size > 1000
     (tmp_path / "file").touch()
     check_data(composed("data=image_folder", "data.root=data"), output="file/inside")

@@ -239,7 +239,7 @@ def test_many_bad_files_are_counted(
     assert "(15 such files: also 01, 02, 03, 04 and" in said
     assert "images differ in their channels: 14 have 1, 1 have 3; the odd ones: 20" in said
     assert said.rstrip().endswith("1 problem")
-    assert "drawn: check_data/samples.png" in said
+    assert "pictures: check_data/samples.png" in said
 
 
 def test_a_large_folder_is_listed_quickly(tmp_path: Path) -> None:

@@ -138,9 +138,8 @@ def fold(splits: Splits, data: DataConfig) -> Splits:
     units = grouped([*splits["train"], *splits["val"]], data.split)
     assert data.folds is not None
     if len(units) < data.folds:
-        raise DataError(
-            f"data.folds is {data.folds}, but only {len(units)} can be dealt out, images or groups"
-        )
+        count = counted(len(units), "image or group", "images or groups")
+        raise DataError(f"data.folds is {data.folds}, but only {count} can be dealt out")
     units.sort(key=lambda unit: natural(unit[0].name))
     order = np.arange(len(units))
     if data.split.mode == "random":

@@ -58,7 +58,7 @@ def check_data(config: Config, output: str = "check_data", typed: Sequence[str] 
     survey.problems += problems_of_files(labels, survey)
     line = "" if survey.no_training_set else line_to_use(config, typed, survey)
     say(summary(config, splits, survey))
-    pictures = draw_where_possible(config, labels, survey, Path(output))
+    pictures = plot_where_possible(config, labels, survey, Path(output))
     more = [*survey.findings, *map(remark, survey.remarks.items()), *pictures]
     say([""] * bool(more) + more)
     end(survey.problems, line, survey.findings)
@@ -203,14 +203,14 @@ def tally(counter: Counter[str]) -> str:
     return shortened([f"{value} ({count})" for value, count in counter.most_common()], 6)
 
 
-def draw_where_possible(config: Config, labels: LabelMap, survey: Survey, folder: Path) -> list[str]:
+def plot_where_possible(config: Config, labels: LabelMap, survey: Survey, folder: Path) -> list[str]:
     """A line that names the pictures, or why there are none; the verdict is given in either case."""
     try:
-        paths = draw(config, labels, survey, folder)
-        return [f"drawn: {', '.join(map(str, paths))}"] * bool(paths)
+        paths = plot(config, labels, survey, folder)
+        return [f"pictures: {', '.join(map(str, paths))}"] * bool(paths)
     except (OSError, CheckpointError) as error:
         reason = getattr(error, "strerror", None) or str(getattr(error, "what", error))
-        return [f"no pictures: {folder} can't be written ({reason}); output=DIR draws them elsewhere"]
+        return [f"no pictures: {folder} can't be written ({reason}); output=DIR puts them elsewhere"]
     except Exception as error:
         known = errors.explained(error, "check_data")
         if known is None:
@@ -218,7 +218,7 @@ def draw_where_possible(config: Config, labels: LabelMap, survey: Survey, folder
         return [f"no pictures: {known.what}"]
 
 
-def draw(config: Config, labels: LabelMap, survey: Survey, folder: Path) -> list[Path]:
+def plot(config: Config, labels: LabelMap, survey: Survey, folder: Path) -> list[Path]:
     """samples.png (image, label over it) and augmented.png (the same samples as training sees them)."""
     everything = survey.everything
     usable = [(item, facts) for split, item, facts in everything if split == "train"] or [
@@ -249,7 +249,7 @@ def draw(config: Config, labels: LabelMap, survey: Survey, folder: Path) -> list
         augmented = SegmentationDataset(samples, transform, config.seed, crop)
         seen = [[augmented[epoch, i] for epoch in range(4)] for i in range(len(shown))]
     except DataError as error:
-        survey.findings.append(f"no augmented samples are drawn: {error.what}")
+        survey.findings.append(f"no augmented samples are plotted: {error.what}")
         return paths
     denorm = build.denormalization(dataclasses.replace(config, transform=steps))
     paths.append(folder / "augmented.png")
