@@ -129,6 +129,7 @@ def test_a_long_save_survives_ctrl_c(straight: Path, cli: Cli, tmp_path: Path) -
     assert process.returncode == 130, printed
     assert all_gone(tmp_path)
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "interrupted"
+    assert (tmp_path / "run" / "checkpoints" / "last.pt").exists()
     goes_on_like(straight, tmp_path / "run", cli)
 
 
