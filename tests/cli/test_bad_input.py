@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from tests.conftest import TINY, Cli, write_folder
+from unet_exp.cli import process
+from unet_exp.rundir.directory import RunDirectory
 
 FOLDER = [
     "data=image_folder",
@@ -153,8 +155,19 @@ def test_a_full_disk_is_said_and_costs_no_checkpoint(command: list[str], tmp_pat
     assert not list((tmp_path / "run").rglob("*.tmp"))
 
 
+def test_a_run_that_is_stopped_at_once_before_its_first_checkpoint_can_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunDirectory(tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    run.write_status("running", epoch=0, step=0)
+    process.stopped(run)
+    assert "resume=" in capsys.readouterr().out
+    assert run.status()["state"] == "interrupted"
+
+
 def test_stopping_before_training_leaves_nothing(command: list[str], tmp_path: Path) -> None:
-    process = subprocess.Popen(
+    started = subprocess.Popen(
         [*command, "data.split.train=5000"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
@@ -164,12 +177,12 @@ def test_stopping_before_training_leaves_nothing(command: list[str], tmp_path: P
     while not list(tmp_path.rglob("run.log")):  # which Hydra makes before it calls us
         time.sleep(0.05)
     time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
+    started.send_signal(signal.SIGINT)
     try:
-        printed, _ = process.communicate(timeout=60)
+        printed, _ = started.communicate(timeout=60)
     finally:
-        process.kill()
-    assert process.returncode == 130, printed
+        started.kill()
+    assert started.returncode == 130, printed
     assert "stopped before training began" in printed
     assert "Traceback" not in printed
     assert list(tmp_path.iterdir()) == []

@@ -122,9 +122,12 @@ def attend(
 
 
 def stopped(run: RunDirectory) -> int:
-    """The exit code of a run that a signal ended; says how to continue it, or removes what never began."""
-    if layout.has_checkpoints(run.path):
-        print(f"stopped; continue: {resume_command(run.path)}")
+    """The exit code of a run that a second signal ended at once, or one outside the loop.
+
+    Says how to continue it, or removes what never began.
+    """
+    if layout.has_started(run.path):
+        print(f"stopped at once; continue from the last checkpoint: {resume_command(run.path)}")
         layout.set_state(run.path, "interrupted")
     else:
         print("stopped before training began")

@@ -131,7 +131,10 @@ def save(
     best: bool = False,
     numbered: bool = False,
 ) -> None:
-    """A checkpoint, after what the tracker knows up to here is on disk; written beside the next steps."""
+    """A checkpoint, after steps.csv is on disk up to here.
+
+    A thread writes it beside the next steps; the caller of fit closes `checkpoints`, which waits for it.
+    """
     tracker.flush()
     state.saved_seconds = state.seconds
     checkpoints.save(contents(parts), state, best, numbered)

@@ -36,12 +36,15 @@ def fit_profiled(
     last = stop.after_epoch
     for profiled in (False, True) if config.epochs - state.epoch > 1 else (True,):
         stop.after_epoch = state.epoch + 1
-        if profiled and not stop.requested:
+        if stop.agreed:  # and saved
+            return
+        if profiled:
             profile_epoch(lambda: fit(*arguments), state, checkpoints.folder.parent / TRACE)
         else:
             fit(*arguments)
     stop.after_epoch = last
-    fit(*arguments)
+    if not stop.agreed:
+        fit(*arguments)
 
 
 def profile_epoch(run: Callable[[], None], state: State, trace: Path) -> None:
