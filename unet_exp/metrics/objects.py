@@ -205,8 +205,9 @@ def mean_scores(counts: Sequence[ObjectCounts]) -> dict[str, float]:
 class Fate:
     """What became of a true object. iou: the largest with a predicted one.
 
-    event: found, missed, split or merged. split: several predicted objects, each mostly inside it, cover more than half of it. merged: the predicted
-    object that covers more than half of it covers more than half of another true object as well.
+    event: found, missed, split or merged. split: several predicted objects, each mostly inside it, cover more
+    than half of it. merged: the predicted object that covers more than half of it covers more than half of
+    another true object as well.
     """
 
     number: int

@@ -1,0 +1,85 @@
+"""Numbered objects to targets, perfect maps of these back to objects."""
+
+import numpy as np
+import pytest
+
+from unet_exp.data.object_targets import BACKGROUND, BORDER, INTERIOR, border_target, reach
+from unet_exp.inference.objects import ObjectRule, find_objects
+from unet_exp.metrics.objects import count_objects, object_scores
+
+
+def disks(seed: int, count: int, size: int, touching: bool) -> np.ndarray:
+    """Numbered disks; those that would touch are left out unless asked for, and then do not overlap."""
+    rng = np.random.default_rng(seed)
+    objects = np.zeros((size, size), np.int32)
+    y, x = np.mgrid[:size, :size]
+    for number in rng.permutation(5000)[:count] + 1:
+        row, column = rng.integers(0, size, 2)
+        radius = rng.integers(4, 12)
+        away = np.hypot(y - row, x - column)
+        if not touching and objects[away < radius + 3].any():
+            continue
+        objects[(away < radius) & (objects == 0)] = number
+    return objects
+
+
+def perfect(objects: np.ndarray, rim: int = 1, gap: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Maps of interior and foreground of a network that answers the target itself."""
+    target = border_target(objects, rim, gap)
+    return (target == INTERIOR).astype(np.float32), (objects > 0).astype(np.float32)
+
+
+def test_the_target_by_hand() -> None:
+    objects = np.zeros((5, 9), int)
+    objects[:, 1:4] = 7
+    objects[:, 5:9] = 3
+    b, i, o = BORDER, INTERIOR, BACKGROUND
+    # Columns 3 and 5 are rims, column 4 is the gap between the two; the image's border is none.
+    expected = [o, b, i, b, b, b, i, i, i]
+    assert border_target(objects, 1, 1).tolist() == [expected] * 5
+    assert border_target(objects, 1, 0)[0].tolist() == [o, b, i, b, o, b, i, i, i]
+    assert border_target(objects, 2, 1)[0].tolist() == [o, b, b, b, b, b, b, i, i]
+    assert border_target(objects, 0, 0)[0].tolist() == [o, i, i, i, o, i, i, i, i]
+
+
+@pytest.mark.parametrize(("rim", "gap"), [(1, 1), (2, 3), (0, 2), (3, 0)])
+def test_the_target_of_a_crop_is_the_crop_of_the_target(rim: int, gap: int) -> None:
+    objects = disks(0, 80, 160, touching=True)
+    whole = border_target(objects, rim, gap)
+    margin = reach(rim, gap)
+    for top, left, size in ((20, 33, 64), (80, 7, 50), (margin, margin, 40)):
+        around = objects[top - margin : top + size + margin, left - margin : left + size + margin]
+        inner = border_target(around, rim, gap)[margin : margin + size, margin : margin + size]
+        assert np.array_equal(inner, whole[top : top + size, left : left + size])
+
+
+def test_objects_that_do_not_touch_come_back_whole() -> None:
+    objects = disks(1, 60, 200, touching=False)
+    found = find_objects(*perfect(objects), ObjectRule(smallest=1))
+    scores = object_scores(count_objects(objects, found))
+    assert scores["ap"] == scores["sq"] == scores["aji"] == 1
+    assert np.array_equal(np.unique(found), np.arange(len(np.unique(objects))))
+
+
+def test_touching_objects_are_divided() -> None:
+    objects = disks(2, 120, 200, touching=True)
+    found = find_objects(*perfect(objects), ObjectRule(smallest=1))
+    together = find_objects((objects > 0) * 1.0, (objects > 0) * 1.0, ObjectRule(smallest=1))
+    scores = object_scores(count_objects(objects, found))
+    assert scores["f1"] > 0.9 > 0.5 > object_scores(count_objects(objects, together))["f1"]
+    assert np.array_equal(found > 0, objects > 0) or (found > 0).sum() > 0.97 * (objects > 0).sum()
+
+
+def test_small_objects_holes_and_components_without_a_seed() -> None:
+    foreground = np.zeros((30, 30), np.float32)
+    foreground[2:12, 2:12] = 0.9
+    foreground[5:7, 5:7] = 0.1  # a hole
+    foreground[20:22, 20:22] = 0.9  # small
+    foreground[20:28, 2:10] = 0.9  # without a seed
+    interior = foreground * (1 - 0.6 * (np.arange(30)[:, None] > 18))
+    interior[20:22, 20:22] = 0.9
+    found = find_objects(interior, foreground, ObjectRule(seed=0.5, foreground=0.5, smallest=5))
+    assert found.max() == 1
+    assert (found[2:12, 2:12] == 1).all()
+    assert not found[15:].any()
+    assert find_objects(interior, foreground, ObjectRule(smallest=4)).max() == 2
