@@ -9,11 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-Field = npt.NDArray[np.float32]
-Indices = npt.NDArray[np.int32]
-Mask = npt.NDArray[np.bool_]
-Rng = np.random.Generator
-Part = tuple[slice, slice]
+from unet_exp.data.fields import Field, Indices, Mask, Rng, noise, ramp, turn, window
 
 _MARGIN = 40  # cells are packed this far beyond the border, so that the border cuts through them
 _REACH = 50  # a cell claims no pixel farther than this from its surface
@@ -47,47 +43,6 @@ def generate_membranes(
     canvas = _staining(rng, canvas)
     canvas = _defects(rng, canvas)
     return _film(rng, canvas), label
-
-
-def _noise(rng: Rng, size: int, scale: float) -> Field:
-    """Smooth random field (size, size), mean about 0 and deviation about 1, grain ``scale`` px."""
-    if scale < 2:
-        white = rng.standard_normal((size, size), dtype=np.float32)
-        fine: Field = ndimage.gaussian_filter(white, scale, mode="wrap")
-        return fine * np.float32(2 * np.sqrt(np.pi) * scale)
-    # Coarse values under a cubic B-spline cost far less than a wide blur.
-    step = 1.5 * scale
-    values = rng.standard_normal((int(size / step) + 5,) * 2, dtype=np.float32)
-    whole, t = np.divmod(np.arange(size) / step + rng.random(), 1)
-    taps = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, 1 + 3 * t + 3 * t**2 - 3 * t**3, t**3)
-    for _ in range(2):  # along one axis, then, transposed, along the other
-        picked = np.stack([values[whole.astype(int) + k] for k in range(4)])
-        values = (np.stack(taps).astype(np.float32)[:, :, None] * picked).sum(axis=0).T
-    return values * np.float32(2.09 / 36)  # a B-spline evens out: back to deviation 1
-
-
-def _ramp(values: Field, low: float, high: float) -> Field:
-    """0 up to low, 1 from high, smooth between."""
-    t: Field = np.clip((values - low) / (high - low), 0, 1).astype(np.float32)
-    smooth: Field = t * t * (3 - 2 * t)
-    return smooth
-
-
-def _window(at: tuple[float, float], reach: float, size: int) -> tuple[Part, Field, Field]:
-    """The part of the slice within reach of a place, and each pixel's offset from there."""
-    y, x = at
-    y0, y1 = (int(np.clip(v, 0, size)) for v in (y - reach, y + reach + 1))
-    x0, x1 = (int(np.clip(v, 0, size)) for v in (x - reach, x + reach + 1))
-    v = (np.arange(y0, y1, dtype=np.float32) - np.float32(y))[:, None]
-    u = (np.arange(x0, x1, dtype=np.float32) - np.float32(x))[None, :]
-    return (slice(y0, y1), slice(x0, x1)), v, u
-
-
-def _turn(v: Field, u: Field, angle: float) -> tuple[Field, Field]:
-    """Offsets (v, u) along and across a direction."""
-    c = np.float32(np.cos(angle))
-    s = np.float32(np.sin(angle))
-    return u * c + v * s, v * c - u * s
 
 
 def _anywhere(rng: Rng, size: int) -> tuple[float, float]:
@@ -142,12 +97,12 @@ def _cells(rng: Rng, size: int) -> Indices:
 
     Nearness to a surface, not to a centre, lets large and small profiles share curved borders.
     """
-    warp_y, warp_x = (4 * _noise(rng, size, 14) + 0.9 * _noise(rng, size, 4) for _ in range(2))
+    warp_y, warp_x = (4 * noise(rng, size, 14) + 0.9 * noise(rng, size, 4) for _ in range(2))
     best = np.full((size, size), np.inf, dtype=np.float32)
     cell = np.full((size, size), -1, dtype=np.int32)
     for number, (y, x, angle, half, radius) in enumerate(_pack(rng, size)):
-        part, v, u = _window((y, x), half + radius + _REACH, size)
-        along, across = _turn(v + warp_y[part], u + warp_x[part], angle)
+        part, v, u = window((y, x), half + radius + _REACH, size)
+        along, across = turn(v + warp_y[part], u + warp_x[part], angle)
         along = np.maximum(np.abs(along) - np.float32(half), 0)
         away = np.sqrt(along * along + across * across) - np.float32(radius)
         nearer = away < best[part]
@@ -169,8 +124,8 @@ def _membranes(rng: Rng, cell: Indices) -> tuple[Field, Field, Field]:
     border[0, 0] |= not border.any()  # one cell all over: a distance needs something to reach
     depth = ndimage.distance_transform_edt(~border).astype(np.float32)
     depth = ndimage.gaussian_filter(depth, 1.0)
-    oblique = _ramp(_noise(rng, size, 9), 1.0, 2.0)
-    half = (1.75 * np.exp(0.2 * _noise(rng, size, 8)) + 2.4 * oblique).astype(np.float32)
+    oblique = ramp(noise(rng, size, 9), 1.0, 2.0)
+    half = (1.75 * np.exp(0.2 * noise(rng, size, 8)) + 2.4 * oblique).astype(np.float32)
     pieces, count = ndimage.label(depth > half)
     closed = (np.bincount(pieces.ravel(), minlength=count + 1) < _SPECK)[pieces]
     depth[closed & (depth > half)] = 0
@@ -184,13 +139,13 @@ def _cytoplasm(rng: Rng, cell: Indices, room: Field) -> Field:
     grey = 0.67 + rng.normal(0, 0.045, kinds) - 0.2 * (rng.random(kinds) < 0.17)
     grain = rng.uniform(0.4, 1.3, kinds)
     dots = rng.random(kinds) ** 2
-    canvas = grey[cell] + 0.03 * _noise(rng, size, 7)
-    canvas -= grain[cell] * 0.05 * (_noise(rng, size, 1.2) + _noise(rng, size, 2.2))
+    canvas = grey[cell] + 0.03 * noise(rng, size, 7)
+    canvas -= grain[cell] * 0.05 * (noise(rng, size, 1.2) + noise(rng, size, 2.2))
     spots = rng.random((size, size)) < 0.016 * dots[cell]
     canvas -= 1.6 * ndimage.gaussian_filter(spots.astype(np.float32), 1.0)
     # The zero line of a smooth field is a thin winding thread; a second field cuts it in lengths.
-    thread = np.exp(-((_noise(rng, size, 6) / 0.13) ** 2)) * _ramp(_noise(rng, size, 10), 0.3, 1.2)
-    painted: Field = (canvas - 0.2 * thread * _ramp(room, 1, 4)).astype(np.float32)
+    thread = np.exp(-((noise(rng, size, 6) / 0.13) ** 2)) * ramp(noise(rng, size, 10), 0.3, 1.2)
+    painted: Field = (canvas - 0.2 * thread * ramp(room, 1, 4)).astype(np.float32)
     return painted
 
 
@@ -204,17 +159,17 @@ def _mitochondria(rng: Rng, canvas: Field, room: Field) -> None:
         b = min(float(room[at]) * rng.uniform(0.75, 1.0), rng.uniform(9, 24))
         a = b * rng.uniform(1.0, 1.9)
         angle = rng.uniform(0, np.pi)
-        part, v, u = _window(at, 1.4 * a + 4, size)
-        along, across = _turn(v, u, angle)
+        part, v, u = window(at, 1.4 * a + 4, size)
+        along, across = turn(v, u, angle)
         wobble = 0.1 * np.sin(rng.choice([2, 3]) * np.arctan2(across, along) + rng.uniform(0, 6))
         inside = b * (1 + wobble - np.hypot(along / a, across / b))  # px from the outline, about
         inside = np.minimum(inside, room[part] - 2.5)  # a membrane dents it
-        bend = 1.5 * _noise(rng, size, 5)[part]
+        bend = 1.5 * noise(rng, size, 5)[part]
         stripes = np.sin((across + bend) * (2 * np.pi / rng.uniform(4.5, 7)) + 0.15 * along)
         value = rng.uniform(0.3, 0.45) - rng.uniform(0.06, 0.14) * stripes
-        value = value + 0.05 * _noise(rng, size, 1.2)[part]
+        value = value + 0.05 * noise(rng, size, 1.2)[part]
         value = value - 0.16 * np.exp(-(((inside - 1.2) / 1.3) ** 2))
-        cover = _ramp(inside, -0.8, 0.8)
+        cover = ramp(inside, -0.8, 0.8)
         canvas[part] += cover * (value - canvas[part])
         free[part] &= inside < -6
 
@@ -231,9 +186,9 @@ def _vesicles(rng: Rng, canvas: Field, room: Field) -> None:
             if not (0 <= row < size and 0 <= column < size) or room[row, column] < 4:
                 continue
             radius = rng.uniform(1.8, 3.4)
-            part, v, u = _window((y, x), 7, size)
+            part, v, u = window((y, x), 7, size)
             away = np.hypot(v, u) - np.float32(radius)
-            cover = _ramp(-away, -0.9, 0.9) if dense else np.exp(-((away / 0.95) ** 2))
+            cover = ramp(-away, -0.9, 0.9) if dense else np.exp(-((away / 0.95) ** 2))
             canvas[part] += rng.uniform(0.4, 0.85) * cover * (_DARK - canvas[part])
 
 
@@ -243,21 +198,21 @@ def _synapses(rng: Rng, canvas: Field, room: Field) -> None:
     for at in _places(rng, (room > 3.5) & (room < 9), 9):
         a = rng.uniform(3, 7)
         b = rng.uniform(2, 3.2)
-        part, v, u = _window(at, 14, size)
-        along, across = _turn(v, u, rng.uniform(0, np.pi))
-        spot = _ramp(1 - np.hypot(along / a, across / b), -0.35, 0.35)
-        spot *= _ramp(room[part], 0.5, 2.5)
+        part, v, u = window(at, 14, size)
+        along, across = turn(v, u, rng.uniform(0, np.pi))
+        spot = ramp(1 - np.hypot(along / a, across / b), -0.35, 0.35)
+        spot *= ramp(room[part], 0.5, 2.5)
         canvas[part] += rng.uniform(0.6, 0.95) * spot * (_DARK - canvas[part])
 
 
 def _stain_membranes(rng: Rng, canvas: Field, room: Field, oblique: Field) -> Field:
     """Darken the membranes: crisp where cut straight, pale and blurred where cut obliquely."""
     size = canvas.shape[0]
-    weak = _ramp(_noise(rng, size, 6), 1.2, 2.2)
-    strength = (1 - 0.4 * oblique) * (1 - 0.3 * weak) * (1 + 0.08 * _noise(rng, size, 5))
+    weak = ramp(noise(rng, size, 6), 1.2, 2.2)
+    strength = (1 - 0.4 * oblique) * (1 - 0.3 * weak) * (1 + 0.08 * noise(rng, size, 5))
     edge = 0.4 + 0.5 * oblique
     cover = strength / (1 + np.exp(np.clip(room / edge, -30, 30)))
-    dark = _DARK + 0.05 * _noise(rng, size, 2)
+    dark = _DARK + 0.05 * noise(rng, size, 2)
     stained: Field = canvas + np.clip(cover, 0, 1).astype(np.float32) * (dark - canvas)
     return stained
 
@@ -265,9 +220,9 @@ def _stain_membranes(rng: Rng, canvas: Field, room: Field, oblique: Field) -> Fi
 def _staining(rng: Rng, canvas: Field) -> Field:
     """Stain that took unevenly over the section: drifting brightness and contrast, dark smears."""
     size = canvas.shape[0]
-    drift = 0.05 * _noise(rng, size, 40) + 0.03 * _noise(rng, size, 18)
-    gain = 1 + 0.1 * _noise(rng, size, 60)
-    smear = _ramp(_noise(rng, size, 13), 1.5, 2.8)
+    drift = 0.05 * noise(rng, size, 40) + 0.03 * noise(rng, size, 18)
+    gain = 1 + 0.1 * noise(rng, size, 60)
+    smear = ramp(noise(rng, size, 13), 1.5, 2.8)
     return (0.55 + gain * (canvas - 0.55) + drift) * (1 - 0.42 * smear)
 
 
@@ -276,15 +231,15 @@ def _defects(rng: Rng, canvas: Field) -> Field:
     size = canvas.shape[0]
     for chance, change, width in ((0.15, -0.2, 5.0), (0.2, 0.12, 1.3)):
         if rng.random() < chance:
-            _, v, u = _window(_anywhere(rng, size), 2.0 * size, size)
-            _, across = _turn(v, u, rng.uniform(0, np.pi))
-            across = across + 2 * _noise(rng, size, 40)
+            _, v, u = window(_anywhere(rng, size), 2.0 * size, size)
+            _, across = turn(v, u, rng.uniform(0, np.pi))
+            across = across + 2 * noise(rng, size, 40)
             canvas = canvas + change * np.exp(-((across / width) ** 2))
     for change in (-0.6, 0.6):
         for _ in range(rng.poisson(0.25)):
-            part, v, u = _window(_anywhere(rng, size), 16, size)
-            ragged = np.hypot(v, u) + _noise(rng, size, 4.5)[part]
-            canvas[part] += change * _ramp(rng.uniform(2, 7) - ragged, -1, 1)
+            part, v, u = window(_anywhere(rng, size), 16, size)
+            ragged = np.hypot(v, u) + noise(rng, size, 4.5)[part]
+            canvas[part] += change * ramp(rng.uniform(2, 7) - ragged, -1, 1)
     return canvas.astype(np.float32)
 
 
@@ -293,7 +248,7 @@ def _film(rng: Rng, canvas: Field) -> npt.NDArray[np.uint8]:
     size = canvas.shape[0]
     sharp = ndimage.gaussian_filter(canvas, rng.uniform(0.6, 0.9))
     sharp = rng.uniform(0.9, 1.1) * sharp + rng.normal(0, 0.03)
-    grain = 0.65 * _noise(rng, size, 0.6) + 0.65 * _noise(rng, size, 1.2)
+    grain = 0.65 * noise(rng, size, 0.6) + 0.65 * noise(rng, size, 1.2)
     # Counted electrons: the noise grows with the square root of the brightness.
     sharp = sharp + rng.uniform(0.055, 0.085) * np.sqrt(np.clip(sharp, 0.05, 1)) * grain
     image: npt.NDArray[np.uint8] = np.clip(np.round(230 * sharp), 0, 255).astype(np.uint8)
