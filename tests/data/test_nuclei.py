@@ -11,7 +11,8 @@ from unet_exp.data.nuclei import SMALLEST, generate_nuclei
 def test_each_nucleus_has_one_number_and_is_one_piece(size: int) -> None:
     image, objects = generate_nuclei(3, 1, size)
     assert image.shape == objects.shape == (size, size)
-    assert (image.dtype, objects.dtype) == (np.uint8, np.uint16)
+    assert image.dtype == np.uint8
+    assert objects.dtype == np.uint16
     for number in range(1, int(objects.max()) + 1):
         mask = objects == number
         assert mask.sum() >= SMALLEST
