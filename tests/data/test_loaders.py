@@ -23,7 +23,7 @@ def make(
 ) -> Loader:
     rng = np.random.default_rng(0)
     image = rng.integers(256, size=(count, 12, 12, 1), dtype=np.uint8)
-    items = [SyntheticItem(str(i), 0, i, 12) for i in range(count)]
+    items = [SyntheticItem(str(i), "membranes", 0, i, 12) for i in range(count)]
     pairs = [(one, (one > 127).astype(np.uint8)) for one in image]
     facts = [look_at(*pair, item) for pair, item in zip(pairs, items, strict=True)]
     samples = Samples(items, list(pairs), [(12, 12)] * count, 1, "", facts)

@@ -3,9 +3,14 @@
 import numpy as np
 import pytest
 
-from unet_exp.data.object_targets import BACKGROUND, BORDER, INTERIOR, border_target, reach
+from unet_exp.config.label_map import ObjectTarget
+from unet_exp.data.object_targets import BACKGROUND, BORDER, INTERIOR, object_target
 from unet_exp.inference.objects import ObjectRule, find_objects
 from unet_exp.metrics.objects import count_objects, object_scores
+
+
+def border_target(objects: np.ndarray, rim: int, gap: int) -> np.ndarray:
+    return object_target(objects, ObjectTarget("border", rim, gap))
 
 
 def disks(seed: int, count: int, size: int, touching: bool) -> np.ndarray:
@@ -46,7 +51,7 @@ def test_the_target_by_hand() -> None:
 def test_the_target_of_a_crop_is_the_crop_of_the_target(rim: int, gap: int) -> None:
     objects = disks(0, 80, 160, touching=True)
     whole = border_target(objects, rim, gap)
-    margin = reach(rim, gap)
+    margin = ObjectTarget("border", rim, gap).reach
     for top, left, size in ((20, 33, 64), (80, 7, 50), (margin, margin, 40)):
         around = objects[top - margin : top + size + margin, left - margin : left + size + margin]
         inner = border_target(around, rim, gap)[margin : margin + size, margin : margin + size]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from unet_exp.config.components import COMPONENTS, UNetConfig
 from unet_exp.config.label_map import map_problems
 from unet_exp.config.paths import decoded, is_utf8
-from unet_exp.config.schema import SPLIT, TEMPLATES, Config, DataConfig
+from unet_exp.config.schema import SPLIT, SYNTHETIC, TEMPLATES, Config, DataConfig
 from unet_exp.errors import did_you_mean
 from unet_exp.messages import typed_command
 from unet_exp.sizes import nearest_sizes, output_size
@@ -149,7 +149,7 @@ def size_problems(config: Config) -> Iterator[Problem]:
         if step and str(step.get("_target_")).endswith((".RandomCrop", ".RandomWarp")) and step.get("size")
     }
     sizes = {key: int(step["size"]) for key, step in crops.items()}
-    if config.data.kind == "membranes":
+    if config.data.kind in SYNTHETIC:
         for key, step in crops.items():
             most = config.data.size + 2 * step.get("margin", 0)
             if step["size"] > most:
@@ -197,16 +197,31 @@ def data_problems(config: Config) -> Iterator[Problem]:
             "data.fold", f"is {data.fold}; allowed with data.folds={data.folds}: 0 to {data.folds - 1}"
         )
     yield from split_problems(config)
-    yield from synthetic_problems(data) if data.kind == "membranes" else path_problems(data)
+    yield from object_problems(data)
+    yield from synthetic_problems(data) if data.kind in SYNTHETIC else path_problems(data)
+
+
+def object_problems(data: DataConfig) -> Iterator[Problem]:
+    """Classes that do not fit what is learnt of objects."""
+    if data.labels_are != "objects":
+        return
+    names = {"border": "background, interior and border", "binary": "background and object"}[data.target]
+    if len(data.classes) != 2 + (data.target == "border"):
+        yield Problem("data.classes", f"is {data.classes}; with data.target={data.target} it names {names}")
+    if data.label_map is not None:
+        yield Problem("data.label_map", "is for classes, and labels are objects; null")
 
 
 def synthetic_problems(data: DataConfig) -> Iterator[Problem]:
-    if len(data.classes) != 2:
+    if data.kind == "membranes" and len(data.classes) != 2:
         yield Problem("data.classes", "has to be two names for data=membranes, which has two classes")
+    if (data.kind == "nuclei") != (data.labels_are == "objects"):
+        needed = "objects" if data.kind == "nuclei" else "classes"
+        yield Problem("data.labels_are", f"is {data.labels_are!r}, but data={data.kind} has {needed}")
     if data.root is not None:
         yield Problem(
             "data.root",
-            f"{data.root} is given, but data=membranes is generated; say how it lies: "
+            f"{data.root} is given, but data={data.kind} is generated; say how it lies: "
             "data=image_folder, csv, npy_folder, tiff_stack or isbi2012",
         )
 
@@ -252,7 +267,11 @@ def split_problems(config: Config) -> Iterator[Problem]:
     kind = config.data.kind
     modes = {"npy_folder": ("auto", "folders"), "csv": ("auto", "blocks", "random", "listed", "column")}
     modes["image_folder"] = ("auto", "folders", "blocks", "random", "listed")
-    modes = {"tiff_stack": ("auto", "blocks", "random", "listed"), "membranes": ("auto", "blocks")} | modes
+    modes = {
+        "tiff_stack": ("auto", "blocks", "random", "listed"),
+        "membranes": ("auto", "blocks"),
+        "nuclei": ("auto", "blocks"),
+    } | modes
     keys = [f"data.{key}" for key in TEMPLATES[kind]]
     plain = [key for key in keys if SPLIT not in str(getattr(config.data, key.removeprefix("data.")))]
     if len(plain) == 1 and len(keys) == 2:
@@ -271,7 +290,7 @@ def split_problems(config: Config) -> Iterator[Problem]:
         if split.mode == "listed":
             good = isinstance(value, list) or value == 0
             allowed = "a list of names (with * and ?)"
-        elif kind == "membranes":
+        elif kind in SYNTHETIC:
             good = number and isinstance(value, int)
             allowed = "the number of images to generate"
         else:

@@ -28,6 +28,20 @@ IGNORED = "ignore"  # the class name that data.label_map gives to values that co
 
 
 @dataclass(frozen=True)
+class ObjectTarget:
+    """What a network learns of numbered objects: data.target, data.rim and data.gap."""
+
+    kind: str
+    rim: int
+    gap: int
+
+    @property
+    def reach(self) -> int:
+        """Pixels beyond a crop on which its target depends."""
+        return max(self.rim, self.gap)
+
+
+@dataclass(frozen=True)
 class LabelMap:
     """File value -> class index. values: 128, 0.5 or nan for grey files, 0xff0000 for colour files.
 
@@ -38,6 +52,7 @@ class LabelMap:
     values: dict[float, int]
     colours: bool
     both_ways: bool
+    objects: "ObjectTarget | None" = None  # where labels number objects, and `values` says nothing
 
 
 BINARY = LabelMap(["background", "foreground"], {0: 0, 1: 1, 255: 1}, colours=False, both_ways=True)
@@ -45,6 +60,8 @@ BINARY = LabelMap(["background", "foreground"], {0: 0, 1: 1, 255: 1}, colours=Fa
 
 def label_map(data: DataConfig) -> LabelMap:
     """The map of a config: data.label_map, or without it the indices themselves. Raises DataError."""
+    if data.labels_are == "objects":
+        return LabelMap(data.classes, {}, False, False, ObjectTarget(data.target, data.rim, data.gap))
     if data.label_map is None:
         if len(data.classes) == 2:
             return LabelMap(data.classes, BINARY.values, colours=False, both_ways=True)

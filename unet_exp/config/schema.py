@@ -18,7 +18,9 @@ TEMPLATES = {  # data.kind -> the knobs of DataConfig that name its files, which
     "csv": ("csv",),
     "npy_folder": (),
     "membranes": (),
+    "nuclei": (),
 }
+SYNTHETIC = ("membranes", "nuclei")  # kinds of data that the program generates
 
 
 def knob(default: Any, help: str, **rules: Any) -> Any:
@@ -54,18 +56,32 @@ class SplitConfig:
 
 @dataclass
 class DataConfig:
-    """data=membranes, npy_folder, image_folder, csv, tiff_stack, isbi2012, ..."""
+    """data=membranes, nuclei, npy_folder, image_folder, csv, tiff_stack, isbi2012, ..."""
 
     kind: str = knob(
         "image_folder",
-        "layout on disk; membranes: generated images",
-        choices=["membranes", "npy_folder", "image_folder", "csv", "tiff_stack"],
+        "layout on disk; membranes, nuclei: generated images",
+        choices=["membranes", "nuclei", "npy_folder", "image_folder", "csv", "tiff_stack"],
     )
     root: str | None = knob(None, "folder with the data", path=True, on_resume=MAY_CHANGE)
     classes: list[str] = knob(["background", "foreground"], "class names, in the order of their index")
     label_map: Any = knob(
         None,
         "class name or ignore for each file value or colour, as {0: cell, 255: ignore}",
+    )
+    labels_are: str = knob(
+        "classes",
+        "what label files hold: classes, or objects: a number for each, 0 for none",
+        choices=["classes", "objects"],
+    )
+    target: str = knob(
+        "border",
+        "objects are learnt as three classes (background, interior, border), or as two (binary)",
+        choices=["border", "binary"],
+    )
+    rim: int = knob(1, "width in pixels of the border inside each object", minimum=0, maximum=16)
+    gap: int = knob(
+        1, "background this near to two objects is border (binary: is kept free)", minimum=0, maximum=16
     )
     channels: str = knob(
         "stored",
@@ -104,8 +120,8 @@ class DataConfig:
         choices=["refuse", "allow"],
     )
     window: int = knob(2048, "larger images are validated in windows of this many pixels", minimum=64)
-    size: int = knob(256, "membranes: height and width in pixels", minimum=32, maximum=4096)
-    seed: int = knob(0, "membranes: which images are generated", minimum=0)
+    size: int = knob(256, "membranes, nuclei: height and width in pixels", minimum=32, maximum=4096)
+    seed: int = knob(0, "membranes, nuclei: which images are generated", minimum=0)
     cache: str = knob(
         "auto",
         "ram: decode once; none: read every time; auto: ram up to cache_limit_mb",

@@ -11,11 +11,12 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from unet_exp import errors
-from unet_exp.config.label_map import BINARY, LabelMap
+from unet_exp.config.label_map import BINARY, LabelMap, ObjectTarget
 from unet_exp.data.channels import open_image
 from unet_exp.data.formats import WHOLE, Source, open_array, orientation, read_window, to_unit
 from unet_exp.data.items import Item, SyntheticItem
-from unet_exp.data.labels import class_indices
+from unet_exp.data.labels import class_indices, object_numbers
+from unet_exp.data.object_targets import TargetOf, object_target
 from unet_exp.data.problems import Failed, all_problems
 from unet_exp.data.stats import Facts, look_at, name_of
 from unet_exp.data.tiff import Window
@@ -57,13 +58,21 @@ class ClassIndices:
         return class_indices(read_window(self.source, window, self.path), self.name, self.labels)
 
 
+class ObjectNumbers(ClassIndices):
+    """The object numbers of an opened label file, int32 h x w x 1, read by window."""
+
+    def __getitem__(self, window: Window) -> np.ndarray:
+        return object_numbers(read_window(self.source, window, self.path), self.name)
+
+
 class SegmentationDataset(Dataset[Sample]):
     """Samples with their transforms, asked for by (epoch, index).
 
     The augmentation of a sample is a function of (seed, epoch, index) alone, which is why the epoch
     is part of the key. Each sample is a dict of "input" and "label" (see data.transforms) and "index".
     crop: cut from the stored image before anything else, so that only this window of it is read.
-    weights: w0 and sigma of weight maps, computed once for each label that is kept in RAM.
+    weights: w0 and sigma of weight maps, computed once for each label that is kept in RAM. reach: by how much
+    the crop is larger on each side than the patch, for the target of objects.
     """
 
     def __init__(
@@ -73,12 +82,14 @@ class SegmentationDataset(Dataset[Sample]):
         seed: int,
         crop: Crop | None = None,
         weights: tuple[float, float] | None = None,
+        reach: int = 0,
     ) -> None:
         self.samples = samples
         self.transform = transform
         self.seed = seed
         self.crop = crop
         self.weights = weights
+        self.reach = reach
         self.maps = dict[tuple[str, tuple[int, ...]], np.ndarray]()
         if weights is not None and samples.pairs is None:
             log.warning(
@@ -109,7 +120,10 @@ class SegmentationDataset(Dataset[Sample]):
         }
         if self.weights is not None:
             sample["weight"] = self.weight_map(index, label)[window]
-        sample = self.transform(sample if then is None else then(sample), rng)
+        sample = sample if then is None else then(sample)
+        if self.samples.labels.objects is not None:
+            sample = with_target(sample, self.samples.labels.objects, self.reach)
+        sample = self.transform(sample, rng)
         return {key: sample[key] for key in MAPS if key in sample} | {"index": index}
 
     def weight_map(self, index: int, label: Any) -> np.ndarray:
@@ -127,6 +141,20 @@ class SegmentationDataset(Dataset[Sample]):
         return self.maps[key]
 
 
+def with_target(sample: Sample, rule: ObjectTarget, reach: int) -> Sample:
+    """The sample with its target as label, and the numbers as "objects".
+
+    reach: the sample has this margin on each side, which the target needs, and which is removed now.
+    """
+    numbers = sample["label"]
+    target = object_target(numbers[..., 0].astype(np.int32), rule)[..., np.newaxis].astype(np.float32)
+    sample = sample | {"label": target, "objects": numbers}
+    if reach:
+        inner = slice(reach, -reach)
+        sample |= {key: sample[key][inner, inner] for key in MAPS if key in sample}
+    return sample
+
+
 def window_of(item: Item | SyntheticItem) -> Window:
     if item.window is None:
         return WHOLE
@@ -134,15 +162,25 @@ def window_of(item: Item | SyntheticItem) -> Window:
     return slice(top, bottom), slice(left, right)
 
 
+def generated(item: SyntheticItem) -> tuple[np.ndarray, np.ndarray]:
+    """Image uint8 H x W and label H x W of a synthetic sample."""
+    if item.kind == "nuclei":
+        from unet_exp.data.nuclei import generate_nuclei
+
+        return generate_nuclei(item.seed, item.index, item.size)
+    from unet_exp.data.synthetic import generate_membranes
+
+    return generate_membranes(item.seed, item.index, item.size)
+
+
 def open_pair(item: Item | SyntheticItem, labels: LabelMap) -> Pair:
     """Image and label of a sample, opened but, where the format allows, not read. Raises DataError."""
     if isinstance(item, SyntheticItem):
-        from unet_exp.data.synthetic import generate_membranes
-
-        image, label = generate_membranes(item.seed, item.index, item.size)
+        image, label = generated(item)
         return image[..., np.newaxis], label[..., np.newaxis]
     opened = open_image(item.image, item.page, item.channels)
-    indices = ClassIndices(open_array(item.label, item.page, label=True), item, labels)
+    source = open_array(item.label, item.page, label=True)
+    indices = (ClassIndices if labels.objects is None else ObjectNumbers)(source, item, labels)
     page = "" if item.page is None else f" page {item.page}"
     if opened.shape[:2] != indices.shape[:2]:
         numbers = [orientation(path, item.page) for path in (item.image, item.label)]
@@ -187,7 +225,8 @@ def load_samples(
                 samples = [(earlier, NOT_KEPT, facts) for earlier, _, facts in samples]
             if keep:
                 image, label = read_window(image, WHOLE, name_of(item)), np.asarray(label[WHOLE])
-            samples.append((item, (image, label) if keep else NOT_KEPT, look_at(image, label, item)))
+            indices = label if labels.objects is None else TargetOf(label, labels.objects)
+            samples.append((item, (image, label) if keep else NOT_KEPT, look_at(image, indices, item)))
         except DataError as error:
             errors.pass_on(error)
             problems.append((item, error))

@@ -51,9 +51,10 @@ class Item:
 
 @dataclass(frozen=True)
 class SyntheticItem:
-    """One sample that is generated: see data/synthetic.py."""
+    """One sample that is generated. kind: membranes (data/synthetic.py) or nuclei (data/nuclei.py)."""
 
     name: str
+    kind: str
     seed: int
     index: int
     size: int

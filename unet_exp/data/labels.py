@@ -17,6 +17,7 @@ NODATA = (IGNORE, 65535)  # what public sets have for pixels of no class
 UNKNOWN = IGNORE - 1  # so there may be 254 classes, 0 to 253
 MOST_FRACTIONS = 8  # more are not classes but probabilities
 MOST_COLOURS = 64  # more are not classes but shades of a photograph or of smoothed edges
+MOST_OBJECTS = 2**24  # the numbers that float32 holds exactly
 Counts = dict[str, int]  # file value ('128', '255-0-0' for a colour) -> pixels
 
 
@@ -122,6 +123,26 @@ def class_indices(label: np.ndarray, name: str, labels: LabelMap = BINARY) -> np
     if (out == UNKNOWN).any() or (labels.both_ways and (values == 1).any() and (values == 255).any()):
         raise values_error([name], count_values(label, labels.colours), labels, labels.colours)
     return out[..., np.newaxis]
+
+
+def object_numbers(label: np.ndarray, name: str) -> np.ndarray:
+    """int32 H x W x 1 of the numbers in an H x W x C label, each colour of a coloured one being an object.
+
+    Raises DataError for values that are no whole numbers from 0 to 2**24.
+    """
+    label = one_kind(label, name)
+    coloured = is_coloured(label)
+    if coloured and label.dtype != np.uint8:
+        raise DataError(f"label {name} holds {label.dtype} colours", allowed="8 bits per channel")
+    values = single_values(label, coloured)
+    if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.floor(values)).all()):
+        raise DataError(f"label {name} holds fractions", allowed="whole object numbers, 0 for none")
+    if values.size and (values.min() < 0 or values.max() > MOST_OBJECTS):
+        raise DataError(
+            f"label {name} holds the numbers {values.min():g} to {values.max():g}",
+            allowed=f"0 to {MOST_OBJECTS}",
+        )
+    return values.astype(np.int32)[..., np.newaxis]
 
 
 def values_error(

@@ -1,41 +1,70 @@
-"""From numbered objects to what a network learns of them: interior and border.
+"""From numbered objects to what a network learns of them: interior and border, or objects kept apart.
 
-Targets depend on a fixed neighbourhood of each pixel (`reach`), so that the target of a crop, read with that
-margin, is the crop of the target of the whole image.
+A target depends on a fixed neighbourhood of each pixel (ObjectTarget.reach), so that the target of a crop,
+read with that margin, is the crop of the target of the whole image. Beyond an image nothing is assumed.
 """
+
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
+from unet_exp.config.label_map import ObjectTarget
+
 BACKGROUND = 0
 INTERIOR = 1
 BORDER = 2
-CLASS_NAMES = ["background", "interior", "border"]
 
 
-def reach(rim: int, gap: int) -> int:
-    """Pixels beyond a crop that its target depends on."""
-    return max(rim, gap)
+def object_target(objects: np.ndarray, rule: ObjectTarget) -> np.ndarray:
+    """uint8 H x W of class indices, of object numbers H x W (0: none).
 
-
-def border_target(objects: np.ndarray, rim: int, gap: int) -> np.ndarray:
-    """uint8 H x W: 0 background, 1 interior, 2 border, of object numbers H x W (0: none).
-
-    Border: the pixels of an object that are at most `rim` pixels from another object or the background, and
-    the background pixels from which two objects are at most `gap` pixels away (distances by the larger of
-    rows and columns). Beyond the image nothing is assumed. As the three classes of Caicedo et al., 2019
-    (doi 10.1002/cyto.a.23863), with the gaps.
+    border: 0 background, 1 interior, 2 border, which is the pixels of an object at most `rim` from another
+    object or the background, and the background pixels from which two objects are at most `gap` away, as the
+    three classes of Caicedo et al., 2019 (doi 10.1002/cyto.a.23863). binary: 1 on objects but where another
+    object is at most `gap` away. Distances: the larger of rows and columns.
     """
-    numbers = np.ascontiguousarray(objects)
-    inside = numbers > 0
+    objects = np.ascontiguousarray(objects)
+    inside = objects > 0
+    between = near_two(objects, rule.gap)
+    if rule.kind == "binary":
+        return np.asarray(inside & ~between, np.uint8)
     target = np.where(inside, INTERIOR, BACKGROUND).astype(np.uint8)
-    if rim:
-        lowest = ndimage.minimum_filter(numbers, 2 * rim + 1, mode="nearest")
-        highest = ndimage.maximum_filter(numbers, 2 * rim + 1, mode="nearest")
+    target[~inside & between] = BORDER
+    if rule.rim:
+        width = 2 * rule.rim + 1
+        lowest = ndimage.minimum_filter(objects, width, mode="nearest")
+        highest = ndimage.maximum_filter(objects, width, mode="nearest")
         target[inside & (lowest != highest)] = BORDER
-    if gap:
-        beyond = numbers.max(initial=0) + 1
-        lowest = ndimage.minimum_filter(np.where(inside, numbers, beyond), 2 * gap + 1, mode="nearest")
-        highest = ndimage.maximum_filter(numbers, 2 * gap + 1, mode="nearest")
-        target[~inside & (highest > lowest)] = BORDER
     return target
+
+
+def near_two(objects: np.ndarray, distance: int) -> np.ndarray:
+    """bool H x W: where two different objects are at most this far away; nowhere for 0."""
+    if not distance:
+        return np.zeros(objects.shape, bool)
+    width = 2 * distance + 1
+    beyond = objects.max(initial=0) + 1
+    lowest = ndimage.minimum_filter(np.where(objects > 0, objects, beyond), width, mode="nearest")
+    highest = ndimage.maximum_filter(objects, width, mode="nearest")
+    return np.asarray(highest > lowest)
+
+
+class TargetOf:
+    """The target of numbers H x W x 1, mapped when a window of it is read, uint8 h x w x 1."""
+
+    def __init__(self, numbers: Any, rule: ObjectTarget) -> None:
+        self.numbers = numbers
+        self.rule = rule
+        self.shape = numbers.shape
+
+    def __getitem__(self, window: tuple[slice, slice]) -> np.ndarray:
+        outer = []
+        inner = []
+        for part, length in zip(window, self.shape[:2], strict=True):
+            start, stop, _ = part.indices(length)
+            first = max(start - self.rule.reach, 0)
+            outer.append(slice(first, min(stop + self.rule.reach, length)))
+            inner.append(slice(start - first, stop - first))
+        numbers = np.asarray(self.numbers[outer[0], outer[1]])[..., 0]
+        return object_target(numbers, self.rule)[inner[0], inner[1], np.newaxis]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from unet_exp.config.schema import DataConfig, SplitConfig
+from unet_exp.config.schema import SYNTHETIC, DataConfig, SplitConfig
 from unet_exp.data.items import Item, SyntheticItem
 from unet_exp.data.layouts import has_split_folders, is_template, read_items, root_of, split_folders
 from unet_exp.data.lists import LEFT_OUT, has_splits
@@ -51,7 +51,7 @@ def with_channels(item: Any, rule: str) -> Any:
 def all_items(data: DataConfig, left_out: list[Path] | None = None) -> list[Any]:
     """All samples of a data set without folders for its splits."""
     return (
-        list(synthetic_items(data)) if data.kind == "membranes" else read_items(root_of(data), data, left_out)
+        list(synthetic_items(data)) if data.kind in SYNTHETIC else read_items(root_of(data), data, left_out)
     )
 
 
@@ -75,7 +75,9 @@ def synthetic_items(data: DataConfig) -> list[SyntheticItem]:
             f"data.split for generated images is {counts}",
             allowed="whole numbers of train, val and test images",
         )
-    return [SyntheticItem(f"membranes_{i:04d}", data.seed, i, data.size) for i in range(sum(counts))]
+    return [
+        SyntheticItem(f"{data.kind}_{i:04d}", data.kind, data.seed, i, data.size) for i in range(sum(counts))
+    ]
 
 
 def split_items(items: list[Any], data: DataConfig) -> Splits:

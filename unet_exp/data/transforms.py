@@ -22,7 +22,12 @@ Transform = Callable[[Sample, np.random.Generator], Sample]
 Window = tuple[slice, slice]
 Points = dict[int, np.ndarray]  # class index: rows and columns of some of its pixels
 Then = Callable[[Sample], Sample]
-MAPS = ("input", "label", "weight")  # what lies on top of each other in a sample, where it is there
+MAPS = (
+    "input",
+    "label",
+    "weight",
+    "objects",
+)  # what lies on top of each other in a sample
 
 
 class Compose:

@@ -1,5 +1,6 @@
 """One geometric map for image, label and weight map: drawn, composed, and resampled once."""
 
+import dataclasses
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -8,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from unet_exp.config import components
-from unet_exp.data.transforms import MAPS, Crop, Points, Sample, Then, Window, too_large
+from unet_exp.data.transforms import MAPS, Crop, Points, RandomCrop, Sample, Then, Window, too_large
 
 CUBIC = -0.75  # of Keys' convolution (1981, doi 10.1109/TASSP.1981.1163711), as torch and OpenCV have it
 
@@ -58,7 +59,7 @@ class RandomWarp(Crop, components.RandomWarpConfig):
         return window, warp
 
     def how(self, key: str, spare: int) -> str:
-        if key == "label" or not spare:
+        if key in ("label", "objects") or not spare:
             return "nearest"
         return self.interpolation if key == "input" else "bilinear"
 
@@ -94,6 +95,20 @@ class RandomWarp(Crop, components.RandomWarpConfig):
                 start = pixel[axis] - self.margin - int(rng.integers(max(1, inner)))
                 starts.append(min(max(start, lowest), highest))
         return (starts[0], starts[1]), None if pixel is None else np.array(pixel)
+
+
+def with_reach(crop: Crop, reach: int) -> tuple[Crop, int]:
+    """The crop with `reach` more pixels on each side, for targets that depend on their neighbourhood.
+
+    And how many it has: none where the patch is as large as the image.
+    """
+    if isinstance(crop, RandomCrop):
+        still = {"elastic": 0.0, "rotation": 0.0, "flip": False, "turn": False}
+        crop = RandomWarp(crop.size, foreground=crop.foreground, **still)  # type: ignore[arg-type]
+    assert isinstance(crop, RandomWarp)
+    if crop.size is None:
+        return crop, 0
+    return dataclasses.replace(crop, size=crop.size + 2 * reach, margin=crop.margin + reach), reach
 
 
 def rotation(angle: float) -> np.ndarray:

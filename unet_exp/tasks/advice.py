@@ -9,13 +9,13 @@ import numpy as np
 from unet_exp.config import quoting
 from unet_exp.config.label_map import parse_value
 from unet_exp.config.paths import PATH_KEYS
-from unet_exp.config.schema import IGNORE, Config, DataConfig, SplitConfig
+from unet_exp.config.schema import IGNORE, SYNTHETIC, Config, DataConfig, SplitConfig
 from unet_exp.data.stats import better_statistics
 from unet_exp.data.survey import Survey, is_mixed
 from unet_exp.messages import counted, program
 from unet_exp.training import setup
 
-OPTIONS = ("membranes", "csv", "npy_folder", "tiff_stack")  # of data=, named as their data.kind
+OPTIONS = (*SYNTHETIC, "csv", "npy_folder", "tiff_stack")  # of data=, named as their data.kind
 NOT_ASKED = ("kind", "root", "split", "cache", "cache_limit_mb", "fingerprint_limit_mb")
 
 
@@ -25,7 +25,7 @@ def line_to_use(config: Config, typed: Sequence[str], survey: Survey) -> str:
     typed: the settings of the user, which stay unless the survey says otherwise.
     """
     words = {word.partition("=")[0]: word for word in typed}
-    if config.data.kind != "membranes":
+    if config.data.kind not in SYNTHETIC:
         others = {key: word for key, word in words.items() if key.partition(".")[0] != "data"}
         words = of_data(config) | others
     chosen = {word.partition("=")[0].partition(".")[0] for word in typed}

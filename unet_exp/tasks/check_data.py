@@ -17,7 +17,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from unet_exp import errors
 from unet_exp.config.label_map import IGNORED, LabelMap, label_map, palette
 from unet_exp.config.quoting import command, setting
-from unet_exp.config.schema import IGNORE, Config, DataConfig
+from unet_exp.config.schema import IGNORE, SYNTHETIC, Config, DataConfig
 from unet_exp.data import detect
 from unet_exp.data.datasets import SegmentationDataset, load_samples
 from unet_exp.data.items import UnpairedError
@@ -67,7 +67,7 @@ def check_data(config: Config, output: str = "check_data", typed: Sequence[str] 
 def find(config: Config, survey: Survey) -> tuple[Config, Splits]:
     """The samples as configured; else in the layout that is found. Exits if no layout fits."""
     root = Path(config.data.root or "")
-    split = detect.split_of_a_set(root) if config.data.kind != "membranes" else None
+    split = detect.split_of_a_set(root) if config.data.kind not in SYNTHETIC else None
     if split is not None:
         one_split(*split, config, survey)
     try:
@@ -79,7 +79,7 @@ def find(config: Config, survey: Survey) -> tuple[Config, Splits]:
             return config, {"train": list(error.items)}  # the others are looked at all the same
     except DataError as error:
         reason = error
-    layouts = detect.find_layouts(config.data) if root.is_dir() and config.data.kind != "membranes" else []
+    layouts = detect.find_layouts(config.data) if root.is_dir() and config.data.kind not in SYNTHETIC else []
     if len(layouts) != 1:
         end([nothing_fits(config, reason, layouts)])
     config = dataclasses.replace(config, data=layouts[0])
@@ -173,7 +173,7 @@ def end(problems: Sequence[str], line: str = "", findings: Sequence[str] = ()) -
 def summary(config: Config, splits: Splits, survey: Survey) -> list[str]:
     """Pairs, sizes, types, ranges and classes, a line each."""
     everything = [facts for _, _, facts in survey.everything]
-    is_generated = config.data.kind == "membranes"
+    is_generated = config.data.kind in SYNTHETIC
     how = "generated" if is_generated else f"split by {decide_mode(config.data)}"
     counts = ", ".join(f"{split} {len(items)}" for split, items in splits.items())
     lines = [f"pairs:    {sum(map(len, splits.values()))} ({counts}; {how})"]

@@ -19,6 +19,7 @@ from unet_exp.config.schema import Config
 from unet_exp.data.datasets import Samples, SegmentationDataset
 from unet_exp.data.loaders import EpochBatches, Loader
 from unet_exp.data.transforms import Compose, Crop
+from unet_exp.data.warp import with_reach
 from unet_exp.errors import ConfigError, ModelError, UserError, first_line
 from unet_exp.models.unet import UNet, center_crop
 from unet_exp.training import distributed, machine
@@ -243,14 +244,17 @@ def build_loaders(config: Config, data: dict[str, Samples]) -> tuple[Loader, Loa
     val_batch = (trainer.val_batch_size or config.batch_size) if len(set(data["val"].sizes)) == 1 else 1
     loss = config.loss
     weights = (float(loss["w0"]), float(loss["sigma"])) if loss.get("w0") else None
+    objects = data["train"].labels.objects
+    reach = 0
+    if crop is not None and objects is not None:
+        crop, reach = with_reach(crop, objects.reach)
     loaders = []
     for split, transform, batch_size, shuffle, limit in (
         ("train", augment, config.batch_size, True, trainer.limit_train_batches),
         ("val", plain, val_batch, False, trainer.limit_val_batches),
     ):
-        dataset = SegmentationDataset(
-            data[split], transform, config.seed, crop if split == "train" else None, weights
-        )
+        cropped = (crop, weights, reach) if split == "train" else (None, weights, 0)
+        dataset = SegmentationDataset(data[split], transform, config.seed, *cropped)
         ranks = distributed.rank(), distributed.size()
         batches = EpochBatches(len(dataset), batch_size, config.seed, shuffle, limit, *ranks)
         loaders.append(Loader(dataset, batches, int(config.num_workers), pin))
