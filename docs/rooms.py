@@ -12,7 +12,7 @@ RANKS = [
     ["unet_exp.messages"],
     ["unet_exp.rundir"],
     ["unet_exp.config"],
-    ["unet_exp.losses", "unet_exp.metrics", "unet_exp.models"],
+    ["unet_exp.losses", "unet_exp.metrics", "unet_exp.models", "unet_exp.objects"],
     ["unet_exp.data"],
     ["unet_exp.training"],
     ["unet_exp.inference"],

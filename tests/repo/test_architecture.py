@@ -25,6 +25,7 @@ ONLY_IN = {
         "unet_exp.losses",
         "unet_exp.models",
         "unet_exp.metrics",
+        "unet_exp.objects",
         "unet_exp.data",
         "unet_exp.training",
         "unet_exp.inference",

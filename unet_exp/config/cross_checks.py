@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 from unet_exp.config.components import COMPONENTS, UNetConfig
 from unet_exp.config.label_map import map_problems
 from unet_exp.config.paths import decoded, is_utf8
-from unet_exp.config.schema import SPLIT, SYNTHETIC, TEMPLATES, Config, DataConfig
+from unet_exp.config.schema import (
+    LOWER_IS_BETTER,
+    OBJECT_SCORES,
+    SPLIT,
+    SYNTHETIC,
+    TEMPLATES,
+    Config,
+    DataConfig,
+)
 from unet_exp.errors import did_you_mean
 from unet_exp.messages import typed_command
 from unet_exp.sizes import nearest_sizes, output_size
@@ -69,7 +77,7 @@ def monitor_problems(config: Config) -> Iterator[Problem]:
             yield Problem(
                 f"metrics.{name}", "is not allowed as a name: letters, digits, _ and -, not one in use"
             )
-    names += list(config.metrics)
+    names += list(config.metrics) + list(OBJECT_SCORES) * (config.data.labels_are == "objects")
     monitor = config.trainer.monitor
     mode = config.trainer.mode
     if monitor not in names:
@@ -80,7 +88,7 @@ def monitor_problems(config: Config) -> Iterator[Problem]:
             yield Problem(
                 "trainer.mode", f"is auto, but nobody knows whether more {monitor} is better; min or max"
             )
-    elif mode not in ("auto", "min" if monitor == "loss" else "max"):
+    elif mode not in ("auto", "min" if monitor in LOWER_IS_BETTER else "max"):
         yield Problem("trainer.mode", f"is {mode!r}, but a better {monitor} is the other way; use auto")
     if config.trainer.best_by == "last" and (config.trainer.early_stop or config.trainer.smoothing):
         yield Problem("trainer.best_by", "is last, so early_stop and smoothing have nothing to do; monitor")

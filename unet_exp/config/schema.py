@@ -20,6 +20,8 @@ TEMPLATES = {  # data.kind -> the knobs of DataConfig that name its files, which
     "membranes": (),
     "nuclei": (),
 }
+OBJECT_SCORES = ("f1", "ap", "ap50", "pq", "aji", "seg", "count_error")  # of a validation of objects
+LOWER_IS_BETTER = ("loss", "count_error")
 SYNTHETIC = ("membranes", "nuclei")  # kinds of data that the program generates
 
 

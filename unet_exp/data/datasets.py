@@ -16,12 +16,12 @@ from unet_exp.data.channels import open_image
 from unet_exp.data.formats import WHOLE, Source, open_array, orientation, read_window, to_unit
 from unet_exp.data.items import Item, SyntheticItem
 from unet_exp.data.labels import class_indices, object_numbers
-from unet_exp.data.object_targets import TargetOf, object_target
 from unet_exp.data.problems import Failed, all_problems
 from unet_exp.data.stats import Facts, look_at, name_of
 from unet_exp.data.tiff import Window
 from unet_exp.data.transforms import MAPS, Crop, Sample, Transform
 from unet_exp.errors import DataError
+from unet_exp.objects.targets import TargetOf, object_target
 
 log = logging.getLogger(__name__)
 

@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from unet_exp.config.checks import find_problems, literal
 from unet_exp.config.paths import quote_path
 from unet_exp.config.saved import PLACES, read_config, save_composed, without_hydra
+from unet_exp.config.schema import LOWER_IS_BETTER
 from unet_exp.errors import ConfigError, did_you_mean
 from unet_exp.rundir import atomic, layout
 from unet_exp.rundir.sweep_directory import POINT, RECORD, Job
@@ -128,7 +129,7 @@ def compose(
             kept[key] = value_text(config, key, text)
     slug = slug_of({key: kept[key] for key in axes if key in kept})
     trainer = config.trainer
-    mode = trainer.mode if trainer.mode != "auto" else "min" if trainer.monitor == "loss" else "max"
+    mode = trainer.mode if trainer.mode != "auto" else "min" if trainer.monitor in LOWER_IS_BETTER else "max"
     label = Path(f"{slug}-{digest(plain)}")
     return Planned(Job(label, kept, trainer.monitor, mode, config.epochs, axes), config, overrides), []
 

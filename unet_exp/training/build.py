@@ -22,6 +22,7 @@ from unet_exp.data.transforms import Compose, Crop
 from unet_exp.data.warp import with_reach
 from unet_exp.errors import ConfigError, ModelError, UserError, first_line
 from unet_exp.models.unet import UNet, center_crop
+from unet_exp.objects.watershed import ObjectRule
 from unet_exp.training import distributed, machine
 from unet_exp.training.checkpoint import start_from
 from unet_exp.training.parts import Parts
@@ -143,6 +144,7 @@ def build_parts(config: Config, data: dict[str, Samples], first_start: bool = Fa
         val=val,
         class_names=config.data.classes,
         logits_per_pixel=allowed_heads(config)[0],
+        objects=None if data["val"].labels.objects is None else ObjectRule(),
         metrics={name: build_metric(name, node, place) for name, node in config.metrics.items()},
         trained=distributed.wrap(model, config.device, config.trainer.sync_batchnorm),
     )

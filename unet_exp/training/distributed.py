@@ -120,6 +120,15 @@ def sum_of_pass(sums: Sums) -> Sums:
     return sums
 
 
+def union(counts: dict[int, Any]) -> dict[int, Any]:
+    """What the ranks have counted, each of its own samples."""
+    if size() == 1:
+        return counts
+    everywhere: list[Any] = [None] * size()
+    dist.all_gather_object(everywhere, counts)
+    return {index: count for of_rank in everywhere for index, count in of_rank.items()}
+
+
 def agree_on_step(stop: Stop, state: State) -> bool:
     """Whether to stop after this step, by rank 0's signal and clock: all ranks leave at the same step."""
     mine = [float(stop.signal), state.seconds] if rank() == 0 else [0.0, 0.0]

@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from unet_exp.data.loaders import Loader
+from unet_exp.objects.watershed import ObjectRule
 from unet_exp.training.machine import Precision
 
 
@@ -29,6 +30,7 @@ class Parts:
     val: Loader
     class_names: list[str]
     logits_per_pixel: int
+    objects: ObjectRule | None  # how validation makes objects of maps, where labels number objects
     metrics: dict[str, Any]  # objects with update(prediction, label), compute() and reset(), for validation
     trained: Callable[[Tensor], Any]  # the model, or what averages its gradients over devices
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from unet_exp.config.cross_checks import allowed_heads
 from unet_exp.config.label_map import label_map
 from unet_exp.config.resolve import resolved_yaml
-from unet_exp.config.schema import Config
+from unet_exp.config.schema import LOWER_IS_BETTER, Config
 from unet_exp.data.class_weights import pixels_of, warn_of_rare_classes, with_weights
 from unet_exp.data.datasets import ONE_KIND, Samples, load_samples
 from unet_exp.data.items import Item
@@ -40,7 +40,7 @@ def settle_machine(config: Config) -> Config:
         channels_last=machine.decide_channels_last(config.trainer.channels_last, device),
         fused=machine.decide_fused(config.trainer.fused, device),
         allocator=machine.decide_allocator(config.trainer.allocator, device),
-        mode={"auto": "min" if config.trainer.monitor == "loss" else "max"}.get(
+        mode={"auto": "min" if config.trainer.monitor in LOWER_IS_BETTER else "max"}.get(
             config.trainer.mode, config.trainer.mode
         ),
     )

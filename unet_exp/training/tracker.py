@@ -19,7 +19,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from unet_exp.config.label_map import Colour, label_map, palette
-from unet_exp.config.schema import Config
+from unet_exp.config.schema import OBJECT_SCORES, Config
 from unet_exp.data.stats import displayed
 from unet_exp.messages import counted, write_to_log
 from unet_exp.metrics.confusion import NAMES, predict_classes, shown
@@ -79,7 +79,7 @@ class Tracker:
         self.pace = Pace(config, state.seconds)
         self.metrics_path = run_dir / layout.METRICS
         self.timing_path = run_dir / layout.TIMING
-        self.others = list(config.metrics)
+        self.others = list(config.metrics) + list(OBJECT_SCORES) * (config.data.labels_are == "objects")
         self.palette = palette(label_map(config.data))
         self.classes = config.data.classes
         self.denorm = denorm

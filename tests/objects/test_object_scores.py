@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from unet_exp.metrics.objects import NOTHING, Fate, count_objects, fates, mean_scores, object_scores
+from unet_exp.objects.scores import NOTHING, Fate, count_objects, fates, mean_scores, object_scores
 
 # precision, recall, f1, AP at 0.5, mean AP, PQ of `disk_images(seed)` by stardist.matching.matching
 STARDIST = {

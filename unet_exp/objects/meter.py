@@ -1,0 +1,33 @@
+"""What a validation counts of objects: image by image, whatever batch or rank an image is in."""
+
+import torch
+from torch import Tensor
+
+from unet_exp.config.schema import OBJECT_SCORES
+from unet_exp.objects.scores import ObjectCounts, count_objects, mean_scores
+from unet_exp.objects.watershed import ObjectRule, find_objects
+
+
+class ObjectMeter:
+    """Counts of each image of a pass, by its index in the split. rule: fixed while a network is trained."""
+
+    def __init__(self, rule: ObjectRule) -> None:
+        self.rule = rule
+        self.counts: dict[int, ObjectCounts] = {}
+
+    def add(self, probabilities: Tensor, objects: Tensor, indices: Tensor) -> None:
+        """probabilities: float N x K x H x W, class 0 the background, class 1 the interior.
+
+        objects: the true numbers, N x 1 x H x W, cut to the size of the probabilities. indices: N.
+        """
+        interior = probabilities[:, 1].float().cpu().numpy()
+        foreground = 1 - probabilities[:, 0].float().cpu().numpy()
+        numbers = objects[:, 0].to(torch.int32).cpu().numpy()
+        for place, index in enumerate(indices.tolist()):
+            predicted = find_objects(interior[place], foreground[place], self.rule)
+            self.counts[index] = count_objects(numbers[place], predicted)
+
+    def scores(self) -> dict[str, float]:
+        """Means over the images: OBJECT_SCORES."""
+        means = mean_scores([self.counts[index] for index in sorted(self.counts)])
+        return {name: means[name] for name in OBJECT_SCORES}
