@@ -109,6 +109,10 @@ def conclude(
             from unet_exp.inference.threshold import choose_threshold
 
             scores = choose_threshold(run.path, config, parts)
+        if parts.objects is not None:
+            from unet_exp.inference.object_rule import choose_object_rule
+
+            scores |= choose_object_rule(run.path, parts)
         if config.trainer.plots:  # after the threshold: samples.png shows what predict would write
             plot(run, config, parts, state.best_epoch, scores.get("threshold", 0.5))
         say_where(run.path, config, parts, state)

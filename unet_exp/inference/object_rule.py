@@ -1,0 +1,84 @@
+"""How a trained run makes objects of its maps: the rule that is best on the validation samples."""
+
+import dataclasses
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from unet_exp.inference.samples import averaged
+from unet_exp.inference.scores import Network
+from unet_exp.losses import class_probabilities
+from unet_exp.models.unet import center_crop
+from unet_exp.objects.scores import ObjectCounts, count_objects, mean_scores
+from unet_exp.objects.watershed import ObjectRule, find_objects
+from unet_exp.rundir import atomic, layout
+from unet_exp.training import checkpoint
+from unet_exp.training.loop import forward
+from unet_exp.training.parts import Parts
+
+log = logging.getLogger("unet_exp")
+CHOICES: dict[str, tuple[float, ...]] = {
+    "seed": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    "foreground": (0.3, 0.4, 0.5, 0.6, 0.7),
+    "smallest": (5, 10, 20, 40),
+}
+
+
+def choose_object_rule(run_dir: Path, parts: Parts) -> dict[str, float]:
+    """Writes objects.json: the rule with the highest mean AP on the validation samples, by best.pt.
+
+    Plain, and for the mean over symmetries. The scores, those of the mean ending in _tta, are returned.
+    """
+    path = run_dir / layout.CHECKPOINTS / checkpoint.BEST
+    if not path.exists():  # no validation gave a number
+        return {}
+    contents = checkpoint.load(path)
+    checkpoint.load_weights(parts.evaluated, checkpoint.weights_of(contents), path)
+    parts.evaluated.eval()
+    parts = dataclasses.replace(parts, val=parts.val.alone())  # the other ranks have left
+    stored: dict[str, Any] = {"metric": "ap", "weights_sha256": checkpoint.weights_sha256(contents)}
+    scores: dict[str, float] = {}
+    mean = averaged(parts.evaluated, parts.logits_per_pixel)
+    for name, network, ending in (("plain", parts.evaluated, ""), ("tta", mean, "_tta")):
+        rule, best = best_rule(parts, network, name)
+        stored[name] = dataclasses.asdict(rule) | {"ap": best["ap"], "f1": best["f1"]}
+        scores |= {f"object_{key}{ending}": best[key] for key in ("ap", "f1")}
+    atomic.write_json(run_dir / layout.OBJECTS, stored)
+    shown = [f"AP {stored[name]['ap']:.4f}, F1 {stored[name]['f1']:.4f}" for name in ("plain", "tta")]
+    log.info("objects of the validation samples: %s; with tta %s", *shown)
+    return scores
+
+
+def best_rule(parts: Parts, network: Network, name: str) -> tuple[ObjectRule, dict[str, float]]:
+    """The rule with the highest mean AP, one value after another, starting with ObjectRule(); and its scores."""
+    maps = list(maps_of(parts, network, name))
+    scored: dict[ObjectRule, dict[str, float]] = {}
+    best = ObjectRule()
+    for field, values in CHOICES.items():
+        rules = [dataclasses.replace(best, **{field: value}) for value in values]
+        rules = [best, *(rule for rule in rules if rule != best)]  # which a tie leaves in place
+        for rule in tqdm(rules, f"objects, {name}, {field}", leave=False, disable=None, ncols=79):
+            if rule not in scored:
+                scored[rule] = mean_scores([count(rule, *image) for image in maps])
+        best = max(rules, key=lambda rule: scored[rule]["ap"])
+    return best, scored[best]
+
+
+def maps_of(parts: Parts, network: Network, name: str) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Interior and foreground probability, and the true numbers, H x W of each validation image."""
+    batches = tqdm(parts.val.epoch(0), f"maps, {name}", len(parts.val), leave=False, disable=None, ncols=79)
+    with torch.inference_mode():
+        for batch in batches:
+            _, _, logits, _ = forward(network, parts, batch)
+            probabilities = class_probabilities(logits).cpu().numpy()
+            objects = center_crop(batch["objects"], *logits.shape[-2:])[:, 0].to(torch.int32).numpy()
+            yield from zip(probabilities[:, 1], 1 - probabilities[:, 0], objects, strict=True)
+
+
+def count(rule: ObjectRule, interior: np.ndarray, foreground: np.ndarray, true: np.ndarray) -> ObjectCounts:
+    return count_objects(true, find_objects(interior, foreground, rule))
