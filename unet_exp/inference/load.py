@@ -20,6 +20,7 @@ from unet_exp.data.stats import Values
 from unet_exp.errors import CheckpointError, DataError
 from unet_exp.inference.predictor import AnySize, Predictor
 from unet_exp.models.unet import UNet
+from unet_exp.objects.watershed import ObjectRule
 from unet_exp.rundir import atomic, layout
 from unet_exp.rundir.provenance import starts
 from unet_exp.training import build, checkpoint, machine, setup
@@ -36,7 +37,8 @@ def load_run(run_dir: str | Path, device: str = "auto", weights: str = "best") -
     path = expanded(run_dir)
     config = run_config(path, device)
     model = load_model(config, path, weights)
-    return predictor_of([config], [model], thresholds_of(path, weights), values_seen([path]))
+    rules = object_rules_of(config, path, weights)
+    return predictor_of([config], [model], thresholds_of(path, weights), values_seen([path]), rules)
 
 
 def load_ensemble(run_dirs: list[Path], device: str, weights: str) -> Predictor:
@@ -52,7 +54,8 @@ def load_ensemble(run_dirs: list[Path], device: str, weights: str) -> Predictor:
             raise CheckpointError(f"{path} and {run_dirs[0]} differ in the channels of their images")
     networks = [load_model(config, path, weights) for config, path in zip(configs, run_dirs, strict=True)]
     thresholds = thresholds_of(run_dirs[0], weights) if len(run_dirs) == 1 else HALF
-    return predictor_of(configs, networks, thresholds, values_seen(run_dirs))
+    rules = object_rules_of(configs[0], run_dirs[0], weights)
+    return predictor_of(configs, networks, thresholds, values_seen(run_dirs), rules)
 
 
 def values_seen(run_dirs: list[Path]) -> list[Values]:
@@ -74,6 +77,24 @@ def thresholds_of(run_dir: Path, weights: str) -> tuple[float, float]:
     if stored is None:
         log.warning("%s is of other weights than %s.pt, so the threshold is 0.5", layout.THRESHOLD, weights)
     return stored or HALF
+
+
+def object_rules_of(config: Config, run_dir: Path, weights: str) -> tuple[ObjectRule, ObjectRule] | None:
+    """How the run makes objects of its maps, plain and with tta; None for a run on classes."""
+    if config.data.labels_are != "objects":
+        return None
+    path = run_dir / layout.OBJECTS
+    if path.exists():
+        stored = atomic.read_json(path)
+        contents = checkpoint.load(run_dir / layout.CHECKPOINTS / f"{weights}.pt")
+        if stored.get("weights_sha256") == checkpoint.weights_sha256(contents):
+            names = [field.name for field in dataclasses.fields(ObjectRule)]
+            plain, tta = (
+                ObjectRule(**{name: stored[kind][name] for name in names}) for kind in ("plain", "tta")
+            )
+            return plain, tta
+    log.warning("%s is missing or of other weights, so objects are made by fixed thresholds", path.name)
+    return ObjectRule(), ObjectRule()
 
 
 def run_config(run_dir: Path, device: str = "auto") -> Config:
@@ -141,7 +162,11 @@ def precision_of(config: Config) -> machine.Precision:
 
 
 def predictor_of(
-    configs: list[Config], networks: list[nn.Module], thresholds: tuple[float, float], seen: list[Values]
+    configs: list[Config],
+    networks: list[nn.Module],
+    thresholds: tuple[float, float],
+    seen: list[Values],
+    rules: tuple[ObjectRule, ObjectRule] | None = None,
 ) -> Predictor:
     config = configs[0]
     return Predictor(
@@ -159,4 +184,5 @@ def predictor_of(
         batch=PredictConfig.batch_size,
         tta=PredictConfig.tta,
         seen=seen,
+        object_rules=rules,
     )

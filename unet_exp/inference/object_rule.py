@@ -55,12 +55,12 @@ def choose_object_rule(run_dir: Path, parts: Parts) -> dict[str, float]:
 
 
 def best_rule(parts: Parts, network: Network, name: str) -> tuple[ObjectRule, dict[str, float]]:
-    """The rule with the highest mean AP, one value after another, starting with ObjectRule(); and its scores."""
+    """The rule with the highest mean AP, chosen value by value from ObjectRule() on; and its scores."""
     maps = list(maps_of(parts, network, name))
     scored: dict[ObjectRule, dict[str, float]] = {}
     best = ObjectRule()
     for field, values in CHOICES.items():
-        rules = [dataclasses.replace(best, **{field: value}) for value in values]
+        rules = [dataclasses.replace(best, **{field: value}) for value in values]  # type: ignore[arg-type]
         rules = [best, *(rule for rule in rules if rule != best)]  # which a tie leaves in place
         for rule in tqdm(rules, f"objects, {name}, {field}", leave=False, disable=None, ncols=79):
             if rule not in scored:

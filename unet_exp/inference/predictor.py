@@ -16,12 +16,13 @@ from unet_exp.config.label_map import Colour
 from unet_exp.data.channels import as_channels
 from unet_exp.data.formats import Source, read_window, row_blocks
 from unet_exp.data.stats import Values, Watch, finite_unit
-from unet_exp.errors import DataError
+from unet_exp.errors import DataError, ModelError
 from unet_exp.inference import given
 from unet_exp.inference.tiles import Tiling, receptive_radius, unet_margin
 from unet_exp.inference.tiling import Network, Write, predict_tiles
 from unet_exp.losses import class_probabilities
 from unet_exp.models.unet import UNet
+from unet_exp.objects.watershed import ObjectRule, find_objects
 from unet_exp.sizes import nearest_sizes, output_size
 from unet_exp.training.machine import Precision
 
@@ -60,7 +61,8 @@ class Predictor:
     statistics: each network's mean and std, as Normalization has them ("image": of each whole image).
     thresholds: class 1 of two is where its probability is above; plain, and with tta, unless `threshold` says
     otherwise. tile, overlap: see tiles. batch, tta: see tiling. seen: what the training images held, of each
-    run that keeps it. data_channels: what data.channels makes of grey and colour images.
+    run that keeps it. data_channels: what data.channels makes of grey and colour images. object_rules: how
+    objects are made of maps, plain and with tta; None for a run on classes.
     """
 
     networks: list[nn.Module]
@@ -78,6 +80,7 @@ class Predictor:
     threshold: float | None = None
     seen: list[Values] = dataclasses.field(default_factory=list)
     data_channels: str = "stored"
+    object_rules: tuple[ObjectRule, ObjectRule] | None = None
 
     @property
     def cut(self) -> float:
@@ -109,6 +112,19 @@ class Predictor:
         if remark is not None:
             log.warning("%s", remark)
         return result
+
+    def objects(self, image: Any) -> np.ndarray:
+        """Object numbers int32 H x W of one image, 0 for none; image as in predict.
+
+        Raises ModelError for a run that was not trained on objects.
+        """
+        if self.object_rules is None:
+            raise ModelError(
+                "this run was trained on classes, so it finds no objects",
+                do="train with data.labels_are=objects",
+            )
+        probabilities = self.probabilities(image)
+        return find_objects(probabilities[1], 1 - probabilities[0], self.object_rules[self.tta])
 
     def classes_of(self, probabilities: np.ndarray) -> np.ndarray:
         """Class indices uint8 H x W of probabilities K x H x W."""
