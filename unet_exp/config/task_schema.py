@@ -86,7 +86,15 @@ class PredictConfig:
         choices=["auto", True, False, "float32", "uint16"],
     )
     visible: bool = knob(True, "masks in colours, in visible/")
-    overlays: bool = knob(True, "images with the borders of the classes, in overlays/")
+    overlays: bool = knob(True, "images with the borders of the classes, or of the objects, in overlays/")
+    objects: bool | str = knob(
+        "auto",
+        "numbered objects and their measurements; auto: where the run was trained on objects",
+        choices=["auto", True, False],
+    )
+    pixel_size: Any = knob(
+        None, "of objects: micrometres, or [height, width]; null: what ImageJ or OME stored in the file"
+    )
     tile: int = knob(1024, "side of a tile in pixels, for larger images", minimum=32)
     overlap: float = knob(0.25, "least share of a tile that neighbours share", minimum=0.0, below=0.9)
     batch_size: int = knob(1, "tiles per forward pass", minimum=1)

@@ -1,19 +1,21 @@
 """Pictures of predictions, written by rows, so that their size does not count."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import tifffile
 from PIL import Image
 
+from unet_exp.config.label_map import Colour
 from unet_exp.data.formats import Source, read_window, row_blocks, to_unit
 from unet_exp.data.stats import display_range
 from unet_exp.inference.predictor import Predictor
 from unet_exp.rundir import atomic
 
 TIFF_TILE = 512
+RED = (230, 60, 40)
 Rows = Callable[[slice], np.ndarray]
 
 
@@ -62,14 +64,16 @@ def visible_rows(mask: np.ndarray, predictor: Predictor) -> tuple[tuple[int, ...
 
 
 def overlay_rows(
-    image: Source, mask: np.ndarray, predictor: Predictor, path: Path
+    image: Source, mask: np.ndarray, colours: Sequence[Colour], path: Path
 ) -> tuple[tuple[int, ...], Rows]:
-    """Shape and rows of the image in grey, H x W x 3, with the borders of the predicted classes in colour."""
+    """Shape and rows of the image in grey, H x W x 3, with the borders of classes or objects in colour.
+
+    mask: class indices or object numbers H x W. colours: of each; numbers beyond them start again.
+    """
     grey = (grey_rows(image, window[0], path) for window in row_blocks(image.shape, 1 << 22))
     ranges = [(float(rows.min()), float(rows.max())) for rows in grey]
     low, high = display_range(min(pair[0] for pair in ranges), max(pair[1] for pair in ranges))
-    colours = np.array(predictor.palette, np.uint8)
-    colours = colours if len(colours) > 2 else np.array([[230, 60, 40], [230, 60, 40]], np.uint8)
+    table = np.array(colours if len(colours) > 2 else [RED, RED], np.uint8)
 
     def rows(part: slice) -> np.ndarray:
         grey = (grey_rows(image, part, path) - low) * np.float32(255 / max(high - low, 1e-9))
@@ -80,7 +84,7 @@ def overlay_rows(
         border[:, 1:] |= here[:, 1:] != here[:, :-1]
         border[1:] |= here[1:] != here[:-1]
         border, here = border[part.start - above :], here[part.start - above :]
-        shown[border] = colours[here[border]]
+        shown[border] = table[here[border] % len(table)]
         return shown
 
     return (*mask.shape, 3), rows

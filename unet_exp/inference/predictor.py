@@ -113,6 +113,12 @@ class Predictor:
             log.warning("%s", remark)
         return result
 
+    @property
+    def object_rule(self) -> ObjectRule:
+        """The rule in use, of a run on objects."""
+        assert self.object_rules is not None
+        return self.object_rules[self.tta]
+
     def objects(self, image: Any) -> np.ndarray:
         """Object numbers int32 H x W of one image, 0 for none; image as in predict.
 
@@ -124,7 +130,7 @@ class Predictor:
                 do="train with data.labels_are=objects",
             )
         probabilities = self.probabilities(image)
-        return find_objects(probabilities[1], 1 - probabilities[0], self.object_rules[self.tta])
+        return find_objects(probabilities[1], 1 - probabilities[0], self.object_rule)
 
     def classes_of(self, probabilities: np.ndarray) -> np.ndarray:
         """Class indices uint8 H x W of probabilities K x H x W."""

@@ -1,5 +1,6 @@
 """task=predict: masks, pictures and probability maps of images, one after another, of any size."""
 
+import dataclasses
 import errno
 import glob
 import hashlib
@@ -17,12 +18,16 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from unet_exp import errors
+from unet_exp.config.label_map import COLOURS
 from unet_exp.config.paths import expanded
 from unet_exp.config.task_schema import PredictConfig
 from unet_exp.data.channels import open_image
+from unet_exp.data.pixel_size import read_pixel_size
 from unet_exp.errors import ConfigError, DataError, UserError
+from unet_exp.inference import object_files
 from unet_exp.inference.inputs import Job, find_images, plan
 from unet_exp.inference.load import load_ensemble, run_config
+from unet_exp.inference.object_files import ObjectMaps, collect_objects, write_objects
 from unet_exp.inference.pictures import overlay_rows, save_picture, visible_rows
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.work_files import ProbabilityMaps, remove_leftovers, work_file
@@ -34,7 +39,7 @@ from unet_exp.training.machine import decide_allocator, set_allocator
 
 log = logging.getLogger("unet_exp")
 MAPS = "probabilities"
-FOLDERS = ("visible", "overlays", MAPS)
+FOLDERS = ("visible", "overlays", MAPS, object_files.FOLDER)
 MASKS = (".png", ".tif")
 MOST_PNG = 100_000_000  # pixels; larger masks are TIFFs, which can be written by rows
 SETTINGS = "predict.json"
@@ -65,10 +70,12 @@ def predict(options: PredictConfig) -> None:
         log.error("error: %s", problem)
     with nothing_left_of_nothing(output):
         atomic.make_directory(output)
-        due = remember(options, settings_of(options, kind, predictor.cut), output, jobs)
+        due = remember(options, settings_of(options, kind, predictor), output, jobs)
         if len(predictor.classes) == 2:
             log.info("threshold %g", predictor.cut)
         num_failed, num_strange = predict_all(due, predictor, options, kind, output)
+        if wants_objects(options, predictor):
+            log.info("objects: %d", collect_objects(output, [job.name for job in jobs]))
     words = [
         f"{len(due) - num_failed} predicted",
         f"{len(jobs) - len(due)} already there" * (len(due) < len(jobs)),
@@ -151,7 +158,25 @@ def kind_of_maps(options: PredictConfig, predictor: Predictor) -> str | None:
     return {True: "float32", False: None}.get(asked, asked)
 
 
-def settings_of(options: PredictConfig, kind: str | None, threshold: float) -> dict[str, Any]:
+def wants_objects(options: PredictConfig, predictor: Predictor) -> bool:
+    """Raises ConfigError where objects are asked of a run that was trained on classes."""
+    if options.objects is True and predictor.object_rules is None:
+        raise ConfigError("objects=true needs a run that was trained on objects", do="objects=false")
+    return options.objects is not False and predictor.object_rules is not None
+
+
+def pixel_size_of(options: PredictConfig, path: Path) -> tuple[float, float] | None:
+    """Height and width of a pixel in micrometres, as given or as stored in the file. Raises ConfigError."""
+    given = options.pixel_size
+    if given is None:
+        return read_pixel_size(path)
+    sizes = given if isinstance(given, list) else [given, given]
+    if len(sizes) != 2 or not all(isinstance(size, (int, float)) and size > 0 for size in sizes):
+        raise ConfigError(f"pixel_size is {given}", allowed="micrometres, or [height,width]")
+    return float(sizes[0]), float(sizes[1])
+
+
+def settings_of(options: PredictConfig, kind: str | None, predictor: Predictor) -> dict[str, Any]:
     """What predictions depend on besides their images."""
     files = hashlib.sha256()
     weights = []
@@ -164,13 +189,19 @@ def settings_of(options: PredictConfig, kind: str | None, threshold: float) -> d
         "weights": files.hexdigest(),
         "weights_sha256": weights,
         "tta": options.tta,
-        "threshold": threshold,
+        "threshold": predictor.cut,
         "tile": options.tile,
         "overlap": options.overlap,
         "probabilities": kind,
         "visible": options.visible,
         "overlays": options.overlays,
-    }
+    } | object_settings(options, predictor)
+
+
+def object_settings(options: PredictConfig, predictor: Predictor) -> dict[str, Any]:
+    if not wants_objects(options, predictor):
+        return {}
+    return {"objects": dataclasses.asdict(predictor.object_rule), "pixel_size": options.pixel_size}
 
 
 def remember(options: PredictConfig, settings: dict[str, Any], output: Path, jobs: list[Job]) -> list[Job]:
@@ -243,20 +274,28 @@ def predict_one(
     large = size[0] * size[1] > MOST_PNG
     try:
         mask = work_file(output, size, large)
+        object_maps = ObjectMaps(output, size, large) if wants_objects(options, predictor) else None
         maps = None if kind is None else ProbabilityMaps(output / MAPS, len(predictor.classes), size, kind)
 
         def write(top: int, rows: np.ndarray) -> None:
             mask[top : top + rows.shape[1]] = predictor.classes_of(rows)
             if maps is not None:
                 maps.write(top, rows)
+            if object_maps is not None:
+                object_maps.write(top, rows)
 
         remark = predictor.predict_rows(image, write, tiles_shown(bar, job.name, predictor, size), name)
         if maps is not None:
             maps.finish(job.name)
+        objects = None
+        if object_maps is not None:
+            objects = object_maps.find(predictor.object_rule)
+            write_objects(output, job.name, objects, image, pixel_size_of(options, job.path))
         if options.visible:
             save_picture(output / "visible", job.name, *visible_rows(mask, predictor), large)
         if options.overlays:
-            overlay = overlay_rows(image, mask, predictor, job.path)
+            shown, colours = (mask, predictor.palette) if objects is None else (objects, COLOURS[1:])
+            overlay = overlay_rows(image, shown, colours, job.path)
             save_picture(output / "overlays", job.name, *overlay, large)
         save_picture(output, job.name, mask.shape, lambda rows: np.asarray(mask[rows]), large)
         return remark

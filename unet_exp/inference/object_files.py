@@ -1,0 +1,77 @@
+"""Objects of an image that is predicted: their maps while it is under way, then numbers and measurements."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from unet_exp.data.formats import Source, read_window
+from unet_exp.inference.work_files import reserve
+from unet_exp.objects.measure import measure_objects
+from unet_exp.objects.watershed import ObjectRule, find_objects
+from unet_exp.rundir import atomic
+from unet_exp.rundir.tables import read_csv, write_table
+
+FOLDER = "objects"
+WHOLE = (slice(None), slice(None))
+
+
+class ObjectMaps:
+    """Interior and foreground probability of an image, float32 H x W, written by rows.
+
+    large: in files that last as long as they are needed.
+    """
+
+    def __init__(self, folder: Path, size: tuple[int, int], large: bool) -> None:
+        self.maps = [self.start(folder / f".{os.getpid()}.{n}.mask", size, large) for n in range(2)]
+
+    def start(self, path: Path, size: tuple[int, int], large: bool) -> np.ndarray:
+        if not large:
+            return np.zeros(size, np.float32)
+        array: np.ndarray = np.memmap(path, np.float32, "w+", shape=size)
+        reserve(path)
+        return array
+
+    def write(self, top: int, rows: np.ndarray) -> None:
+        """rows: probabilities K x h x W from row `top` on."""
+        place = slice(top, top + rows.shape[1])
+        self.maps[0][place] = rows[1]
+        self.maps[1][place] = 1 - rows[0]
+
+    def find(self, rule: ObjectRule) -> np.ndarray:
+        return find_objects(self.maps[0], self.maps[1], rule)
+
+
+def write_objects(
+    output: Path, name: str, objects: np.ndarray, image: Source, pixel_size: tuple[float, float] | None
+) -> None:
+    """objects/NAME.tif, numbers that ImageJ shows, and objects/NAME.csv, a row for each object."""
+    folder = output / FOLDER
+    atomic.make_directory(folder)
+    temporary = folder / f".{os.getpid()}.tmp"
+    highest = int(objects.max(initial=0))
+    numbers = objects.astype(np.uint16) if highest < 2**16 else objects.astype(np.float32)
+    tifffile.imwrite(temporary, numbers, imagej=True)  # above 16 bits ImageJ takes floats only
+    rows = measure_objects(objects, np.asarray(read_window(image, WHOLE, name)), pixel_size)
+    columns = list(rows[0]) if rows else ["number"]
+    write_table(folder / f"{name}.csv", columns, rows)
+    os.replace(temporary, folder / f"{name}.tif")
+
+
+def collect_objects(output: Path, names: list[str]) -> int:
+    """objects.csv, all rows with their image, and counts.csv, a row for each image. Returns the number."""
+    everything: list[dict[str, Any]] = []
+    counts = []
+    for name in names:
+        path = output / FOLDER / f"{name}.csv"
+        if not path.exists():  # it failed
+            continue
+        rows = read_csv(path)
+        everything += [{"image": name} | row for row in rows]
+        counts.append({"image": name, "objects": len(rows)})
+    columns = list(dict.fromkeys(key for row in everything for key in row)) or ["image", "number"]
+    write_table(output / "objects.csv", columns, everything)
+    write_table(output / "counts.csv", ["image", "objects"], counts)
+    return len(everything)
