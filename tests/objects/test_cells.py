@@ -1,0 +1,98 @@
+"""Cells by learned borders: leaks that a threshold falls for are closed, gaps inside a cell are joined."""
+
+import itertools
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from sklearn.linear_model import LogisticRegression
+
+from unet_exp.data.synthetic import generate_membranes
+from unet_exp.metrics.em import proposal_segments, rand_and_info, true_segments
+from unet_exp.objects import cells
+
+
+def leaking(index: int, size: int = 192) -> tuple[np.ndarray, np.ndarray]:
+    """A map of cell interiors with leaks and false membranes, and the true cells of a synthetic slice."""
+    _, label = generate_membranes(0, index, size)
+    rng = np.random.default_rng(index)
+    interior = ndimage.gaussian_filter(label.astype(np.float64), 1.2)
+    # Places where the network saw no membrane, and places where it saw one that is not there.
+    leaks = ndimage.gaussian_filter(rng.standard_normal((size, size)), 2)
+    false = ndimage.gaussian_filter(rng.standard_normal((size, size)), (1, 9))
+    interior += 0.95 * (leaks > 1.7 * leaks.std()) - 0.75 * (false > 1.9 * false.std())
+    interior = np.clip(interior + 0.05 * rng.standard_normal((size, size)), 0.01, 0.99)
+    return interior.astype(np.float32), true_segments(label == 1)
+
+
+def v_rand_at(thresholds: Iterable[float], interior: np.ndarray, truth: np.ndarray) -> list[float]:
+    return [rand_and_info(truth, proposal_segments(interior > threshold))[0] for threshold in thresholds]
+
+
+def test_joining_is_better_than_the_best_threshold() -> None:
+    maps, truths = zip(*(leaking(index) for index in range(6)), strict=True)
+    joining = cells.fit_joining(maps[:3], truths[:3])
+    assert joining is not None
+    learned, thresholded = [], []
+    for interior, truth in zip(maps[3:], truths[3:], strict=True):
+        found, fragments = cells.find_cells(interior, joining)
+        assert set(np.unique(found)) == set(range(1, found.max() + 1))
+        map_of_cells = cells.repaired(interior, found, fragments)
+        learned.append(v_rand_at((0.3, 0.5, 0.7), map_of_cells, truth))
+        thresholded.append(v_rand_at(np.arange(0.1, 1, 0.1), interior, truth))
+    by_threshold = np.mean(thresholded, axis=0)
+    assert np.mean(learned, axis=0).min() > by_threshold.max()
+    assert np.mean(learned, axis=0).min() > by_threshold[4] + 0.03
+    assert np.ptp(np.mean(learned, axis=0)) < 0.02  # any threshold gives these cells
+
+
+def test_the_regression_is_that_of_scikit_learn() -> None:
+    maps, truths = zip(*(leaking(index, 128) for index in range(2)), strict=True)
+    joining = cells.fit_joining(maps, truths)
+    assert joining is not None
+    inputs, targets = [], []
+    for interior, truth in zip(maps, truths, strict=True):
+        fragments = cells.find_fragments(interior)
+        pairs, features = cells.border_features(fragments, interior)
+        same, clear = cells.are_same(fragments, truth, pairs)
+        inputs.append(features[clear])
+        targets.append(same[clear])
+    standard = (np.concatenate(inputs) - joining.mean) / joining.scale
+    model = LogisticRegression(C=1 / cells.RIDGE, tol=1e-10, max_iter=10_000).fit(
+        standard, np.concatenate(targets)
+    )
+    assert joining.weights == pytest.approx(model.coef_[0], abs=1e-4)
+    assert joining.bias == pytest.approx(model.intercept_[0], abs=1e-4)
+
+
+def test_features_by_hand() -> None:
+    fragments = np.array([[1, 1, 2], [1, 1, 2], [1, 1, 2]])
+    interior = np.array([[0.9, 0.8, 0.9], [0.9, 0.6, 0.9], [0.9, 0.5, 0.4]])
+    pairs, features = cells.border_features(fragments, interior)
+    membrane = np.sort(1 - np.array([0.8, 0.6, 0.4]))
+    assert pairs.tolist() == [[1, 2]]
+    areas = [np.log(3), np.log(6), 3 / np.sqrt(3)]
+    expected = [cells.logit(membrane.mean()), cells.logit(membrane[0]), np.log(3), *areas]
+    assert features[0] == pytest.approx([float(value) for value in expected])
+
+
+def test_joining_adds_up_what_speaks_for_it_and_against_it() -> None:
+    """0 and 1 are joined first; what then speaks against 2 (-3) outweighs what spoke for it (+2)."""
+    pairs = np.array([[0, 1], [1, 2], [0, 2], [2, 3]])
+    everything = cells.join(4, pairs, np.ones(4))
+    assert len(set(everything.tolist())) == 1
+    assert cells.join(4, pairs, -np.ones(4)).tolist() == [0, 1, 2, 3]
+    for order in itertools.permutations(range(4)):
+        groups = cells.join(4, pairs[list(order)], np.array([5.0, 2.0, -3.0, 1.0])[list(order)])
+        assert (groups[0] == groups[1], groups[2] == groups[3], groups[0] == groups[2]) == (True, True, False)
+
+
+def test_maps_without_borders() -> None:
+    flat = np.full((20, 20), 0.99, np.float32)
+    assert cells.fit_joining([flat], [np.ones((20, 20), int)]) is None
+    joining = cells.Joining((0.0,) * 6, (1.0,) * 6, (0.0,) * 6, -1.0)
+    for level in (0.99, 0.2):
+        found, fragments = cells.find_cells(np.full((20, 20), level, np.float32), joining)
+        assert (found == 1).all()
+        assert (cells.repaired(flat, found, fragments) == flat).all()
