@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from unet_exp.config.components import COMPONENTS, NormalizationConfig
-from unet_exp.config.cross_checks import Problem, find_conflicts, number_problem
+from unet_exp.config.cross_checks import find_conflicts, number_problem
+from unet_exp.config.problems import Problem
 from unet_exp.config.schema import Config
 from unet_exp.config.suggestions import unknown_key
 from unet_exp.errors import did_you_mean

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from unet_exp.config import saved
-from unet_exp.config.cross_checks import again_with, allowed_heads
+from unet_exp.config.cross_checks import allowed_heads
 from unet_exp.config.label_map import label_map, palette
 from unet_exp.config.paths import expanded
+from unet_exp.config.problems import again_with
 from unet_exp.config.resolve import check_values
 from unet_exp.config.saved import place
 from unet_exp.config.schema import Config

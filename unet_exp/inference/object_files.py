@@ -1,5 +1,6 @@
 """Objects of an image that is predicted: their maps while it is under way, then numbers and measurements."""
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,11 @@ from typing import Any
 import numpy as np
 import tifffile
 
+from unet_exp.config.task_schema import PredictConfig
 from unet_exp.data.formats import Source, read_window
+from unet_exp.data.pixel_size import read_pixel_size
+from unet_exp.errors import ConfigError
+from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.work_files import reserve
 from unet_exp.objects.measure import measure_objects
 from unet_exp.objects.watershed import ObjectRule, find_objects
@@ -75,3 +80,27 @@ def collect_objects(output: Path, names: list[str]) -> int:
     write_table(output / "objects.csv", columns, everything)
     write_table(output / "counts.csv", ["image", "objects"], counts)
     return len(everything)
+
+
+def wants_objects(options: PredictConfig, predictor: Predictor) -> bool:
+    """Raises ConfigError where objects are asked of a run that was trained on classes."""
+    if options.objects is True and predictor.object_rules is None:
+        raise ConfigError("objects=true needs a run that was trained on objects", do="objects=false")
+    return options.objects is not False and predictor.object_rules is not None
+
+
+def pixel_size_of(options: PredictConfig, path: Path) -> tuple[float, float] | None:
+    """Height and width of a pixel in micrometres, as given or as stored in the file. Raises ConfigError."""
+    given = options.pixel_size
+    if given is None:
+        return read_pixel_size(path)
+    sizes = given if isinstance(given, list) else [given, given]
+    if len(sizes) != 2 or not all(isinstance(size, (int, float)) and size > 0 for size in sizes):
+        raise ConfigError(f"pixel_size is {given}", allowed="micrometres, or [height,width]")
+    return float(sizes[0]), float(sizes[1])
+
+
+def object_settings(options: PredictConfig, predictor: Predictor) -> dict[str, Any]:
+    if not wants_objects(options, predictor):
+        return {}
+    return {"objects": dataclasses.asdict(predictor.object_rule), "pixel_size": options.pixel_size}

@@ -1,6 +1,5 @@
 """task=predict: masks, pictures and probability maps of images, one after another, of any size."""
 
-import dataclasses
 import errno
 import glob
 import hashlib
@@ -22,12 +21,18 @@ from unet_exp.config.label_map import COLOURS
 from unet_exp.config.paths import expanded
 from unet_exp.config.task_schema import PredictConfig
 from unet_exp.data.channels import open_image
-from unet_exp.data.pixel_size import read_pixel_size
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.inference import object_files
 from unet_exp.inference.inputs import Job, find_images, plan
 from unet_exp.inference.load import load_ensemble, run_config
-from unet_exp.inference.object_files import ObjectMaps, collect_objects, write_objects
+from unet_exp.inference.object_files import (
+    ObjectMaps,
+    collect_objects,
+    object_settings,
+    pixel_size_of,
+    wants_objects,
+    write_objects,
+)
 from unet_exp.inference.pictures import overlay_rows, save_picture, visible_rows
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.work_files import ProbabilityMaps, remove_leftovers, work_file
@@ -158,24 +163,6 @@ def kind_of_maps(options: PredictConfig, predictor: Predictor) -> str | None:
     return {True: "float32", False: None}.get(asked, asked)
 
 
-def wants_objects(options: PredictConfig, predictor: Predictor) -> bool:
-    """Raises ConfigError where objects are asked of a run that was trained on classes."""
-    if options.objects is True and predictor.object_rules is None:
-        raise ConfigError("objects=true needs a run that was trained on objects", do="objects=false")
-    return options.objects is not False and predictor.object_rules is not None
-
-
-def pixel_size_of(options: PredictConfig, path: Path) -> tuple[float, float] | None:
-    """Height and width of a pixel in micrometres, as given or as stored in the file. Raises ConfigError."""
-    given = options.pixel_size
-    if given is None:
-        return read_pixel_size(path)
-    sizes = given if isinstance(given, list) else [given, given]
-    if len(sizes) != 2 or not all(isinstance(size, (int, float)) and size > 0 for size in sizes):
-        raise ConfigError(f"pixel_size is {given}", allowed="micrometres, or [height,width]")
-    return float(sizes[0]), float(sizes[1])
-
-
 def settings_of(options: PredictConfig, kind: str | None, predictor: Predictor) -> dict[str, Any]:
     """What predictions depend on besides their images."""
     files = hashlib.sha256()
@@ -196,12 +183,6 @@ def settings_of(options: PredictConfig, kind: str | None, predictor: Predictor) 
         "visible": options.visible,
         "overlays": options.overlays,
     } | object_settings(options, predictor)
-
-
-def object_settings(options: PredictConfig, predictor: Predictor) -> dict[str, Any]:
-    if not wants_objects(options, predictor):
-        return {}
-    return {"objects": dataclasses.asdict(predictor.object_rule), "pixel_size": options.pixel_size}
 
 
 def remember(options: PredictConfig, settings: dict[str, Any], output: Path, jobs: list[Job]) -> list[Job]:
