@@ -13,6 +13,8 @@ from unet_exp.inference.samples import classes_at
 from unet_exp.losses import class_probabilities
 from unet_exp.metrics import em
 from unet_exp.metrics.confusion import confusion_per_image, predict_classes
+from unet_exp.models.unet import center_crop
+from unet_exp.objects.meter import ObjectMeter
 from unet_exp.training.loop import counts, forward
 from unet_exp.training.parts import Parts
 from unet_exp.training.state import Sums
@@ -32,15 +34,24 @@ class SplitScores:
     labels: list[np.ndarray]  # uint8 H x W
 
 
-def score(parts: Parts, network: Network, split: str, keep_maps: bool, threshold: float = 0.5) -> SplitScores:
+def score(
+    parts: Parts,
+    network: Network,
+    split: str,
+    keep_maps: bool,
+    threshold: float = 0.5,
+    objects: ObjectMeter | None = None,
+) -> SplitScores:
     """One pass in the batches and the precision of the run's own validation.
 
-    threshold: of `Found.predicted`, for two classes.
+    threshold: of `SplitScores.predicted`, for two classes. objects: counts objects by the rule of predict,
+    beside those by the rule of training.
     """
     classes = len(parts.class_names)
     result = SplitScores(Sums(classes), [], [], [], [])
     for metric in parts.metrics.values():
         metric.reset()
+    as_trained = None if parts.objects is None else ObjectMeter(parts.objects)
     batches = tqdm(
         parts.val.epoch(0), f"scoring {split}", len(parts.val), leave=False, disable=None, ncols=79
     )
@@ -51,12 +62,18 @@ def score(parts: Parts, network: Network, split: str, keep_maps: bool, threshold
             prediction = predict_classes(logits)
             for metric in parts.metrics.values():
                 metric.update(prediction.squeeze(1), label.squeeze(1).long())
+            for meter in (as_trained, objects):
+                if meter is not None:
+                    numbers = center_crop(batch["objects"], *logits.shape[-2:])
+                    meter.add(class_probabilities(logits), numbers, batch["index"])
             result.matrices += list(confusion_per_image(prediction, label, classes).cpu())
             result.predicted += list(confusion_per_image(classes_at(logits, threshold), label, classes).cpu())
             if keep_maps:
                 result.maps += list(class_probabilities(logits)[:, 1].cpu().numpy())
                 result.labels += list(label.squeeze(1).to(torch.uint8).cpu().numpy())
     result.sums.others = {name: float(metric.compute()) for name, metric in parts.metrics.items()}
+    if as_trained is not None:
+        result.sums.others |= as_trained.scores()
     return result
 
 

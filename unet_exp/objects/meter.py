@@ -4,16 +4,21 @@ import torch
 from torch import Tensor
 
 from unet_exp.config.schema import OBJECT_SCORES
-from unet_exp.objects.scores import ObjectCounts, count_objects, mean_scores
+from unet_exp.objects.scores import Fate, ObjectCounts, count_objects, fates, mean_scores
 from unet_exp.objects.watershed import ObjectRule, find_objects
 
 
 class ObjectMeter:
-    """Counts of each image of a pass, by its index in the split. rule: fixed while a network is trained."""
+    """Counts of each image of a pass, by its index in the split. rule: fixed while a network is trained.
 
-    def __init__(self, rule: ObjectRule) -> None:
+    keep_fates: also what became of each true object.
+    """
+
+    def __init__(self, rule: ObjectRule, keep_fates: bool = False) -> None:
         self.rule = rule
         self.counts: dict[int, ObjectCounts] = {}
+        self.fates: dict[int, list[Fate]] = {}
+        self.keep_fates = keep_fates
 
     def add(self, probabilities: Tensor, objects: Tensor, indices: Tensor) -> None:
         """probabilities: float N x K x H x W, class 0 the background, class 1 the interior.
@@ -26,6 +31,8 @@ class ObjectMeter:
         for place, index in enumerate(indices.tolist()):
             predicted = find_objects(interior[place], foreground[place], self.rule)
             self.counts[index] = count_objects(numbers[place], predicted)
+            if self.keep_fates:
+                self.fates[index] = fates(numbers[place], predicted)
 
     def scores(self) -> dict[str, float]:
         """Means over the images: OBJECT_SCORES."""

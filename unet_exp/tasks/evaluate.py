@@ -15,12 +15,14 @@ from unet_exp.config.schema import Config
 from unet_exp.config.task_schema import EvaluateConfig
 from unet_exp.data.datasets import Samples, load_samples
 from unet_exp.errors import DataError
-from unet_exp.inference.load import check_root, run_config, stored_thresholds
+from unet_exp.inference.load import check_root, object_rules_of, run_config, stored_thresholds
 from unet_exp.inference.samples import averaged, predict_sample
 from unet_exp.inference.scores import Network, SplitScores, em_table, score
 from unet_exp.messages import counted
 from unet_exp.metrics import em
 from unet_exp.metrics.confusion import NAMES, class_scores, image_means, scores, shown
+from unet_exp.objects.meter import ObjectMeter
+from unet_exp.objects.scores import NOTHING, Fate, mean_scores, object_scores
 from unet_exp.plots import run
 from unet_exp.rundir import atomic, layout
 from unet_exp.rundir.tables import write_table
@@ -49,7 +51,8 @@ def evaluate(options: EvaluateConfig) -> None:
     parts, network = parts_with(config, samples, contents, options.tta)
     wants_em = wants_em_scores(options, config)
     threshold = active_threshold(run_dir, checkpoint.weights_sha256(contents), options.tta)
-    scored = score(parts, network, options.split, wants_em, threshold)
+    objects = object_meter(config, run_dir, options)
+    scored = score(parts, network, options.split, wants_em, threshold, objects)
     folder = expanded(options.output) if options.output else run_dir / "evaluation" / name_of(options)
     atomic.make_directory(folder)
 
@@ -62,6 +65,9 @@ def evaluate(options: EvaluateConfig) -> None:
         at_threshold = em.row_at(table, threshold)
         result["predict"] |= {key: at_threshold[key] for key in ("v_rand", "v_info", "pixel_error")}
         write_rows(folder / "em.csv", table)
+    if objects is not None:
+        result["objects"] = object_summary(objects)
+        write_rows(folder / "objects.csv", object_rows(objects, samples))
     atomic.write_text(folder / "evaluation.json", json.dumps(plain(result), indent=2) + "\n")
     rows = image_rows(scored, samples, classes)
     write_rows(folder / "classes.csv", class_rows(scored, classes))
@@ -72,6 +78,33 @@ def evaluate(options: EvaluateConfig) -> None:
     if worst:
         plot_worst(folder / "worst.png", worst, config, parts, network, threshold)
     log.info("written: %s", folder)
+
+
+def object_meter(config: Config, run_dir: Path, options: EvaluateConfig) -> ObjectMeter | None:
+    """Counts objects as task=predict makes them; None for a run on classes."""
+    rules = object_rules_of(config, run_dir, options.weights)
+    return None if rules is None else ObjectMeter(rules[options.tta], keep_fates=True)
+
+
+def object_summary(objects: ObjectMeter) -> dict[str, Any]:
+    """The scores of all images together, and their means over the images."""
+    counts = [objects.counts[index] for index in sorted(objects.counts)]
+    pooled = object_scores(sum(counts, NOTHING))
+    return {"rule": dataclasses.asdict(objects.rule), "pooled": pooled, "mean": mean_scores(counts)}
+
+
+def object_rows(objects: ObjectMeter, samples: Samples) -> list[dict[str, Any]]:
+    """What became of each true object."""
+    rows = []
+    for index, fates in sorted(objects.fates.items()):
+        rows += [{"image": samples.items[index].name, **dataclasses.asdict(fate)} for fate in fates]
+    return rows or [dict.fromkeys(("image", *Fate.__dataclass_fields__), "")]
+
+
+def object_line(summary: dict[str, Any], name: str) -> str:
+    scores = summary[name]
+    words = [f"{key} {shown(scores[key])}" for key in ("f1", "ap", "ap50", "pq", "aji", "seg")]
+    return f"objects, {name}: {', '.join(words)}"
 
 
 def name_of(options: EvaluateConfig) -> str:
@@ -242,6 +275,12 @@ def as_table(result: dict[str, Any], scored: SplitScores, classes: list[str]) ->
         line += f"; at {at}: {shown(predict['image_dice'])}, {shown(predict['image_iou'])}"
     lines.append(line)
     lines += [f"{name} {shown(value)}" for name, value in scored.sums.others.items()]
+    if "objects" in result:
+        of_objects = result["objects"]["pooled"]
+        lines += [object_line(result["objects"], name) for name in ("mean", "pooled")]
+        lines[-1] += (
+            f"; {of_objects['objects_predicted']:.0f} predicted, {of_objects['objects_true']:.0f} true"
+        )
     if "em" in result:
         row = result["em"]
         lines.append(em_line(row) + f", the best of {row['threshold_from']}")

@@ -1,0 +1,162 @@
+"""Runs on numbered objects: from label files to tables, and as exact as other runs."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+import unet_exp
+from tests.conftest import Cli, train
+from tests.support import table
+from unet_exp.config.task_schema import EvaluateConfig, PredictConfig
+from unet_exp.data.nuclei import generate_nuclei
+from unet_exp.errors import ModelError, UserError
+from unet_exp.tasks.evaluate import evaluate
+from unet_exp.tasks.predict import predict
+
+TINY = [
+    "data=nuclei",
+    "data.size=64",
+    "data.split.train=6",
+    "data.split.val=3",
+    "data.split.test=0",
+    "model.depth=2",
+    "model.base_channels=8",
+    "batch_size=2",
+    "epochs=4",
+    "lr=0.01",
+    "threads=1",
+    "trainer.monitor=ap",
+]
+
+
+@pytest.fixture(scope="module")
+def run(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    start = tmp_path_factory.mktemp("objects")
+    done = cli(*TINY, "hydra.run.dir=run", cwd=start)
+    assert done.returncode == 0, done.stdout
+    return start / "run"
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_objects(root: Path, count: int = 6) -> Path:
+    for folder in ("images", "labels"):
+        (root / folder).mkdir(parents=True)
+    for index in range(count):
+        image, objects = generate_nuclei(1, index, 64)
+        Image.fromarray(image).save(root / "images" / f"{index}.png")
+        Image.fromarray(objects).save(root / "labels" / f"{index}.png")
+    return root
+
+
+def test_validations_have_object_scores_and_a_rule_is_kept(run: Path) -> None:
+    last = [row for row in rows(run / "metrics.csv") if row["split"] == "val"][-1]
+    assert all(last[name] for name in ("f1", "ap", "ap50", "pq", "aji", "seg", "count_error"))
+    stored = json.loads((run / "objects.json").read_text())
+    assert {"seed", "foreground", "smallest", "ap"} <= stored["plain"].keys() == stored["tta"].keys()
+
+
+def test_a_stopped_run_goes_on_to_the_same_bits_also_on_two_ranks(
+    run: Path, cli: Cli, tmp_path: Path
+) -> None:
+    shorter = [word if not word.startswith("epochs=") else "epochs=2" for word in TINY]
+    assert cli(*shorter, "hydra.run.dir=run", cwd=tmp_path).returncode == 0
+    done = cli("resume=run", "epochs=4", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert table(tmp_path / "run") == table(run)
+    done = cli(
+        *TINY, "trainer.devices=2", "device=cpu", "model.norm=group", "hydra.run.dir=two", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stdout
+    done = cli(*TINY, "model.norm=group", "hydra.run.dir=one", cwd=tmp_path)
+    first = [[row for row in rows(tmp_path / name / "metrics.csv")][1] for name in ("one", "two")]
+    assert float(first[0]["count_error"]) == pytest.approx(float(first[1]["count_error"]), abs=0.5)
+    assert cli("task=reproduce", "run=run", cwd=tmp_path).returncode == 0
+
+
+def test_evaluation_gives_the_numbers_of_training_and_of_predict(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = json.loads((run / "status.json").read_text())["best_epoch"]
+    trained = next(r for r in rows(run / "metrics.csv") if r["split"] == "val" and r["epoch"] == str(best))
+    evaluate(EvaluateConfig(run=str(run), output=str(tmp_path)))
+    result = json.loads((tmp_path / "evaluation.json").read_text())
+    for name in ("ap", "f1", "pq", "count_error"):
+        assert result[name] == pytest.approx(float(trained[name]), nan_ok=True)
+    stored = json.loads((run / "objects.json").read_text())["plain"]
+    assert result["objects"]["mean"]["ap"] == pytest.approx(stored["ap"])
+    assert "objects, pooled: f1" in capsys.readouterr().out
+    fates = rows(tmp_path / "objects.csv")
+    assert len(fates) == result["objects"]["pooled"]["objects_true"]
+    assert {row["event"] for row in fates} <= {"found", "missed", "split", "merged"}
+
+
+def test_label_files_become_objects_and_measurements(run: Path, tmp_path: Path) -> None:
+    root = write_objects(tmp_path / "set")
+    own = train(
+        tmp_path / "own",
+        "data=image_folder",
+        f"data.root={root}",
+        "data.labels_are=objects",
+        "data.classes=[background,interior,border]",
+        "transform=strong",
+        "transform.train.crop.size=32",
+    )
+    predict(
+        PredictConfig(run=str(run), input=str(root / "images"), output=str(tmp_path / "out"), pixel_size=0.5)
+    )
+    everything = rows(tmp_path / "out" / "objects.csv")
+    counts = {row["image"]: int(row["objects"]) for row in rows(tmp_path / "out" / "counts.csv")}
+    predictor = unet_exp.load_run(run)
+    for index in range(6):
+        numbers = predictor.objects(root / "images" / f"{index}.png")
+        stored = tifffile.imread(tmp_path / "out" / "objects" / f"{index}.tif")
+        assert np.array_equal(stored, numbers)
+        assert counts[str(index)] == numbers.max() == sum(row["image"] == str(index) for row in everything)
+    for row in everything:
+        assert float(row["area_um2"]) == pytest.approx(0.25 * int(row["area_px"]))
+    shutil.rmtree(tmp_path / "out")
+    predict(
+        PredictConfig(run=str(own), input=str(root / "images"), output=str(tmp_path / "out"), objects=False)
+    )
+    assert not (tmp_path / "out" / "objects").exists()
+
+
+def test_a_run_on_classes_has_no_objects(tmp_path: Path) -> None:
+    run = train(tmp_path / "run", "data.size=32", "data.split.train=2", "data.split.val=1")
+    with pytest.raises(ModelError, match="trained on classes"):
+        unet_exp.load_run(run).objects(np.zeros((32, 32), np.uint8))
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match="objects=true"):
+        predict(
+            PredictConfig(
+                run=str(run), input=str(tmp_path / "a.png"), output=str(tmp_path / "o"), objects=True
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            ["data=membranes", "data.labels_are=objects"],
+            "data.labels_are is 'objects', but data=membranes has classes",
+        ),
+        (["data.classes=[a,b]"], "it names background, interior and border"),
+        (["data.target=binary"], "it names background and object"),
+        (["trainer.monitor=apx"], "did you mean 'ap"),
+    ],
+)
+def test_settings_that_do_not_fit(arguments: list[str], expected: str, cli: Cli, tmp_path: Path) -> None:
+    done = cli(*TINY, *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert expected in done.stdout
