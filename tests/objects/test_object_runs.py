@@ -78,7 +78,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits_also_on_two_ranks(
     )
     assert done.returncode == 0, done.stdout
     done = cli(*TINY, "model.norm=group", "hydra.run.dir=one", cwd=tmp_path)
-    first = [[row for row in rows(tmp_path / name / "metrics.csv")][1] for name in ("one", "two")]
+    first = [rows(tmp_path / name / "metrics.csv")[1] for name in ("one", "two")]
     assert float(first[0]["count_error"]) == pytest.approx(float(first[1]["count_error"]), abs=0.5)
     assert cli("task=reproduce", "run=run", cwd=tmp_path).returncode == 0
 
