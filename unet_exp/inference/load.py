@@ -1,6 +1,7 @@
 """A finished run read back: its config as it ran, its weights, and a Predictor made of them."""
 
 import dataclasses
+import glob
 import logging
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ from unet_exp.config.saved import place
 from unet_exp.config.schema import Config
 from unet_exp.config.task_schema import PredictConfig
 from unet_exp.data.stats import Values
-from unet_exp.errors import CheckpointError, DataError
+from unet_exp.errors import CheckpointError, ConfigError, DataError
 from unet_exp.inference.predictor import AnySize, Predictor
 from unet_exp.models.unet import UNet
 from unet_exp.objects.watershed import ObjectRule
@@ -40,6 +41,22 @@ def load_run(run_dir: str | Path, device: str = "auto", weights: str = "best") -
     model = load_model(config, path, weights)
     rules = object_rules_of(config, path, weights)
     return predictor_of([config], [model], thresholds_of(path, weights), values_seen([path]), rules)
+
+
+def run_dirs(text: str) -> list[Path]:
+    """One run, or several between commas or found by a pattern."""
+    if expanded(text).exists():
+        return [expanded(text)]
+    dirs = []
+    for part in text.strip("[]").split(","):
+        pattern = str(expanded(part.strip()))
+        matches = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
+        if not matches:
+            raise ConfigError(
+                f"run={part} finds no directory", allowed="a run directory, or several: run=A,B"
+            )
+        dirs += [Path(match) for match in matches]
+    return dirs
 
 
 def load_ensemble(run_dirs: list[Path], device: str, weights: str) -> Predictor:

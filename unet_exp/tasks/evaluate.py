@@ -15,14 +15,13 @@ from unet_exp.config.schema import Config
 from unet_exp.config.task_schema import EvaluateConfig
 from unet_exp.data.datasets import Samples, load_samples
 from unet_exp.errors import DataError
-from unet_exp.inference.load import check_root, object_rules_of, run_config, stored_thresholds
+from unet_exp.inference.load import check_root, run_config, stored_thresholds
+from unet_exp.inference.object_summary import object_line, object_meter, object_rows, object_summary
 from unet_exp.inference.samples import averaged, predict_sample
 from unet_exp.inference.scores import Network, SplitScores, em_table, score
 from unet_exp.messages import counted
 from unet_exp.metrics import em
 from unet_exp.metrics.confusion import NAMES, class_scores, image_means, scores, shown
-from unet_exp.objects.meter import ObjectMeter
-from unet_exp.objects.scores import NOTHING, Fate, mean_scores, object_scores
 from unet_exp.plots import run
 from unet_exp.rundir import atomic, layout
 from unet_exp.rundir.tables import write_table
@@ -51,7 +50,7 @@ def evaluate(options: EvaluateConfig) -> None:
     parts, network = parts_with(config, samples, contents, options.tta)
     wants_em = wants_em_scores(options, config)
     threshold = active_threshold(run_dir, checkpoint.weights_sha256(contents), options.tta)
-    objects = object_meter(config, run_dir, options)
+    objects = object_meter(config, run_dir, options.weights, options.tta)
     scored = score(parts, network, options.split, wants_em, threshold, objects)
     folder = expanded(options.output) if options.output else run_dir / "evaluation" / name_of(options)
     atomic.make_directory(folder)
@@ -78,33 +77,6 @@ def evaluate(options: EvaluateConfig) -> None:
     if worst:
         plot_worst(folder / "worst.png", worst, config, parts, network, threshold)
     log.info("written: %s", folder)
-
-
-def object_meter(config: Config, run_dir: Path, options: EvaluateConfig) -> ObjectMeter | None:
-    """Counts objects as task=predict makes them; None for a run on classes."""
-    rules = object_rules_of(config, run_dir, options.weights)
-    return None if rules is None else ObjectMeter(rules[options.tta], keep_fates=True)
-
-
-def object_summary(objects: ObjectMeter) -> dict[str, Any]:
-    """The scores of all images together, and their means over the images."""
-    counts = [objects.counts[index] for index in sorted(objects.counts)]
-    pooled = object_scores(sum(counts, NOTHING))
-    return {"rule": dataclasses.asdict(objects.rule), "pooled": pooled, "mean": mean_scores(counts)}
-
-
-def object_rows(objects: ObjectMeter, samples: Samples) -> list[dict[str, Any]]:
-    """What became of each true object."""
-    rows = []
-    for index, fates in sorted(objects.fates.items()):
-        rows += [{"image": samples.items[index].name, **dataclasses.asdict(fate)} for fate in fates]
-    return rows or [dict.fromkeys(("image", *Fate.__dataclass_fields__), "")]
-
-
-def object_line(summary: dict[str, Any], name: str) -> str:
-    scores = summary[name]
-    words = [f"{key} {shown(scores[key])}" for key in ("f1", "ap", "ap50", "pq", "aji", "seg")]
-    return f"objects, {name}: {', '.join(words)}"
 
 
 def name_of(options: EvaluateConfig) -> str:

@@ -1,7 +1,6 @@
 """task=predict: masks, pictures and probability maps of images, one after another, of any size."""
 
 import errno
-import glob
 import hashlib
 import json
 import logging
@@ -24,7 +23,7 @@ from unet_exp.data.channels import open_image
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.inference import object_files
 from unet_exp.inference.inputs import Job, find_images, plan
-from unet_exp.inference.load import load_ensemble, run_config
+from unet_exp.inference.load import load_ensemble, run_config, run_dirs
 from unet_exp.inference.object_files import (
     ObjectMaps,
     collect_objects,
@@ -137,22 +136,6 @@ def nothing_left_of_nothing(output: Path) -> Iterator[None]:
 
 def masks_in(output: Path) -> bool:
     return any(True for ending in MASKS for _ in output.glob(f"*{ending}"))
-
-
-def run_dirs(text: str) -> list[Path]:
-    """One run, or several between commas or found by a pattern."""
-    if expanded(text).exists():
-        return [expanded(text)]
-    dirs = []
-    for part in text.strip("[]").split(","):
-        pattern = str(expanded(part.strip()))
-        matches = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
-        if not matches:
-            raise ConfigError(
-                f"run={part} finds no directory", allowed="a run directory, or several: run=A,B"
-            )
-        dirs += [Path(match) for match in matches]
-    return dirs
 
 
 def kind_of_maps(options: PredictConfig, predictor: Predictor) -> str | None:
