@@ -11,13 +11,18 @@ import tifffile
 from PIL import Image
 
 import unet_exp
-from tests.conftest import Cli, train
+from tests.conftest import Cli, composed, train
 from tests.support import table
+from unet_exp.config.label_map import ObjectTarget
 from unet_exp.config.task_schema import EvaluateConfig, PredictConfig
 from unet_exp.data.nuclei import generate_nuclei
+from unet_exp.data.transforms import Compose, MirrorBorder, ToTensor
+from unet_exp.data.weight_map import weight_map
 from unet_exp.errors import ModelError, UserError
+from unet_exp.objects.targets import object_target
 from unet_exp.tasks.evaluate import evaluate
 from unet_exp.tasks.predict import predict
+from unet_exp.training import build, setup
 
 TINY = [
     "data=nuclei",
@@ -160,3 +165,43 @@ def test_settings_that_do_not_fit(arguments: list[str], expected: str, cli: Cli,
     done = cli(*TINY, *arguments, cwd=tmp_path)
     assert done.returncode == 1
     assert expected in done.stdout
+
+
+def test_samples_of_objects(tmp_path: Path) -> None:
+    """Numbers 255 and 256 are objects like others, in the target, in the weight map and beyond a border."""
+    numbers = np.zeros((32, 32), np.uint16)
+    numbers[4:14, 4:14] = 255
+    numbers[4:14, 17:27] = 256
+    numbers[16:26, 4:14] = 7
+    for folder, content in (("images", numbers.astype(np.uint8)), ("labels", numbers)):
+        (tmp_path / folder).mkdir()
+        for index in range(2):
+            Image.fromarray((content + index * (content > 0)).astype(content.dtype)).save(
+                tmp_path / folder / f"{index}.png"
+            )
+    config = composed(
+        "data=image_folder",
+        f"data.root={tmp_path}",
+        "data.labels_are=objects",
+        "data.classes=[background,interior,border]",
+        "data.split.val=1",
+        "loss.w0=10",
+        "loss.sigma=2",
+        "model.depth=1",
+        "batch_size=1",
+    )
+    data = setup.read_samples(config, setup.find_items(config))
+    _, val = build.build_loaders(setup.settle_data(config, data), data)
+    val.dataset.transform = Compose([MirrorBorder(1), ToTensor()])
+    sample = val.dataset[(0, 0)]
+    border = (sample["input"].shape[1] - 32) // 2
+    inner = slice(border, border + 32)
+    objects = sample["objects"][0, inner, inner].numpy()
+    assert np.array_equal(objects > 0, numbers > 0)
+    assert sample["label"].shape == sample["objects"].shape == sample["weight"].shape
+    assert not sample["objects"][0, : border or 1].any()
+    target = object_target(objects.astype(np.int32), ObjectTarget("border", 1, 1))
+    assert np.array_equal(sample["label"][0, inner, inner].numpy(), target)
+    expected = weight_map((numbers > 0).astype(np.uint8), 10.0, 2.0)  # no two of them touch
+    assert np.array_equal(sample["weight"][0, inner, inner].numpy(), expected)
+    assert expected.max() > 1

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from unet_exp import errors
 from unet_exp.config.label_map import BINARY, LabelMap, ObjectTarget
+from unet_exp.config.schema import IGNORE
 from unet_exp.data.channels import open_image
 from unet_exp.data.formats import WHOLE, Source, open_array, orientation, read_window, to_unit
 from unet_exp.data.items import Item, SyntheticItem
@@ -134,7 +135,10 @@ class SegmentationDataset(Dataset[Sample]):
             from unet_exp.data.weight_map import weight_map
 
             assert self.weights is not None
-            computed = weight_map(np.asarray(label[WHOLE])[..., 0], *self.weights)[..., np.newaxis]
+            indices = np.asarray(label[WHOLE])[..., 0]
+            if self.samples.labels.objects is not None:  # each number is a class; none of them is IGNORE
+                indices = np.where(indices > 0, indices + IGNORE, 0)
+            computed = weight_map(indices, *self.weights)[..., np.newaxis]
             if self.samples.pairs is None:
                 return computed
             self.maps[key] = computed

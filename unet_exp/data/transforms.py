@@ -144,7 +144,7 @@ class MirrorBorder(components.MirrorBorderConfig):
             while (output_size(size, self.depth, "valid") or 0) < length:
                 size += 1
             sides.append(((size - length) // 2, (size - length + 1) // 2))
-        outside = {"label": IGNORE, "weight": 0}
+        outside = {"label": IGNORE, "weight": 0, "objects": 0}
         padded = {"input": np.pad(sample["input"], (*sides, (0, 0)), mode="reflect")}
         for key in outside.keys() & sample.keys():
             padded[key] = np.pad(sample[key], (*sides, (0, 0)), constant_values=outside[key])
