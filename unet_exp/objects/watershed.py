@@ -25,30 +25,33 @@ def find_objects(interior: np.ndarray, foreground: np.ndarray, rule: ObjectRule)
     by a watershed on 1 - interior (Beucher and Lantuejoul, 1979; scikit-image). The result does not depend on
     how the maps were tiled.
     """
-    mask = np.asarray(foreground > rule.foreground)
+    mask = ndimage.binary_fill_holes(foreground > rule.foreground)
     components, _ = ndimage.label(mask)
-    objects = np.zeros(mask.shape, np.int32)
-    number = 0
-    for index, box in enumerate(ndimage.find_objects(components), start=1):
-        component = ndimage.binary_fill_holes(components[box] == index)
-        inside = np.asarray(interior[box], np.float32)
-        divided = divide(component, inside, rule.seed)
-        sizes = np.bincount(divided.ravel())
-        kept = sizes >= rule.smallest
-        kept[0] = False
-        names = np.where(kept, number + np.cumsum(kept), 0).astype(np.int32)
-        number += int(kept.sum())
-        # A hole that is filled may hold another component, which comes later and takes its pixels back.
-        objects[box] = np.where(names[divided] > 0, names[divided], objects[box])
-    return objects
+    seeds, num_seeds = ndimage.label(mask & (interior > rule.seed))
+    # A component with one seed is its object; only those with several have to be divided.
+    home = np.zeros(num_seeds + 1, np.int32)
+    home[seeds] = components
+    seeds_of = np.bincount(home[1:], minlength=int(components.max(initial=0)) + 1)
+    name_of = np.zeros(len(seeds_of), np.int32)
+    name_of[home[1:]] = np.arange(1, num_seeds + 1)
+    objects = name_of[components]
+    boxes = ndimage.find_objects(components)
+    for index in np.flatnonzero(seeds_of > 1):
+        box = boxes[index - 1]
+        divide(objects[box], components[box] == index, seeds[box], interior[box])
+    return without_small(objects, rule.smallest)
 
 
-def divide(component: np.ndarray, interior: np.ndarray, seed: float) -> np.ndarray:
-    """int H x W: the component, True in bool H x W, divided into one region for each of its seeds."""
-    seeds, count = ndimage.label(component & (interior > seed))
-    if count < 2:
-        return np.where(component, count, 0)
+def divide(objects: np.ndarray, component: np.ndarray, seeds: np.ndarray, interior: np.ndarray) -> None:
+    """Write into objects, int32 H x W, the number of a seed for each pixel of the component, bool H x W."""
     from skimage.segmentation import watershed
 
-    regions = watershed(1 - interior, seeds, mask=component)  # type: ignore[no-untyped-call]
-    return np.asarray(regions)
+    regions = watershed(1 - interior.astype(np.float32), seeds, mask=component)  # type: ignore[no-untyped-call]
+    objects[component] = regions[component]
+
+
+def without_small(objects: np.ndarray, smallest: int) -> np.ndarray:
+    """int32 H x W: the objects of at least `smallest` pixels, numbered anew from 1 on."""
+    kept = np.bincount(objects.ravel()) >= smallest
+    kept[0] = False
+    return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[objects]
