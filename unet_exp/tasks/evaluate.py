@@ -22,6 +22,8 @@ from unet_exp.inference.scores import Network, SplitScores, em_table, score
 from unet_exp.messages import counted
 from unet_exp.metrics import em
 from unet_exp.metrics.confusion import NAMES, class_scores, image_means, scores, shown
+from unet_exp.objects.meter import ObjectMeter
+from unet_exp.objects.scores import object_scores
 from unet_exp.plots import run
 from unet_exp.rundir import atomic, layout
 from unet_exp.rundir.tables import write_table
@@ -68,7 +70,7 @@ def evaluate(options: EvaluateConfig) -> None:
         result["objects"] = object_summary(objects)
         write_rows(folder / "objects.csv", object_rows(objects, samples))
     atomic.write_text(folder / "evaluation.json", json.dumps(plain(result), indent=2) + "\n")
-    rows = image_rows(scored, samples, classes)
+    rows = image_rows(scored, samples, classes, objects)
     write_rows(folder / "classes.csv", class_rows(scored, classes))
     write_rows(folder / "images.csv", rows)
     print(as_table(result, scored, classes))
@@ -196,9 +198,11 @@ def class_rows(scored: SplitScores, classes: list[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def image_rows(result: SplitScores, samples: Samples, classes: list[str]) -> list[dict[str, Any]]:
+def image_rows(
+    result: SplitScores, samples: Samples, classes: list[str], objects: ObjectMeter | None
+) -> list[dict[str, Any]]:
     """Each image's Dice and IoU: the mean over the classes that occur in it, and of each class; of two
-    classes also those at the threshold of predict."""
+    classes also those at the threshold of predict; and the scores of its objects."""
     kinds = {"": result.matrices} | ({"predict_": result.predicted} if len(classes) == 2 else {})
     values = {prefix: class_scores(torch.stack(matrices)) for prefix, matrices in kinds.items()}
     rows = []
@@ -211,6 +215,8 @@ def image_rows(result: SplitScores, samples: Samples, classes: list[str]) -> lis
                 for key in ("dice", "iou")
                 for j, name in enumerate(classes)
             }
+        if objects is not None:
+            row |= object_scores(objects.counts[i])
         rows.append(row)
     return rows
 
