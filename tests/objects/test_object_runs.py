@@ -200,7 +200,7 @@ def test_samples_of_objects(tmp_path: Path) -> None:
     assert np.array_equal(objects > 0, numbers > 0)
     assert sample["label"].shape == sample["objects"].shape == sample["weight"].shape
     assert not sample["objects"][0, : border or 1].any()
-    target = object_target(objects.astype(np.int32), ObjectTarget("border", 1, 1))
+    target = object_target(objects.astype(np.int32), ObjectTarget("border", 1, 1, 3))
     assert np.array_equal(sample["label"][0, inner, inner].numpy(), target)
     expected = weight_map((numbers > 0).astype(np.uint8), 10.0, 2.0)  # no two of them touch
     assert np.array_equal(sample["weight"][0, inner, inner].numpy(), expected)

@@ -5,12 +5,12 @@ import pytest
 
 from unet_exp.config.label_map import ObjectTarget
 from unet_exp.objects.scores import count_objects, object_scores
-from unet_exp.objects.targets import BACKGROUND, BORDER, INTERIOR, object_target
-from unet_exp.objects.watershed import ObjectRule, find_objects
+from unet_exp.objects.targets import BACKGROUND, BORDER, INTERIOR, object_maps, object_target
+from unet_exp.objects.watershed import ObjectRule, find_objects, objects_of
 
 
 def border_target(objects: np.ndarray, rim: int, gap: int) -> np.ndarray:
-    return object_target(objects, ObjectTarget("border", rim, gap))
+    return object_target(objects, ObjectTarget("border", rim, gap, 3))
 
 
 def disks(seed: int, count: int, size: int, touching: bool) -> np.ndarray:
@@ -47,14 +47,30 @@ def test_the_target_by_hand() -> None:
     assert border_target(objects, 0, 0)[0].tolist() == [o, i, i, i, o, i, i, i, i]
 
 
-@pytest.mark.parametrize(("rim", "gap"), [(1, 1), (2, 3), (0, 2), (3, 0)])
-def test_the_target_of_a_crop_is_the_crop_of_the_target(rim: int, gap: int) -> None:
+def test_the_levels_of_distance_by_hand() -> None:
+    objects = np.zeros((9, 11), int)
+    objects[:, 1:5] = 7
+    objects[:, 5:] = 3
+    levels = object_target(objects, ObjectTarget("distance", 1, 0, 4))
+    assert levels.tolist() == [[0, 1, 2, 2, 1, 1, 2, 3, 3, 3, 3]] * 9
+    probabilities = (levels == np.arange(4)[:, None, None]).astype(np.float32)
+    interior, foreground = object_maps(probabilities, "distance")
+    assert np.allclose(interior, levels / 3)
+    assert np.array_equal(foreground, objects > 0)
+    found = objects_of(probabilities, ObjectRule(target="distance"))
+    assert object_scores(count_objects(objects, found))["sq"] == 1
+
+
+@pytest.mark.parametrize("kind", ["border", "binary", "distance"])
+@pytest.mark.parametrize(("rim", "gap"), [(1, 1), (2, 3), (1, 2), (3, 0)])
+def test_the_target_of_a_crop_is_the_crop_of_the_target(rim: int, gap: int, kind: str) -> None:
     objects = disks(0, 80, 160, touching=True)
-    whole = border_target(objects, rim, gap)
-    margin = ObjectTarget("border", rim, gap).reach
-    for top, left, size in ((20, 33, 64), (80, 7, 50), (margin, margin, 40)):
+    rule = ObjectTarget(kind, rim, gap, 5)
+    whole = object_target(objects, rule)
+    margin = rule.reach
+    for top, left, size in ((20, 33, 64), (80, 10, 50), (margin, margin, 40)):
         around = objects[top - margin : top + size + margin, left - margin : left + size + margin]
-        inner = border_target(around, rim, gap)[margin : margin + size, margin : margin + size]
+        inner = object_target(around, rule)[margin : margin + size, margin : margin + size]
         assert np.array_equal(inner, whole[top : top + size, left : left + size])
 
 

@@ -40,9 +40,15 @@ def object_problems(data: DataConfig) -> Iterator[Problem]:
     """Classes that do not fit what is learnt of objects."""
     if data.labels_are != "objects":
         return
-    names = {"border": "background, interior and border", "binary": "background and object"}[data.target]
-    if len(data.classes) != 2 + (data.target == "border"):
+    names, least, most = {
+        "border": ("background, interior and border", 3, 3),
+        "binary": ("background and object", 2, 2),
+        "distance": ("background, edge and at least one deeper level", 3, 9),
+    }[data.target]
+    if not least <= len(data.classes) <= most:
         yield Problem("data.classes", f"is {data.classes}; with data.target={data.target} it names {names}")
+    if data.target == "distance" and not data.rim:
+        yield Problem("data.rim", "is 0, the width of a level of data.target=distance; 1 or more")
     if data.label_map is not None:
         yield Problem("data.label_map", "is for classes, and labels are objects; null")
 

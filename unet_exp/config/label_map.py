@@ -29,15 +29,18 @@ IGNORED = "ignore"  # the class name that data.label_map gives to values that co
 
 @dataclass(frozen=True)
 class ObjectTarget:
-    """What a network learns of numbered objects: data.target, data.rim and data.gap."""
+    """What a network learns of numbered objects: data.target, data.rim, data.gap, and the classes."""
 
     kind: str
     rim: int
     gap: int
+    num_classes: int
 
     @property
     def reach(self) -> int:
         """Pixels beyond a crop on which its target depends."""
+        if self.kind == "distance":
+            return max(self.rim * (self.num_classes - 2), self.gap)
         return max(self.rim, self.gap)
 
 
@@ -61,7 +64,8 @@ BINARY = LabelMap(["background", "foreground"], {0: 0, 1: 1, 255: 1}, colours=Fa
 def label_map(data: DataConfig) -> LabelMap:
     """The map of a config: data.label_map, or without it the indices themselves. Raises DataError."""
     if data.labels_are == "objects":
-        return LabelMap(data.classes, {}, False, False, ObjectTarget(data.target, data.rim, data.gap))
+        target = ObjectTarget(data.target, data.rim, data.gap, len(data.classes))
+        return LabelMap(data.classes, {}, False, False, target)
     if data.label_map is None:
         if len(data.classes) == 2:
             return LabelMap(data.classes, BINARY.values, colours=False, both_ways=True)

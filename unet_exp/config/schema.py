@@ -78,10 +78,16 @@ class DataConfig:
     )
     target: str = knob(
         "border",
-        "objects are learnt as three classes (background, interior, border), or as two (binary)",
-        choices=["border", "binary"],
+        "objects are learnt as three classes (background, interior, border), as two (binary), or by levels "
+        "of distance from their edge",
+        choices=["border", "binary", "distance"],
     )
-    rim: int = knob(1, "width in pixels of the border inside each object", minimum=0, maximum=16)
+    rim: int = knob(
+        1,
+        "width in pixels of the border inside each object, or of a level of distance",
+        minimum=0,
+        maximum=16,
+    )
     gap: int = knob(
         1, "background this near to two objects is border (binary: is kept free)", minimum=0, maximum=16
     )

@@ -112,7 +112,8 @@ def object_rules_of(config: Config, run_dir: Path, weights: str) -> tuple[Object
             )
             return plain, tta
     log.warning("%s is missing or of other weights, so objects are made by fixed thresholds", path.name)
-    return ObjectRule(), ObjectRule()
+    rule = ObjectRule(target=config.data.target)
+    return rule, rule
 
 
 def run_config(run_dir: Path, device: str = "auto") -> Config:

@@ -15,6 +15,7 @@ from unet_exp.errors import ConfigError
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.work_files import reserve
 from unet_exp.objects.measure import measure_objects
+from unet_exp.objects.targets import object_maps
 from unet_exp.objects.watershed import ObjectRule, find_objects
 from unet_exp.rundir import atomic
 from unet_exp.rundir.tables import read_csv, write_table
@@ -29,7 +30,8 @@ class ObjectMaps:
     large: in files that last as long as they are needed.
     """
 
-    def __init__(self, folder: Path, size: tuple[int, int], large: bool) -> None:
+    def __init__(self, folder: Path, size: tuple[int, int], large: bool, rule: ObjectRule) -> None:
+        self.rule = rule
         self.maps = [self.start(folder / f".{os.getpid()}.{n}.mask", size, large) for n in range(2)]
 
     def start(self, path: Path, size: tuple[int, int], large: bool) -> np.ndarray:
@@ -42,11 +44,10 @@ class ObjectMaps:
     def write(self, top: int, rows: np.ndarray) -> None:
         """rows: probabilities K x h x W from row `top` on."""
         place = slice(top, top + rows.shape[1])
-        self.maps[0][place] = rows[1]
-        self.maps[1][place] = 1 - rows[0]
+        self.maps[0][place], self.maps[1][place] = object_maps(rows, self.rule.target)
 
-    def find(self, rule: ObjectRule) -> np.ndarray:
-        return find_objects(self.maps[0], self.maps[1], rule)
+    def find(self) -> np.ndarray:
+        return find_objects(self.maps[0], self.maps[1], self.rule)
 
 
 def write_objects(

@@ -15,6 +15,7 @@ from unet_exp.inference.scores import Network
 from unet_exp.losses import class_probabilities
 from unet_exp.models.unet import center_crop
 from unet_exp.objects.scores import ObjectCounts, count_objects, mean_scores
+from unet_exp.objects.targets import object_maps
 from unet_exp.objects.watershed import ObjectRule, find_objects
 from unet_exp.rundir import atomic, layout
 from unet_exp.training import checkpoint
@@ -55,10 +56,11 @@ def choose_object_rule(run_dir: Path, parts: Parts) -> dict[str, float]:
 
 
 def best_rule(parts: Parts, network: Network, name: str) -> tuple[ObjectRule, dict[str, float]]:
-    """The rule with the highest mean AP, chosen value by value from ObjectRule() on; and its scores."""
+    """The rule with the highest mean AP, chosen value by value from the fixed one on; and its scores."""
     maps = list(maps_of(parts, network, name))
     scored: dict[ObjectRule, dict[str, float]] = {}
-    best = ObjectRule()
+    assert parts.objects is not None
+    best = parts.objects
     for field, values in CHOICES.items():
         rules = [dataclasses.replace(best, **{field: value}) for value in values]  # type: ignore[arg-type]
         rules = [best, *(rule for rule in rules if rule != best)]  # which a tie leaves in place
@@ -71,13 +73,16 @@ def best_rule(parts: Parts, network: Network, name: str) -> tuple[ObjectRule, di
 
 def maps_of(parts: Parts, network: Network, name: str) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Interior and foreground probability, and the true numbers, H x W of each validation image."""
+    assert parts.objects is not None
+    target = parts.objects.target
     batches = tqdm(parts.val.epoch(0), f"maps, {name}", len(parts.val), leave=False, disable=None, ncols=79)
     with torch.inference_mode():
         for batch in batches:
             _, _, logits, _ = forward(network, parts, batch)
             probabilities = class_probabilities(logits).cpu().numpy()
             objects = center_crop(batch["objects"], *logits.shape[-2:])[:, 0].to(torch.int32).numpy()
-            yield from zip(probabilities[:, 1], 1 - probabilities[:, 0], objects, strict=True)
+            for image, numbers in zip(probabilities, objects, strict=True):
+                yield *object_maps(image, target), numbers
 
 
 def count(rule: ObjectRule, interior: np.ndarray, foreground: np.ndarray, true: np.ndarray) -> ObjectCounts:

@@ -22,7 +22,7 @@ from unet_exp.inference.tiles import Tiling, receptive_radius, unet_margin
 from unet_exp.inference.tiling import Network, Write, predict_tiles
 from unet_exp.losses import class_probabilities
 from unet_exp.models.unet import UNet
-from unet_exp.objects.watershed import ObjectRule, find_objects
+from unet_exp.objects.watershed import ObjectRule, objects_of
 from unet_exp.sizes import nearest_sizes, output_size
 from unet_exp.training.machine import Precision
 
@@ -129,8 +129,7 @@ class Predictor:
                 "this run was trained on classes, so it finds no objects",
                 do="train with data.labels_are=objects",
             )
-        probabilities = self.probabilities(image)
-        return find_objects(probabilities[1], 1 - probabilities[0], self.object_rule)
+        return objects_of(self.probabilities(image), self.object_rule)
 
     def classes_of(self, probabilities: np.ndarray) -> np.ndarray:
         """Class indices uint8 H x W of probabilities K x H x W."""

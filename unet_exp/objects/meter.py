@@ -5,7 +5,7 @@ from torch import Tensor
 
 from unet_exp.config.schema import OBJECT_SCORES
 from unet_exp.objects.scores import Fate, ObjectCounts, count_objects, fates, mean_scores
-from unet_exp.objects.watershed import ObjectRule, find_objects
+from unet_exp.objects.watershed import ObjectRule, objects_of
 
 
 class ObjectMeter:
@@ -21,15 +21,14 @@ class ObjectMeter:
         self.keep_fates = keep_fates
 
     def add(self, probabilities: Tensor, objects: Tensor, indices: Tensor) -> None:
-        """probabilities: float N x K x H x W, class 0 the background, class 1 the interior.
+        """probabilities: float N x K x H x W, class 0 the background.
 
         objects: the true numbers, N x 1 x H x W, cut to the size of the probabilities. indices: N.
         """
-        interior = probabilities[:, 1].float().cpu().numpy()
-        foreground = 1 - probabilities[:, 0].float().cpu().numpy()
+        maps = probabilities.float().cpu().numpy()
         numbers = objects[:, 0].to(torch.int32).cpu().numpy()
         for place, index in enumerate(indices.tolist()):
-            predicted = find_objects(interior[place], foreground[place], self.rule)
+            predicted = objects_of(maps[place], self.rule)
             self.counts[index] = count_objects(numbers[place], predicted)
             if self.keep_fates:
                 self.fates[index] = fates(numbers[place], predicted)

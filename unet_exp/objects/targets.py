@@ -1,4 +1,4 @@
-"""From numbered objects to what a network learns of them: interior and border, or objects kept apart.
+"""From numbered objects to what a network learns of them, and from its probabilities to maps of objects.
 
 A target depends on a fixed neighbourhood of each pixel (ObjectTarget.reach), so that the target of a crop,
 read with that margin, is the crop of the target of the whole image. Beyond an image nothing is assumed.
@@ -22,21 +22,46 @@ def object_target(objects: np.ndarray, rule: ObjectTarget) -> np.ndarray:
     border: 0 background, 1 interior, 2 border, which is the pixels of an object at most `rim` from another
     object or the background, and the background pixels from which two objects are at most `gap` away, as the
     three classes of Caicedo et al., 2019 (doi 10.1002/cyto.a.23863). binary: 1 on objects but where another
-    object is at most `gap` away. Distances: the larger of rows and columns.
+    object is at most `gap` away. distance: as binary, and one class more for each `rim` pixels away from
+    another object or the background, up to the last class (the levels of Bai and Urtasun, 2017,
+    arXiv:1611.08303). Distances: the larger of rows and columns.
     """
     objects = np.ascontiguousarray(objects)
     inside = objects > 0
     between = near_two(objects, rule.gap)
     if rule.kind == "binary":
         return np.asarray(inside & ~between, np.uint8)
+    if rule.kind == "distance":
+        target = np.asarray(inside & ~between, np.uint8)
+        for level in range(1, rule.num_classes - 1):
+            target += (target > 0) & is_deep(objects, level * rule.rim)
+        return target
     target = np.where(inside, INTERIOR, BACKGROUND).astype(np.uint8)
     target[~inside & between] = BORDER
-    if rule.rim:
-        width = 2 * rule.rim + 1
-        lowest = ndimage.minimum_filter(objects, width, mode="nearest")
-        highest = ndimage.maximum_filter(objects, width, mode="nearest")
-        target[inside & (lowest != highest)] = BORDER
+    target[inside & ~is_deep(objects, rule.rim)] = BORDER
     return target
+
+
+def object_maps(probabilities: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Interior and foreground, float32 H x W in [0, 1], of probabilities K x H x W of a target of this kind.
+
+    interior: of class 1; of distance the mean level, 0 to 1. foreground: of all classes but the background.
+    """
+    foreground = 1 - probabilities[BACKGROUND]
+    if kind != "distance":
+        return probabilities[INTERIOR], foreground
+    levels = np.arange(len(probabilities), dtype=np.float32) / (len(probabilities) - 1)
+    return np.einsum("k,khw->hw", levels, probabilities), foreground
+
+
+def is_deep(objects: np.ndarray, distance: int) -> np.ndarray:
+    """bool H x W: where no other number, nor the background, is at most this far away."""
+    if not distance:
+        return np.ones(objects.shape, bool)
+    width = 2 * distance + 1
+    lowest = ndimage.minimum_filter(objects, width, mode="nearest")
+    highest = ndimage.maximum_filter(objects, width, mode="nearest")
+    return np.asarray(lowest == highest)
 
 
 def near_two(objects: np.ndarray, distance: int) -> np.ndarray:

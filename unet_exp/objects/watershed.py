@@ -5,16 +5,25 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from unet_exp.objects.targets import object_maps
+
 
 @dataclass(frozen=True)
 class ObjectRule:
     """seed: interior probability above which a pixel belongs to a seed. foreground: probability of not being
     background above which a pixel belongs to an object. smallest: pixels below which an object is dropped.
+    target: what the network has learnt, data.target.
     """
 
     seed: float = 0.5
     foreground: float = 0.5
     smallest: int = 10
+    target: str = "border"
+
+
+def objects_of(probabilities: np.ndarray, rule: ObjectRule) -> np.ndarray:
+    """int32 H x W: the objects of probabilities K x H x W, as find_objects numbers them."""
+    return find_objects(*object_maps(probabilities, rule.target), rule)
 
 
 def find_objects(interior: np.ndarray, foreground: np.ndarray, rule: ObjectRule) -> np.ndarray:
@@ -54,4 +63,5 @@ def without_small(objects: np.ndarray, smallest: int) -> np.ndarray:
     """int32 H x W: the objects of at least `smallest` pixels, numbered anew from 1 on."""
     kept = np.bincount(objects.ravel()) >= smallest
     kept[0] = False
-    return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[objects]
+    names = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
+    return np.asarray(names[objects])

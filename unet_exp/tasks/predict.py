@@ -238,7 +238,11 @@ def predict_one(
     large = size[0] * size[1] > MOST_PNG
     try:
         mask = work_file(output, size, large)
-        object_maps = ObjectMaps(output, size, large) if wants_objects(options, predictor) else None
+        object_maps = (
+            ObjectMaps(output, size, large, predictor.object_rule)
+            if wants_objects(options, predictor)
+            else None
+        )
         maps = None if kind is None else ProbabilityMaps(output / MAPS, len(predictor.classes), size, kind)
 
         def write(top: int, rows: np.ndarray) -> None:
@@ -253,7 +257,7 @@ def predict_one(
             maps.finish(job.name)
         objects = None
         if object_maps is not None:
-            objects = object_maps.find(predictor.object_rule)
+            objects = object_maps.find()
             write_objects(output, job.name, objects, image, pixel_size_of(options, job.path))
         if options.visible:
             save_picture(output / "visible", job.name, *visible_rows(mask, predictor), large)
