@@ -53,6 +53,11 @@ class EvaluateConfig:
         "V-Rand and V-Info; auto: if class 0 of two is named membrane",
         choices=["auto", True, False],
     )
+    objects: str | None = knob(
+        None,
+        "folder of numbered images, such as corrected ones, to score in place of the network's objects",
+        path=True,
+    )
     worst: int = knob(6, "how many of the worst samples to plot", minimum=0)
     output: str | None = knob(None, "folder; null: RUN_DIR/evaluation/SPLIT", path=True)
     device: str = knob("auto", "auto, cpu, cuda, cuda:N or mps")

@@ -1,6 +1,7 @@
 """The objects of a split in scores: what task=evaluate prints and writes of them."""
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,8 @@ from unet_exp.config.schema import Config
 from unet_exp.data.datasets import Samples
 from unet_exp.inference.load import object_rules_of
 from unet_exp.metrics.confusion import shown
-from unet_exp.objects.meter import ObjectMeter
-from unet_exp.objects.scores import NOTHING, Fate, mean_scores, object_scores
+from unet_exp.objects.meter import CountedObjects, ObjectMeter
+from unet_exp.objects.scores import EVENTS, NOTHING, Fate, mean_scores, object_scores
 
 
 def object_meter(config: Config, run_dir: Path, weights: str, tta: bool) -> ObjectMeter | None:
@@ -18,14 +19,19 @@ def object_meter(config: Config, run_dir: Path, weights: str, tta: bool) -> Obje
     return None if rules is None else ObjectMeter(rules[tta], keep_fates=True)
 
 
-def object_summary(objects: ObjectMeter) -> dict[str, Any]:
-    """The scores of all images together, and their means over the images."""
+def object_summary(objects: CountedObjects) -> dict[str, Any]:
+    """The scores of all images together, their means over the images, and how many true objects were found,
+    missed, split and merged."""
     counts = [objects.counts[index] for index in sorted(objects.counts)]
-    pooled = object_scores(sum(counts, NOTHING))
-    return {"rule": dataclasses.asdict(objects.rule), "pooled": pooled, "mean": mean_scores(counts)}
+    events = Counter(fate.event for fates in objects.fates.values() for fate in fates)
+    return {
+        "pooled": object_scores(sum(counts, NOTHING)),
+        "mean": mean_scores(counts),
+        "events": {event: events[event] for event in EVENTS},
+    }
 
 
-def object_rows(objects: ObjectMeter, samples: Samples) -> list[dict[str, Any]]:
+def object_rows(objects: CountedObjects, samples: Samples) -> list[dict[str, Any]]:
     """What became of each true object."""
     rows = []
     for index, fates in sorted(objects.fates.items()):
@@ -33,7 +39,23 @@ def object_rows(objects: ObjectMeter, samples: Samples) -> list[dict[str, Any]]:
     return rows or [dict.fromkeys(("image", *Fate.__dataclass_fields__), "")]
 
 
-def object_line(summary: dict[str, Any], name: str) -> str:
-    scores = summary[name]
-    words = [f"{key} {shown(scores[key])}" for key in ("f1", "ap", "ap50", "pq", "aji", "seg")]
-    return f"objects, {name}: {', '.join(words)}"
+def object_image_rows(objects: CountedObjects, samples: Samples) -> list[dict[str, Any]]:
+    """The scores of each image."""
+    return [
+        {"name": item.name, **object_scores(objects.counts[index])}
+        for index, item in enumerate(samples.items)
+    ]
+
+
+def object_lines(summary: dict[str, Any]) -> list[str]:
+    """What the terminal shows of object_summary."""
+    lines = []
+    for name in ("mean", "pooled"):
+        scores = [f"{key} {shown(summary[name][key])}" for key in ("f1", "ap", "ap50", "pq", "aji", "seg")]
+        lines.append(f"objects, {name}: {', '.join(scores)}")
+    pooled = summary["pooled"]
+    lines[-1] += f"; {pooled['objects_predicted']:.0f} predicted, {pooled['objects_true']:.0f} true"
+    lines.append(
+        "true objects: " + ", ".join(f"{count} {event}" for event, count in summary["events"].items())
+    )
+    return lines

@@ -12,6 +12,7 @@ import numpy as np
 
 FOUND = 0.5  # an object is found by one whose IoU with it is above this, so by at most one
 MOST_CELLS = 50_000_000  # up to which counting each possible value is cheaper than sorting
+EVENTS = ("found", "missed", "split", "merged")
 BOWL = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))  # 0.5 to 0.95, of the 2018 Data Science Bowl
 
 

@@ -1,0 +1,114 @@
+"""Objects as files: a folder of numbered images, NAME.tif, that task=predict wrote and somebody corrected."""
+
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unet_exp import errors
+from unet_exp.data.datasets import Samples, open_pair
+from unet_exp.data.formats import IMAGE_SUFFIXES, WHOLE, open_array, read_window
+from unet_exp.data.items import Item, by_name, files_in
+from unet_exp.data.labels import object_numbers
+from unet_exp.data.names import composed, natural
+from unet_exp.data.problems import Failed, all_problems
+from unet_exp.errors import DataError
+from unet_exp.messages import counted, shortened
+from unet_exp.objects.meter import CountedObjects
+
+log = logging.getLogger("unet_exp")
+
+
+def numbered_files(folder: Path) -> dict[str, Path]:
+    """Name (in composed Unicode) -> file. Raises DataError for a folder without any."""
+    if not folder.is_dir():
+        raise DataError(f"objects={folder} is no folder", allowed="a folder of numbered images, NAME.tif")
+    if (folder / "objects").is_dir():  # what is beside it are the masks of predict
+        raise DataError(
+            f"objects={folder} is a folder of predictions", do=f"name the folder in it: {folder / 'objects'}"
+        )
+    files = by_name(files_in(folder, IMAGE_SUFFIXES), folder, None, 0)
+    if not files:
+        raise DataError(f"objects={folder} holds no image", allowed="numbered images, NAME.tif")
+    return {composed(name): path for name, path in files.items()}
+
+
+def read_numbers(path: Path, size: tuple[int, int], image: Path | str) -> np.ndarray:
+    """int32 H x W, 0 for no object. size: of its image. Raises DataError for other sizes, for fractions."""
+    source = open_array(path, label=True)
+    if source.shape[:2] != size:
+        raise DataError(
+            f"{path} is {source.shape[0]} x {source.shape[1]}, but {image} is {size[0]} x {size[1]}",
+            do="correct the numbered image in its full size, without crop or scale",
+        )
+    return object_numbers(read_window(source, WHOLE, path), str(path))[..., 0]
+
+
+def score_files(samples: Samples, split: str, folder: Path) -> CountedObjects:
+    """The numbered images of a folder against the labels of a split. Raises DataError of all files."""
+    objects = CountedObjects(keep_fates=True)
+    problems: list[Failed] = []
+    for index, (item, path) in enumerate(
+        zip(samples.items, files_of_samples(samples, split, folder), strict=True)
+    ):
+        try:
+            _, true = labelled(samples, index)
+            objects.count(index, true, read_numbers(path, true.shape, item.name))
+        except DataError as error:
+            errors.pass_on(error)
+            problems.append((item, error))
+    if problems:
+        raise all_problems(problems, len(samples.items), samples.labels)
+    return objects
+
+
+def labelled(samples: Samples, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Image H x W x C as stored, and its true numbers, int32 H x W."""
+    item = samples.items[index]
+    image, label = open_pair(item, samples.labels) if samples.pairs is None else samples.pairs[index]
+    return read_window(image, WHOLE, item.name), np.asarray(label[WHOLE])[..., 0]
+
+
+def files_of_samples(samples: Samples, split: str, folder: Path) -> list[Path]:
+    """The numbered image of each sample, under a name that task=predict would give it.
+
+    Raises DataError for samples without one.
+    """
+    files = numbered_files(folder)
+    names = [next((name for name in names_of(item) if name in files), None) for item in samples.items]
+    missing = [item.name for item, name in zip(samples.items, names, strict=True) if name is None]
+    if missing:
+        lacking = f"{counted(len(missing), 'sample')} of {split}: {shortened(missing)}"
+        raise DataError(
+            f"objects={folder} lacks {lacking}",
+            allowed=f"NAME.tif for each; there are {shortened(list(files))}",
+            do="add them, or choose another split=",
+        )
+    used = [name for name in names if name is not None]
+    twice = [name for name, count in Counter(used).items() if count > 1]
+    if twice:
+        both = [item.name for item, name in zip(samples.items, used, strict=True) if name == twice[0]]
+        raise DataError(
+            f"{files[twice[0]]} fits several samples of {split}: {shortened(both)}",
+            do=f"name the numbered images {shortened([names_of(item)[0] for item in samples.items], 3)}",
+        )
+    others = sorted(files.keys() - set(used), key=natural)
+    if others:
+        log.info(
+            "left out: %s that no sample of %s has (%s)",
+            counted(len(others), "file"),
+            split,
+            shortened(others, 3),
+        )
+    return [files[name] for name in used]
+
+
+def names_of(item: Any) -> list[str]:
+    """What the predicted objects of a sample may be called: by the sample, or by the file of its image."""
+    names = [item.name.replace("/", "_")]
+    if isinstance(item, Item):
+        page = "" if item.page is None else f"_{item.page:03d}"
+        names += [f"{item.image.stem}{page}", f"{item.image.name}{page}"]
+    return [composed(name) for name in names]

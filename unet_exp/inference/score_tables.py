@@ -1,0 +1,105 @@
+"""The tables of task=evaluate: rows of its csv files, and what the terminal shows."""
+
+import math
+from typing import Any
+
+import torch
+
+from unet_exp.data.datasets import Samples
+from unet_exp.inference.object_summary import object_lines
+from unet_exp.inference.scores import SplitScores
+from unet_exp.messages import counted
+from unet_exp.metrics.confusion import NAMES, class_scores, shown
+from unet_exp.objects.meter import ObjectMeter
+from unet_exp.objects.scores import object_scores
+
+
+def class_rows(scored: SplitScores, classes: list[str]) -> list[dict[str, Any]]:
+    """Each class's scores and pixels; of two classes also the scores at the threshold of predict."""
+    matrix = scored.sums.confusion
+    values = class_scores(matrix)
+    predicted = class_scores(torch.stack(scored.predicted).sum(0))
+    rows: list[dict[str, Any]] = []
+    for i, name in enumerate(classes):
+        pixels = {"label_pixels": int(matrix[i].sum()), "predicted_pixels": int(matrix[:, i].sum())}
+        rows.append({"class": name} | {key: float(values[key][i]) for key in NAMES} | pixels)
+        if len(classes) == 2:
+            rows[-1] |= {f"predict_{key}": float(predicted[key][i]) for key in NAMES}
+    return rows
+
+
+def image_rows(
+    result: SplitScores, samples: Samples, classes: list[str], objects: ObjectMeter | None
+) -> list[dict[str, Any]]:
+    """Each image's Dice and IoU: the mean over the classes that occur in it, and of each class; of two
+    classes also those at the threshold of predict; and the scores of its objects."""
+    kinds = {"": result.matrices} | ({"predict_": result.predicted} if len(classes) == 2 else {})
+    values = {prefix: class_scores(torch.stack(matrices)) for prefix, matrices in kinds.items()}
+    rows = []
+    for i, item in enumerate(samples.items):
+        row: dict[str, Any] = {"name": item.name}
+        for prefix, scored in values.items():
+            row |= {f"{prefix}{key}": float(torch.nanmean(scored[key][i])) for key in ("dice", "iou")}
+            row |= {
+                f"{prefix}{key}_{name}": float(scored[key][i][j])
+                for key in ("dice", "iou")
+                for j, name in enumerate(classes)
+            }
+        if objects is not None:
+            row |= object_scores(objects.counts[i])
+        rows.append(row)
+    return rows
+
+
+def as_table(result: dict[str, Any], scored: SplitScores, classes: list[str]) -> str:
+    """What the terminal shows. Of two classes a second block has the scores at the threshold of predict,
+    where that is not the 0.5 of training."""
+    width = max(8, *(len(name) for name in classes), len("mean"))
+    tta = ", mean over 8 symmetries" if result["tta"] else ""
+    predict = result.get("predict", {"threshold": 0.5})
+    other = predict["threshold"] != 0.5
+    at = f"{predict['threshold']:.2f}"
+    weights = f"{result['weights']}.pt of epoch {result['epoch']}{tta}"
+    lines = [f"{result['split']}: {counted(result['images'], 'image')}, {weights}"]
+    if len(classes) == 2:
+        used = "threshold 0.50, as in training" + " and predict" * (not other)
+        lines.append((f"{'':<{width}} {used:<50}" + f"{f'{at}, as predict':>17}" * other).rstrip())
+    head = f"{'class':<{width}} {'dice':>8} {'iou':>8} {'precision':>10} {'recall':>8} {'pixels':>12}"
+    lines.append(head + f" {'dice':>8} {'iou':>8}" * other)
+    means: dict[str, Any] = {"class": "mean"} | {name: result[name] for name in NAMES}
+    means |= {f"predict_{name}": predict.get(name) for name in NAMES}
+    for row in [*class_rows(scored, classes), means]:
+        cells = [shown(row[name]) for name in NAMES]
+        pixels = f"{row['label_pixels']:,}" if "label_pixels" in row else ""
+        line = (
+            f"{row['class']:<{width}} {cells[0]:>8} {cells[1]:>8} {cells[2]:>10} {cells[3]:>8} {pixels:>12}"
+        )
+        if other:
+            line += f" {shown(row['predict_dice']):>8} {shown(row['predict_iou']):>8}"
+        lines.append(line.rstrip())
+    line = f"loss {result['loss']:.4f}; mean over images: dice {shown(result['image_dice'])}, "
+    line += f"iou {shown(result['image_iou'])}"
+    if other:
+        line += f"; at {at}: {shown(predict['image_dice'])}, {shown(predict['image_iou'])}"
+    lines.append(line)
+    lines += [f"{name} {shown(value)}" for name, value in scored.sums.others.items()]
+    if "objects" in result:
+        lines += object_lines(result["objects"])
+    if "em" in result:
+        row = result["em"]
+        lines.append(em_line(row) + f", the best of {row['threshold_from']}")
+        if row["threshold"] != predict["threshold"]:
+            lines.append(em_line(predict) + ", as predict")
+    return "\n".join(lines)
+
+
+def em_line(row: dict[str, Any]) -> str:
+    numbers = f"V-Rand {row['v_rand']:.4f}, V-Info {row['v_info']:.4f}, pixel error {row['pixel_error']:.4f}"
+    return f"{numbers} at {row['threshold']:.2f}"
+
+
+def plain(value: Any) -> Any:
+    """With null in place of nan, which JSON has not."""
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
