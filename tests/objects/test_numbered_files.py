@@ -52,8 +52,9 @@ def written(folder: Path, numbers: dict[str, np.ndarray]) -> Path:
     return folder
 
 
-def scored(start: Path, folder: Path, output: Path, **others: str) -> dict[str, dict[str, float]]:
-    evaluate(EvaluateConfig(run=str(start / "run"), objects=str(folder), output=str(output), **others))
+def scored(start: Path, folder: Path, output: Path, split: str = "val") -> dict[str, dict[str, float]]:
+    run = str(start / "run")
+    evaluate(EvaluateConfig(run=run, objects=str(folder), output=str(output), split=split))
     result = json.loads((output / "evaluation.json").read_text())
     return dict(result["objects"])
 
