@@ -37,6 +37,7 @@ def test_every_file_is_known_here() -> None:
         "reproduce",
         "evaluate",
         "predict",
+        "measure",
         "export",
         "task_settings",
         "sweep_settings",

@@ -108,6 +108,23 @@ class PredictConfig:
 
 
 @dataclass
+class MeasureConfig:
+    """task=measure"""
+
+    objects: str = knob("???", "folder of numbered images, such as corrected ones", path=True)
+    input: str = knob(
+        "???", "their images, of the same names: a folder, or a pattern with * and ?", path=True
+    )
+    output: str | None = knob(None, "folder for objects.csv and counts.csv; null: objects", path=True)
+    channels: str = knob(
+        "stored", "measure all images as grey or rgb, without alpha", choices=["stored", "grey", "rgb"]
+    )
+    pixel_size: Any = knob(
+        None, "of objects: micrometres, or [height, width]; null: what ImageJ or OME stored in the file"
+    )
+
+
+@dataclass
 class ExportConfig:
     """task=export"""
 
@@ -128,6 +145,7 @@ TASK_SCHEMAS: dict[str, type] = {
     "reproduce": ReproduceConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
+    "measure": MeasureConfig,
     "export": ExportConfig,
     "summary": SummaryConfig,
 }

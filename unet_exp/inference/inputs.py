@@ -38,13 +38,7 @@ def find_images(text: str, output: Path, data: DataConfig, run_dir: Path) -> lis
     path = expanded(text)
     if os.path.lexists(path) and not path.is_dir():
         return [path]  # asked for by its name, whatever it is
-    if path.is_dir():
-        with os.scandir(path) as entries:
-            paths = [Path(entry.path) for entry in entries]
-    else:
-        inside = glob.escape(str(path.parent)) if path.parent.is_dir() else str(path.parent)
-        paths = [Path(name) for name in glob.glob(os.path.join(inside, path.name), recursive=True)]
-    paths = [one for one in paths if not one.name.startswith(".") and not one.is_dir()]
+    paths = files_of(text)
     listed = labels_of_run(run_dir, data)
     place = output.resolve()
     several = len({one.parent for one in paths}) > 1
@@ -68,6 +62,20 @@ def find_images(text: str, output: Path, data: DataConfig, run_dir: Path) -> lis
     if said:
         log.info("left out: %s", said)
     return images
+
+
+def files_of(text: str) -> list[Path]:
+    """The file itself, or all files of a folder or pattern but hidden ones, unsorted."""
+    path = expanded(text)
+    if os.path.lexists(path) and not path.is_dir():
+        return [path]
+    if path.is_dir():
+        with os.scandir(path) as entries:
+            paths = [Path(entry.path) for entry in entries]
+    else:
+        inside = glob.escape(str(path.parent)) if path.parent.is_dir() else str(path.parent)
+        paths = [Path(name) for name in glob.glob(os.path.join(inside, path.name), recursive=True)]
+    return [one for one in paths if not one.name.startswith(".") and not one.is_dir()]
 
 
 def is_label(path: Path, data: DataConfig, several: bool) -> bool:

@@ -46,6 +46,18 @@ def read_numbers(path: Path, size: tuple[int, int], image: Path | str) -> np.nda
     return object_numbers(read_window(source, WHOLE, path), str(path))[..., 0]
 
 
+def say_pieces(numbers: np.ndarray, path: Path) -> None:
+    """Warn of numbers that have several pieces, which a correction may have left."""
+    from skimage.measure import label
+
+    pieces = label(numbers)  # type: ignore[no-untyped-call]
+    _, first = np.unique(pieces, return_index=True)
+    of_pieces = Counter(numbers.ravel()[first].tolist())
+    several = [str(number) for number, count in sorted(of_pieces.items()) if number and count > 1]
+    if several:
+        log.warning("%s: objects of several pieces: %s", path, shortened(several))
+
+
 def score_files(samples: Samples, split: str, folder: Path) -> CountedObjects:
     """The numbered images of a folder against the labels of a split. Raises DataError of all files."""
     objects = CountedObjects(keep_fates=True)

@@ -1,15 +1,18 @@
 """Objects of an image that is predicted: their maps while it is under way, then numbers and measurements."""
 
 import dataclasses
+import logging
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
 
+from unet_exp.config.label_map import COLOURS
 from unet_exp.config.task_schema import PredictConfig
-from unet_exp.data.formats import Source, read_window
+from unet_exp.data.formats import WHOLE, Source, read_window
 from unet_exp.data.pixel_size import read_pixel_size
 from unet_exp.errors import ConfigError
 from unet_exp.inference.predictor import Predictor
@@ -20,8 +23,9 @@ from unet_exp.objects.watershed import ObjectRule, find_objects
 from unet_exp.rundir import atomic
 from unet_exp.rundir.tables import read_csv, write_table
 
+log = logging.getLogger("unet_exp")
 FOLDER = "objects"
-WHOLE = (slice(None), slice(None))
+COLOUR_MAP = 320  # a tag of TIFF that ImageJ, unlike TIFF, knows for grey images too
 
 
 class ObjectMaps:
@@ -53,33 +57,46 @@ class ObjectMaps:
 def write_objects(
     output: Path, name: str, objects: np.ndarray, image: Source, pixel_size: tuple[float, float] | None
 ) -> None:
-    """objects/NAME.tif, numbers that ImageJ shows, and objects/NAME.csv, a row for each object."""
+    """objects/NAME.tif, the numbers, and objects/NAME.csv, a row for each object."""
     folder = output / FOLDER
     atomic.make_directory(folder)
     temporary = folder / f".{os.getpid()}.tmp"
-    highest = int(objects.max(initial=0))
-    numbers = objects.astype(np.uint16) if highest < 2**16 else objects.astype(np.float32)
-    tifffile.imwrite(temporary, numbers, imagej=True)  # above 16 bits ImageJ takes floats only
+    write_numbers(temporary, objects)
     rows = measure_objects(objects, np.asarray(read_window(image, WHOLE, name)), pixel_size)
     columns = list(rows[0]) if rows else ["number"]
     write_table(folder / f"{name}.csv", columns, rows)
     os.replace(temporary, folder / f"{name}.tif")
 
 
+def write_numbers(path: Path, objects: np.ndarray) -> None:
+    """A TIFF of uint16, which ImageJ shows in colours; above 65,535 objects uint32, which it shows grey."""
+    if int(objects.max(initial=0)) > np.iinfo(np.uint16).max:
+        tifffile.imwrite(path, objects.astype(np.uint32))
+        return
+    colours = [COLOURS[0], *(COLOURS[1 + number % (len(COLOURS) - 1)] for number in range(255))]
+    table = np.array(colours, np.uint16).T * 257  # of 16 bits: reds, greens, blues
+    tag = (COLOUR_MAP, "H", table.size, table.ravel().tolist(), True)
+    tifffile.imwrite(path, objects.astype(np.uint16), extratags=[tag])
+
+
 def collect_objects(output: Path, names: list[str]) -> int:
-    """objects.csv, all rows with their image, and counts.csv, a row for each image. Returns the number."""
-    everything: list[dict[str, Any]] = []
-    counts = []
-    for name in names:
-        path = output / FOLDER / f"{name}.csv"
-        if not path.exists():  # it failed
-            continue
-        rows = read_csv(path)
-        everything += [{"image": name} | row for row in rows]
-        counts.append({"image": name, "objects": len(rows)})
+    """The tables of all images from their objects/NAME.csv. Returns the number of objects."""
+    paths = {name: output / FOLDER / f"{name}.csv" for name in names}
+    return write_tables(output, {name: read_csv(path) for name, path in paths.items() if path.exists()})
+
+
+def write_tables(output: Path, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> int:
+    """objects.csv, all rows with their image, and counts.csv, a row for each image. Returns the number.
+
+    rows: of each image, by measure_objects.
+    """
+    everything = [{"image": name, **row} for name, of_image in rows.items() for row in of_image]
     columns = list(dict.fromkeys(key for row in everything for key in row)) or ["image", "number"]
     write_table(output / "objects.csv", columns, everything)
+    counts = [{"image": name, "objects": len(of_image)} for name, of_image in rows.items()]
     write_table(output / "counts.csv", ["image", "objects"], counts)
+    if any(row.get("perimeter_um") == "" for row in everything):
+        log.info("perimeter_um is empty where pixels are not square")
     return len(everything)
 
 
@@ -90,9 +107,8 @@ def wants_objects(options: PredictConfig, predictor: Predictor) -> bool:
     return options.objects is not False and predictor.object_rules is not None
 
 
-def pixel_size_of(options: PredictConfig, path: Path) -> tuple[float, float] | None:
+def pixel_size_of(given: Any, path: Path) -> tuple[float, float] | None:
     """Height and width of a pixel in micrometres, as given or as stored in the file. Raises ConfigError."""
-    given = options.pixel_size
     if given is None:
         return read_pixel_size(path)
     sizes = given if isinstance(given, list) else [given, given]

@@ -258,7 +258,7 @@ def predict_one(
         objects = None
         if object_maps is not None:
             objects = object_maps.find()
-            write_objects(output, job.name, objects, image, pixel_size_of(options, job.path))
+            write_objects(output, job.name, objects, image, pixel_size_of(options.pixel_size, job.path))
         if options.visible:
             save_picture(output / "visible", job.name, *visible_rows(mask, predictor), large)
         if options.overlays:
