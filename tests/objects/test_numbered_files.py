@@ -66,6 +66,7 @@ def test_the_labels_themselves_score_1(start: Path, tmp_path: Path, dtype: type)
     assert objects["pooled"]["ap"] == objects["mean"]["pq"] == objects["mean"]["seg"] == 1
     assert objects["mean"]["count_error"] == 0
     assert objects["events"]["found"] == objects["pooled"]["objects_true"] > 0
+    assert not (tmp_path / "out" / "worst_objects.png").exists()
 
 
 def test_what_was_corrected_is_what_is_scored(
@@ -82,6 +83,7 @@ def test_what_was_corrected_is_what_is_scored(
     capsys.readouterr()
     objects = scored(start, folder, tmp_path / "out")
     assert objects["events"]["missed"] == 1
+    assert (tmp_path / "out" / "worst_objects.png").exists()
     assert f"objects of {folder}" in capsys.readouterr().out
     rows = rows_of(tmp_path / "out" / "objects.csv")
     assert [(row["image"], row["number"]) for row in rows if row["event"] == "missed"] == [
@@ -99,6 +101,7 @@ def test_what_predict_writes_can_be_scored_and_gives_its_scores(start: Path, tmp
         scored(start, tmp_path / "predicted", tmp_path / "out")
     by_files = scored(start, tmp_path / "predicted" / "objects", tmp_path / "out")
     evaluate(EvaluateConfig(run=run, output=str(tmp_path / "network")))
+    assert (tmp_path / "network" / "worst_objects.png").exists()
     by_network = json.loads((tmp_path / "network" / "evaluation.json").read_text())["objects"]
     assert by_files["pooled"] == by_network["pooled"]
     assert rows_of(tmp_path / "out" / "objects.csv") == rows_of(tmp_path / "network" / "objects.csv")

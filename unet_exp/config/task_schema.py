@@ -58,7 +58,7 @@ class EvaluateConfig:
         "folder of numbered images, such as corrected ones, to score in place of the network's objects",
         path=True,
     )
-    worst: int = knob(6, "how many of the worst samples to plot", minimum=0)
+    worst: int = knob(6, "how many of the worst samples to plot; 0: nor the worst objects", minimum=0)
     output: str | None = knob(None, "folder; null: RUN_DIR/evaluation/SPLIT", path=True)
     device: str = knob("auto", "auto, cpu, cuda, cuda:N or mps")
 

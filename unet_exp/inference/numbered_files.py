@@ -9,12 +9,13 @@ import numpy as np
 
 from unet_exp import errors
 from unet_exp.data.datasets import Samples, open_pair
-from unet_exp.data.formats import IMAGE_SUFFIXES, WHOLE, open_array, read_window
+from unet_exp.data.formats import IMAGE_SUFFIXES, WHOLE, open_array, read_window, to_unit
 from unet_exp.data.items import Item, by_name, files_in
 from unet_exp.data.labels import object_numbers
 from unet_exp.data.names import composed, natural
 from unet_exp.data.problems import Failed, all_problems
 from unet_exp.errors import DataError
+from unet_exp.inference.worst_objects import Scene
 from unet_exp.messages import counted, shortened
 from unet_exp.objects.meter import CountedObjects
 
@@ -58,13 +59,11 @@ def say_pieces(numbers: np.ndarray, path: Path) -> None:
         log.warning("%s: objects of several pieces: %s", path, shortened(several))
 
 
-def score_files(samples: Samples, split: str, folder: Path) -> CountedObjects:
-    """The numbered images of a folder against the labels of a split. Raises DataError of all files."""
+def score_files(samples: Samples, paths: list[Path]) -> CountedObjects:
+    """Numbered images, one for each sample, against the labels. Raises DataError of all files."""
     objects = CountedObjects(keep_fates=True)
     problems: list[Failed] = []
-    for index, (item, path) in enumerate(
-        zip(samples.items, files_of_samples(samples, split, folder), strict=True)
-    ):
+    for index, (item, path) in enumerate(zip(samples.items, paths, strict=True)):
         try:
             _, true = labelled(samples, index)
             objects.count(index, true, read_numbers(path, true.shape, item.name))
@@ -74,6 +73,12 @@ def score_files(samples: Samples, split: str, folder: Path) -> CountedObjects:
     if problems:
         raise all_problems(problems, len(samples.items), samples.labels)
     return objects
+
+
+def scene_of_file(samples: Samples, paths: list[Path], index: int) -> Scene:
+    """A sample with its true numbers and those of its numbered image."""
+    image, true = labelled(samples, index)
+    return Scene(to_unit(image), true, read_numbers(paths[index], true.shape, samples.items[index].name))
 
 
 def labelled(samples: Samples, index: int) -> tuple[np.ndarray, np.ndarray]:

@@ -128,8 +128,13 @@ def say_row(axes: Any, name: str, score: str) -> None:
     if axes.get_position().height * axes.figure.get_figheight() > 1.6:
         axes.set_ylabel(f"{name[-30:]}\n{score}", fontsize=9)
         return
+    say_inside(axes, f"{name[-24:]}  {score}")
+
+
+def say_inside(axes: Any, text: str) -> None:
+    """Write at the top of a picture."""
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.5}
-    axes.text(0.01, 0.97, f"{name[-24:]}  {score}", transform=axes.transAxes, fontsize=7, va="top", bbox=box)
+    axes.text(0.01, 0.97, text, transform=axes.transAxes, fontsize=7, va="top", bbox=box)
 
 
 def picture_grid(

@@ -1,8 +1,10 @@
 """task=evaluate: a run's weights on a split: scores over the set, per image, and of the EM challenge."""
 
 import dataclasses
+import functools
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from unet_exp.config.task_schema import EvaluateConfig
 from unet_exp.data.datasets import Samples, load_samples
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.inference.load import check_root, run_config, stored_thresholds
-from unet_exp.inference.numbered_files import score_files
+from unet_exp.inference.numbered_files import files_of_samples, scene_of_file, score_files
 from unet_exp.inference.object_summary import (
     object_image_rows,
     object_lines,
@@ -26,10 +28,13 @@ from unet_exp.inference.object_summary import (
 from unet_exp.inference.samples import averaged, predict_sample
 from unet_exp.inference.score_tables import as_table, class_rows, image_rows, plain
 from unet_exp.inference.scores import Network, SplitScores, em_table, score
+from unet_exp.inference.worst_objects import Scene, scene_of, tiles_of, worst_objects
 from unet_exp.messages import counted
 from unet_exp.metrics import em
 from unet_exp.metrics.confusion import image_means, scores
+from unet_exp.objects.meter import CountedObjects
 from unet_exp.plots import run
+from unet_exp.plots.objects import plot_objects
 from unet_exp.rundir import atomic, layout
 from unet_exp.rundir.tables import write_table
 from unet_exp.training import build, checkpoint, setup
@@ -38,6 +43,7 @@ from unet_exp.training.state import State
 
 log = logging.getLogger("unet_exp")
 MEMBRANES = ("membrane", "membranes", "boundary", "border")
+NOT_NORMALISED = (0.0, 1.0)  # mean and std
 
 
 def evaluate(options: EvaluateConfig) -> None:
@@ -85,6 +91,9 @@ def evaluate(options: EvaluateConfig) -> None:
     worst = sorted(range(len(rows)), key=lambda i: (rows[i][by], rows[i]["name"]))[: options.worst]
     if worst:
         plot_worst(folder / "worst.png", worst, config, parts, network, threshold)
+    if objects is not None and options.worst:
+        look = functools.partial(scene_of, parts, network, objects.rule)
+        plot_worst_objects(folder, objects, samples, look, build.denormalization(config))
     log.info("written: %s", folder)
 
 
@@ -93,7 +102,8 @@ def evaluate_files(options: EvaluateConfig, given: Path, config: Config, run_dir
     if config.data.labels_are != "objects":
         raise ConfigError("objects=DIR needs a run that was trained on objects")
     samples = samples_of(config, options.split, whole=True)
-    objects = score_files(samples, options.split, given)
+    paths = files_of_samples(samples, options.split, given)
+    objects = score_files(samples, paths)
     folder = output_folder(options, run_dir, f"{options.split}_corrected")
     summary = object_summary(objects)
     result = {
@@ -107,6 +117,9 @@ def evaluate_files(options: EvaluateConfig, given: Path, config: Config, run_dir
     write_rows(folder / "images.csv", object_image_rows(objects, samples))
     lines = [f"{options.split}: {counted(len(samples.items), 'image')}, objects of {given}"]
     print("\n".join([*lines, *object_lines(summary)]))
+    if options.worst:
+        look = functools.partial(scene_of_file, samples, paths)
+        plot_worst_objects(folder, objects, samples, look, NOT_NORMALISED)
     log.info("written: %s", folder)
 
 
@@ -160,6 +173,22 @@ def plot_worst(
     results = [predict_sample(network, dataset, i, classes, parts.precision, threshold) for i in indices]
     colours = palette(label_map(config.data))
     run.plot_samples(path, results, classes, build.denormalization(config), colours, threshold)
+
+
+def plot_worst_objects(
+    folder: Path,
+    counted_objects: CountedObjects,
+    samples: Samples,
+    look: Callable[[int], Scene],
+    denorm: tuple[Any, Any],
+) -> None:
+    """worst_objects.png, unless all were found. denorm: mean and std of the images that `look` gives."""
+    path = folder / "worst_objects.png"
+    worst = worst_objects(counted_objects)
+    if worst:
+        plot_objects(path, tiles_of(worst, samples, look), denorm)
+    else:
+        path.unlink(missing_ok=True)  # of an earlier evaluation
 
 
 def active_threshold(run_dir: Path, sha256: str, tta: bool) -> float:
