@@ -10,7 +10,8 @@ from sklearn.linear_model import LogisticRegression
 
 from unet_exp.data.synthetic import generate_membranes
 from unet_exp.metrics.em import proposal_segments, rand_and_info, true_segments
-from unet_exp.objects import cells
+from unet_exp.objects import cells, fragments, joining
+from unet_exp.objects.scores import overlaps
 
 
 def leaking(index: int, size: int = 192) -> tuple[np.ndarray, np.ndarray]:
@@ -32,67 +33,84 @@ def v_rand_at(thresholds: Iterable[float], interior: np.ndarray, truth: np.ndarr
 
 def test_joining_is_better_than_the_best_threshold() -> None:
     maps, truths = zip(*(leaking(index) for index in range(6)), strict=True)
-    joining = cells.fit_joining(maps[:3], truths[:3])
-    assert joining is not None
-    learned, thresholded = [], []
+    learned = joining.fit_joining(maps[:3], truths[:3])
+    assert learned is not None
+    by_cells, thresholded = [], []
     for interior, truth in zip(maps[3:], truths[3:], strict=True):
-        found, fragments = cells.find_cells(interior, joining)
+        found, inside = cells.find_cells(interior, learned)
         assert set(np.unique(found)) == set(range(1, found.max() + 1))
-        map_of_cells = cells.repaired(interior, found, fragments)
-        learned.append(v_rand_at((0.3, 0.5, 0.7), map_of_cells, truth))
+        map_of_cells = cells.repaired(interior, found, inside)
+        by_cells.append(v_rand_at((0.3, 0.5, 0.7), map_of_cells, truth))
         thresholded.append(v_rand_at(np.arange(0.1, 1, 0.1), interior, truth))
     by_threshold = np.mean(thresholded, axis=0)
-    assert np.mean(learned, axis=0).min() > by_threshold.max()
-    assert np.mean(learned, axis=0).min() > by_threshold[4] + 0.03
-    assert np.ptp(np.mean(learned, axis=0)) < 0.02  # any threshold gives these cells
+    assert np.mean(by_cells, axis=0).min() > by_threshold.max()
+    assert np.mean(by_cells, axis=0).min() > by_threshold[4] + 0.03
+    assert np.ptp(np.mean(by_cells, axis=0)) < 0.02  # any threshold gives these cells
 
 
 def test_the_regression_is_that_of_scikit_learn() -> None:
     maps, truths = zip(*(leaking(index, 128) for index in range(2)), strict=True)
-    joining = cells.fit_joining(maps, truths)
-    assert joining is not None
+    learned = joining.fit_joining(maps, truths)
+    assert learned is not None
     inputs, targets = [], []
     for interior, truth in zip(maps, truths, strict=True):
-        fragments = cells.find_fragments(interior)
-        pairs, features = cells.border_features(fragments, interior)
-        same, clear = cells.are_same(fragments, truth, pairs)
+        parts = fragments.find_fragments(interior)
+        pairs, features = fragments.border_features(parts, interior)
+        same, clear = joining.are_same(parts, truth, pairs)
         inputs.append(features[clear])
         targets.append(same[clear])
-    standard = (np.concatenate(inputs) - joining.mean) / joining.scale
-    model = LogisticRegression(C=1 / cells.RIDGE, tol=1e-10, max_iter=10_000).fit(
+    standard = (np.concatenate(inputs) - learned.mean) / learned.scale
+    model = LogisticRegression(C=1 / joining.RIDGE, tol=1e-10, max_iter=10_000).fit(
         standard, np.concatenate(targets)
     )
-    assert joining.weights == pytest.approx(model.coef_[0], abs=1e-4)
-    assert joining.bias == pytest.approx(model.intercept_[0], abs=1e-4)
+    assert learned.weights == pytest.approx(model.coef_[0], abs=1e-4)
+    assert learned.bias == pytest.approx(model.intercept_[0], abs=1e-4)
 
 
 def test_features_by_hand() -> None:
-    fragments = np.array([[1, 1, 2], [1, 1, 2], [1, 1, 2]])
+    parts = np.array([[1, 1, 2], [1, 1, 2], [1, 1, 2]])
     interior = np.array([[0.9, 0.8, 0.9], [0.9, 0.6, 0.9], [0.9, 0.5, 0.4]])
-    pairs, features = cells.border_features(fragments, interior)
+    pairs, features = fragments.border_features(parts, interior)
     membrane = np.sort(1 - np.array([0.8, 0.6, 0.4]))
     assert pairs.tolist() == [[1, 2]]
     areas = [np.log(3), np.log(6), 3 / np.sqrt(3)]
-    expected = [cells.logit(membrane.mean()), cells.logit(membrane[0]), np.log(3), *areas]
+    expected = [fragments.logit(membrane.mean()), fragments.logit(membrane[0]), np.log(3), *areas]
     assert features[0] == pytest.approx([float(value) for value in expected])
 
 
 def test_joining_adds_up_what_speaks_for_it_and_against_it() -> None:
     """0 and 1 are joined first; what then speaks against 2 (-3) outweighs what spoke for it (+2)."""
     pairs = np.array([[0, 1], [1, 2], [0, 2], [2, 3]])
-    everything = cells.join(4, pairs, np.ones(4))
+    everything = joining.join(4, pairs, np.ones(4))
     assert len(set(everything.tolist())) == 1
-    assert cells.join(4, pairs, -np.ones(4)).tolist() == [0, 1, 2, 3]
+    assert joining.join(4, pairs, -np.ones(4)).tolist() == [0, 1, 2, 3]
     for order in itertools.permutations(range(4)):
-        groups = cells.join(4, pairs[list(order)], np.array([5.0, 2.0, -3.0, 1.0])[list(order)])
+        groups = joining.join(4, pairs[list(order)], np.array([5.0, 2.0, -3.0, 1.0])[list(order)])
         assert (groups[0] == groups[1], groups[2] == groups[3], groups[0] == groups[2]) == (True, True, False)
 
 
 def test_maps_without_borders() -> None:
     flat = np.full((20, 20), 0.99, np.float32)
-    assert cells.fit_joining([flat], [np.ones((20, 20), int)]) is None
-    joining = cells.Joining((0.0,) * 6, (1.0,) * 6, (0.0,) * 6, -1.0)
+    assert joining.fit_joining([flat], [np.ones((20, 20), int)]) is None
+    learned = joining.Joining((0.0,) * 6, (1.0,) * 6, (0.0,) * 6, -1.0)
     for level in (0.99, 0.2):
-        found, fragments = cells.find_cells(np.full((20, 20), level, np.float32), joining)
+        found, inside = cells.find_cells(np.full((20, 20), level, np.float32), learned)
         assert (found == 1).all()
-        assert (cells.repaired(flat, found, fragments) == flat).all()
+        assert (cells.repaired(flat, found, inside) == flat).all()
+
+
+def test_blocks_give_the_cells_of_the_whole_image() -> None:
+    maps, truths = zip(*(leaking(index) for index in range(3)), strict=True)
+    learned = joining.fit_joining(maps, truths)
+    assert learned is not None
+    interior, _ = leaking(7, 512)
+    whole, _ = cells.find_cells(interior, learned)
+    in_blocks, inside = cells.find_cells(interior, learned, block=160, halo=64)
+    assert set(np.unique(in_blocks)) == set(range(1, in_blocks.max() + 1))
+    iou = np.zeros(whole.max() + 1)
+    pair = overlaps(whole, in_blocks)
+    np.maximum.at(iou, pair.true_numbers[pair.pairs[:, 0]], pair.iou)
+    assert (iou[1:] >= 0.9).mean() >= 0.99
+    # The repaired map is made in bands of rows; a shorter image has but one.
+    shown = cells.repaired(interior, in_blocks, inside)
+    assert np.array_equal(shown, cells.repaired_band(interior, in_blocks, inside))

@@ -1,224 +1,154 @@
-"""Cells by learned borders: fragments of a map of cell interiors, joined where a regression says "same cell".
+"""Cells by learned borders, of an image of any size: block by block, then joined across blocks."""
 
-A threshold merges two cells through one leaking pixel. Here each border between two fragments is judged as a
-whole, by features that a logistic regression has learnt to weigh, and the judgements are added up while
-fragments are joined (greedy additive edge contraction: Keuper et al., 2015, doi 10.1109/ICCV.2015.204).
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from heapq import heapify, heappop, heappush
+from collections.abc import Iterator
 
 import numpy as np
 from scipy import ndimage
 
-LEVELS = (0.95, 0.9, 0.8, 0.6, 0.4)  # of the interior probability, at which new fragments begin
-SMALLEST_SEED = 5  # pixels
-CLEAR_PIXELS = 10  # of a fragment in true cells, for it to be learnt from
-CLEAR_SHARE = 0.7  # of these in one cell
-RIDGE = 10.0
-FEATURES = (
-    "logit of the mean membrane probability along the border",
-    "logit of its lower quartile",
-    "log of the border's length",
-    "log of the smaller area",
-    "log of the larger area",
-    "length / sqrt(smaller area)",
-)
+from unet_exp.objects.fragments import NEIGHBOURS, border_features, find_fragments
+from unet_exp.objects.joining import Joining, join
+from unet_exp.objects.scores import overlaps
+
+BLOCK = 1024  # pixels; an image that is no larger is solved whole
+HALO = 128  # pixels around a block that are solved with it
+SAME = 0.5  # intersection over union, in what two blocks have both solved, above which two cells are one
+REACH = 6  # pixels from a border inside a cell up to which the repaired map is closed
+RIM = 3  # pixels from a line between cells which it leaves as they are
+BAND = 256  # rows repaired at once
 
 
-@dataclass(frozen=True)
-class Joining:
-    """The regression: log-odds of "same cell" = weights . (features - mean) / scale + bias."""
+def find_cells(
+    interior: np.ndarray, joining: Joining, block: int = BLOCK, halo: int = HALO
+) -> tuple[np.ndarray, np.ndarray]:
+    """The cell of every pixel, int32 H x W, from 1 on without gaps; and bool H x W, where a border is inside
+    a cell.
 
-    mean: tuple[float, ...]
-    scale: tuple[float, ...]
-    weights: tuple[float, ...]
-    bias: float
-
-    def log_odds(self, features: np.ndarray) -> np.ndarray:
-        """Of each border, float64 E, by its features E x 6."""
-        standard = (features - np.array(self.mean)) / np.array(self.scale)
-        return np.asarray(standard @ np.array(self.weights) + self.bias)
-
-
-def find_fragments(interior: np.ndarray) -> np.ndarray:
-    """int32 H x W: the fragment of every pixel, from 1 on.
-
-    interior: probability H x W. A fragment begins in each component above one of LEVELS that holds no
-    fragment of a higher level, and grows by a watershed on 1 - interior.
+    interior: probability H x W. Blocks are counted from the top left corner of the image, so that cells do
+    not depend on how the map was tiled. Each is solved with the halo around it; two cells of neighbouring
+    blocks are one where they are mostly the same in what both have solved.
     """
-    seeds = np.zeros(interior.shape, np.int32)
+    cells = np.zeros(interior.shape, np.int32)
+    inside = np.zeros(interior.shape, bool)
+    strips: dict[tuple[int, int, int], np.ndarray] = {}
+    pairs: list[np.ndarray] = []
     count = 0
-    for level in LEVELS:
-        components, _ = ndimage.label(interior > level)
-        sizes = np.bincount(components.ravel())
-        new = sizes >= SMALLEST_SEED
-        new[0] = False
-        new[np.unique(components[seeds > 0])] = False
-        names = np.zeros(len(sizes), np.int32)
-        names[new] = count + 1 + np.arange(new.sum())
-        count += int(new.sum())
-        seeds = np.where((seeds == 0) & new[components], names[components], seeds)
-    if not count:
-        return np.ones(interior.shape, np.int32)
-    from skimage.segmentation import watershed
-
-    regions = watershed(1 - interior, seeds)  # type: ignore[no-untyped-call]
-    return np.asarray(regions, np.int32)
-
-
-def border_features(fragments: np.ndarray, interior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of neighbouring fragments, int64 E x 2, and FEATURES of the border between them, E x 6.
-
-    A border is the pairs of 4-neighbours of which one lies in each fragment; its membrane probability is 1 -
-    the lower interior of the two.
-    """
-    count = int(fragments.max()) + 1
-    keys = []
-    membranes = []
-    for here, beside in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
-        one = fragments[here]
-        other = fragments[beside]
-        crossed = one != other
-        low = np.minimum(one[crossed], other[crossed]).astype(np.int64)
-        keys.append(low * count + np.maximum(one[crossed], other[crossed]))
-        membranes.append(1 - np.minimum(interior[here][crossed], interior[beside][crossed]))
-    key = np.concatenate(keys)
-    membrane = np.concatenate(membranes)
-    if not len(key):
-        return np.zeros((0, 2), np.int64), np.zeros((0, len(FEATURES)))
-    order = np.lexsort((membrane, key))  # border by border, each from the lowest probability on
-    key = key[order]
-    membrane = membrane[order].astype(np.float64)
-    first = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
-    length = np.diff(np.r_[first, len(key)])
-    pairs = np.stack(np.divmod(key[first], count), axis=1)
-    mean = np.add.reduceat(membrane, first) / length
-    quartile = membrane[first + np.rint(0.25 * (length - 1)).astype(int)]
-    areas = np.bincount(fragments.ravel(), minlength=count)[pairs].astype(np.float64)
-    small = areas.min(axis=1)
-    columns = [logit(mean), logit(quartile), np.log(length), np.log(small), np.log(areas.max(axis=1))]
-    return pairs, np.stack([*columns, length / np.sqrt(small)], axis=1)
+    for place, inner, outer in blocks(interior.shape, block, halo):
+        solved, borders = solve(np.asarray(interior[outer], np.float32), joining)
+        solved = np.asarray(solved + count, np.int32)
+        count = int(solved.max())
+        own = tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
+        cells[inner] = solved[own]
+        inside[inner] = borders[own]
+        for axis in (0, 1):
+            edge = (inner[axis].start, inner[axis].stop)
+            before = strips.pop((axis, *place), None)
+            if before is not None:
+                pairs.append(same_cells(before, strip(solved, axis, edge[0], outer, inner, halo)))
+            if edge[1] < interior.shape[axis]:
+                following = (place[0] + (axis == 0), place[1] + (axis == 1))
+                strips[axis, *following] = strip(solved, axis, edge[1], outer, inner, halo)
+    names = one_name_each(np.bincount(cells.ravel(), minlength=count + 1) > 0, pairs)
+    for top in range(0, len(cells), BAND):
+        cells[top : top + BAND] = names[cells[top : top + BAND]]
+    return cells, inside
 
 
-def logit(probability: np.ndarray) -> np.ndarray:
-    clipped = np.clip(probability, 0.001, 0.999)
-    return np.asarray(np.log(clipped / (1 - clipped)))
-
-
-def are_same(fragments: np.ndarray, cells: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each pair: do both lie mostly in one true cell, and is it clear of both in which they lie?
-
-    cells: true numbers H x W, 0 for membrane.
-    """
-    inside = cells > 0
-    shape = (int(fragments.max()) + 1, int(cells.max()) + 1)
-    places = fragments[inside].astype(np.int64) * shape[1] + cells[inside]
-    counts = np.bincount(places, minlength=shape[0] * shape[1]).reshape(shape)
-    total = counts.sum(axis=1)
-    clear = (total >= CLEAR_PIXELS) & (counts.max(axis=1) > CLEAR_SHARE * total)
-    cell = counts.argmax(axis=1)
-    return cell[pairs[:, 0]] == cell[pairs[:, 1]], clear[pairs].all(axis=1)
-
-
-def fit_joining(interiors: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> Joining | None:
-    """The regression that tells borders inside true cells from those between them, with RIDGE, by Newton.
-
-    None where the maps have no borders of both kinds.
-    """
-    features = []
-    same = []
-    for interior, true in zip(interiors, cells, strict=True):
-        fragments = find_fragments(interior)
-        pairs, values = border_features(fragments, interior)
-        equal, clear = are_same(fragments, true, pairs)
-        features.append(values[clear])
-        same.append(equal[clear])
-    inputs = np.concatenate(features)
-    targets = np.concatenate(same).astype(np.float64)
-    if len(np.unique(targets)) < 2:
-        return None
-    mean = inputs.mean(axis=0)
-    scale = inputs.std(axis=0) + 1e-6
-    standard = np.c_[(inputs - mean) / scale, np.ones(len(inputs))]
-    penalty = np.diag([RIDGE] * len(FEATURES) + [0.0])  # none on the bias
-    weights = np.zeros(len(FEATURES) + 1)
-    for _ in range(50):
-        probability = 1 / (1 + np.exp(-standard @ weights))
-        curvature = (standard * (probability * (1 - probability))[:, np.newaxis]).T @ standard + penalty
-        step = np.linalg.solve(curvature, standard.T @ (probability - targets) + penalty @ weights)
-        weights -= step
-        if np.abs(step).max() < 1e-8:
-            break
-    return Joining(
-        tuple(mean.tolist()), tuple(scale.tolist()), tuple(weights[:-1].tolist()), float(weights[-1])
-    )
-
-
-def join(count: int, pairs: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
-    """The group of each of `count` fragments, int64, named by one of them.
-
-    The border of the highest log-odds is removed while they are above 0; borders that become one add theirs.
-    """
-    group = np.arange(count)
-    links: list[dict[int, float]] = [{} for _ in range(count)]
-    heap = []
-    for (one, other), odds in zip(pairs.tolist(), log_odds.tolist(), strict=True):
-        links[one][other] = odds
-        links[other][one] = odds
-        if odds > 0:
-            heap.append((-odds, one, other))
-    heapify(heap)
-    while heap:
-        odds, kept, gone = heappop(heap)
-        if links[kept].get(gone) != -odds:  # one of the two has changed since
-            continue
-        if len(links[kept]) < len(links[gone]):
-            kept, gone = gone, kept
-        group[gone] = kept
-        del links[kept][gone]
-        for neighbour, value in links[gone].items():
-            if neighbour == kept:
-                continue
-            del links[neighbour][gone]
-            total = links[kept].get(neighbour, 0.0) + value
-            links[kept][neighbour] = total
-            links[neighbour][kept] = total
-            if total > 0:
-                heappush(heap, (-total, *sorted((kept, neighbour))))
-        links[gone] = {}
-    while not np.array_equal(group, group[group]):
-        group = group[group]
-    return group
-
-
-def find_cells(interior: np.ndarray, joining: Joining) -> tuple[np.ndarray, np.ndarray]:
-    """int32 H x W each: the cell of every pixel, numbered from 1 on without gaps, and its fragment."""
+def solve(interior: np.ndarray, joining: Joining) -> tuple[np.ndarray, np.ndarray]:
+    """Cells and the borders inside them, as find_cells, of a whole map."""
     fragments = find_fragments(interior)
     pairs, features = border_features(fragments, interior)
     group = join(int(fragments.max()) + 1, pairs, joining.log_odds(features))
     _, cells = np.unique(group[fragments], return_inverse=True)
-    return cells.reshape(fragments.shape).astype(np.int32) + 1, fragments
+    cells = cells.reshape(fragments.shape).astype(np.int32) + 1
+    inside = np.zeros(interior.shape, bool)
+    for here, beside in NEIGHBOURS:
+        joined = (fragments[here] != fragments[beside]) & (cells[here] == cells[beside])
+        inside[here] |= joined
+        inside[beside] |= joined
+    return cells, inside
 
 
-def repaired(
-    interior: np.ndarray, cells: np.ndarray, fragments: np.ndarray, reach: int = 6, rim: int = 3
+def blocks(
+    shape: tuple[int, ...], block: int, halo: int
+) -> Iterator[tuple[tuple[int, int], tuple[slice, slice], tuple[slice, slice]]]:
+    """Row and column of each block, its pixels, and these with the halo. A rest of less than half a block
+    belongs to the last one."""
+    rows, columns = (edges_of(length, block) for length in shape[:2])
+    for i, (top, bottom) in enumerate(rows):
+        for j, (left, right) in enumerate(columns):
+            inner = slice(top, bottom), slice(left, right)
+            outer = (
+                slice(max(top - halo, 0), min(bottom + halo, shape[0])),
+                slice(max(left - halo, 0), min(right + halo, shape[1])),
+            )
+            yield (i, j), inner, outer
+
+
+def edges_of(length: int, block: int) -> list[tuple[int, int]]:
+    starts = [0, *range(block, length - block // 2 + 1, block)] if length > block else [0]
+    return list(zip(starts, [*starts[1:], length], strict=True))
+
+
+def strip(
+    cells: np.ndarray,
+    axis: int,
+    edge: int,
+    outer: tuple[slice, slice],
+    inner: tuple[slice, slice],
+    halo: int,
 ) -> np.ndarray:
+    """What both blocks beside an edge have solved: `halo` pixels on either side, along the whole block."""
+    window = []
+    for n in (0, 1):
+        first, last = (edge - halo, edge + halo) if n == axis else (inner[n].start, inner[n].stop)
+        window.append(slice(max(first - outer[n].start, 0), last - outer[n].start))
+    return cells[window[0], window[1]].copy()
+
+
+def same_cells(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Numbers of two solutions of the same pixels that are one cell, N x 2."""
+    size = tuple(map(min, zip(one.shape, other.shape, strict=True)))
+    pair = overlaps(one[: size[0], : size[1]], other[: size[0], : size[1]])
+    found = pair.pairs[pair.iou > SAME]
+    return np.stack([pair.true_numbers[found[:, 0]], pair.predicted_numbers[found[:, 1]]], axis=1)
+
+
+def one_name_each(is_used: np.ndarray, pairs: list[np.ndarray]) -> np.ndarray:
+    """int32 N: a new number from 1 on for each set of the numbers 0 to N - 1 that the pairs connect.
+
+    is_used: bool N, of the numbers outside the halos; a set of others takes none.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    one, other = np.concatenate([np.zeros((0, 2), int), *pairs]).T
+    links = coo_array((np.ones(len(one), bool), (one, other)), (len(is_used), len(is_used)))
+    count, sets = connected_components(links, directed=False)
+    taken = np.bincount(sets, is_used, minlength=count) > 0
+    return np.asarray(np.cumsum(taken)[sets], np.int32)
+
+
+def repaired(interior: np.ndarray, cells: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """float32 H x W: the map with the topology of the cells at nearly every threshold.
 
-    0 on lines of one pixel between cells; at least 0.99 within `reach` pixels of a border inside a cell, but
-    not within `rim` pixels of such a line.
+    cells, inside: as find_cells gives them. 0 on lines of one pixel between cells; at least 0.99 within REACH
+    pixels of a border inside a cell, but not within RIM pixels of such a line.
     """
+    result = np.empty(interior.shape, np.float32)
+    margin = max(REACH, RIM) + 1
+    for top in range(0, len(result), BAND):
+        first = max(top - margin, 0)
+        rows = slice(first, top + BAND + margin)
+        band = repaired_band(np.asarray(interior[rows]), cells[rows], inside[rows])
+        result[top : top + BAND] = band[top - first :][:BAND]
+    return result
+
+
+def repaired_band(interior: np.ndarray, cells: np.ndarray, inside: np.ndarray) -> np.ndarray:
     line = np.zeros(interior.shape, bool)
-    within = np.zeros(interior.shape, bool)
-    for here, beside in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
-        between = cells[here] != cells[beside]
-        line[here] |= between
-        joined = (fragments[here] != fragments[beside]) & ~between
-        within[here] |= joined
-        within[beside] |= joined
-    far = ndimage.distance_transform_edt(~line) > rim if line.any() else np.ones(line.shape, bool)
-    near = ndimage.distance_transform_edt(~within) <= reach if within.any() else within
+    for here, beside in NEIGHBOURS:
+        line[here] |= cells[here] != cells[beside]
+    far = ndimage.distance_transform_edt(~line) > RIM if line.any() else np.ones(line.shape, bool)
+    near = ndimage.distance_transform_edt(~inside) <= REACH if inside.any() else inside
     closed = np.where(near & far, np.maximum(interior, 0.99), interior)
     return np.where(line, 0, closed).astype(np.float32)
