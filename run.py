@@ -109,6 +109,10 @@ def conclude(
             from unet_exp.inference.threshold import choose_threshold
 
             scores = choose_threshold(run.path, config, parts)
+        if config.trainer.learn_borders:
+            from unet_exp.inference.cell_borders import learn_borders
+
+            scores |= learn_borders(run.path, parts)
         if parts.objects is not None:
             from unet_exp.inference.object_rule import choose_object_rule
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from unet_exp.config.label_map import ObjectTarget
+from unet_exp.objects.rules import objects_of
 from unet_exp.objects.scores import count_objects, object_scores
 from unet_exp.objects.targets import BACKGROUND, BORDER, INTERIOR, object_maps, object_target
-from unet_exp.objects.watershed import ObjectRule, find_objects, objects_of
+from unet_exp.objects.watershed import ObjectRule, find_objects
 
 
 def border_target(objects: np.ndarray, rim: int, gap: int) -> np.ndarray:

@@ -88,6 +88,8 @@ def threshold_problems(config: Config) -> Iterator[Problem]:
     elif chosen is not None and chosen not in by:
         hint = did_you_mean(chosen, by)
         yield Problem("trainer.choose_threshold", f"is {chosen!r}; allowed: {', '.join(by)}, null{hint}")
+    if config.trainer.learn_borders and (len(names) != 2 or config.data.labels_are != "classes"):
+        yield Problem("trainer.learn_borders", "is for two classes, membrane and cell; false")
 
 
 def metric_names(classes: list[str]) -> list[str]:

@@ -239,6 +239,12 @@ class TrainerConfig:
         "samples",
         on_resume=MAY_CHANGE,
     )
+    learn_borders: bool = knob(
+        False,
+        "two classes, membrane and cell: after training learn from the validation samples which borders part "
+        "two cells",
+        on_resume=MAY_CHANGE,
+    )
     plots: bool = knob(True, "curves.png and samples.png at the end", on_resume=MAY_CHANGE)
     profile: bool = knob(False, "profile the second epoch: a table and trace.json", on_resume=MAY_CHANGE)
     limit_train_batches: int | None = knob(None, "batches per training epoch", minimum=1)

@@ -22,6 +22,7 @@ from unet_exp.data.stats import Values
 from unet_exp.errors import CheckpointError, ConfigError, DataError
 from unet_exp.inference.predictor import AnySize, Predictor
 from unet_exp.models.unet import UNet
+from unet_exp.objects.rules import Rule, read_rule
 from unet_exp.objects.watershed import ObjectRule
 from unet_exp.rundir import atomic, layout
 from unet_exp.rundir.provenance import starts
@@ -97,20 +98,19 @@ def thresholds_of(run_dir: Path, weights: str) -> tuple[float, float]:
     return stored or HALF
 
 
-def object_rules_of(config: Config, run_dir: Path, weights: str) -> tuple[ObjectRule, ObjectRule] | None:
+def object_rules_of(config: Config, run_dir: Path, weights: str) -> tuple[Rule, Rule] | None:
     """How the run makes objects of its maps, plain and with tta; None for a run on classes."""
-    if config.data.labels_are != "objects":
+    if config.data.labels_are == "classes" and not config.trainer.learn_borders:
         return None
     path = run_dir / layout.OBJECTS
     if path.exists():
         stored = atomic.read_json(path)
         contents = checkpoint.load(run_dir / layout.CHECKPOINTS / f"{weights}.pt")
         if stored.get("weights_sha256") == checkpoint.weights_sha256(contents):
-            names = [field.name for field in dataclasses.fields(ObjectRule)]
-            plain, tta = (
-                ObjectRule(**{name: stored[kind][name] for name in names}) for kind in ("plain", "tta")
-            )
-            return plain, tta
+            return read_rule(stored["plain"]), read_rule(stored["tta"])
+    if config.trainer.learn_borders:
+        log.warning("%s is missing or of other weights, so cells are not found", path.name)
+        return None
     log.warning("%s is missing or of other weights, so objects are made by fixed thresholds", path.name)
     rule = ObjectRule(target=config.data.target)
     return rule, rule
@@ -185,7 +185,7 @@ def predictor_of(
     networks: list[nn.Module],
     thresholds: tuple[float, float],
     seen: list[Values],
-    rules: tuple[ObjectRule, ObjectRule] | None = None,
+    rules: tuple[Rule, Rule] | None = None,
 ) -> Predictor:
     config = configs[0]
     return Predictor(

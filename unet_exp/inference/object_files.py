@@ -17,15 +17,17 @@ from unet_exp.data.pixel_size import read_pixel_size
 from unet_exp.errors import ConfigError
 from unet_exp.inference.predictor import Predictor
 from unet_exp.inference.work_files import reserve
+from unet_exp.objects.cells import find_cells, repaired
+from unet_exp.objects.joining import Joining
 from unet_exp.objects.measure import measure_objects
-from unet_exp.objects.targets import object_maps
-from unet_exp.objects.watershed import ObjectRule, find_objects
+from unet_exp.objects.rules import Rule, maps_of, objects_of_maps
 from unet_exp.rundir import atomic
 from unet_exp.rundir.tables import read_csv, write_table
 
 log = logging.getLogger("unet_exp")
 FOLDER = "objects"
 COLOUR_MAP = 320  # a tag of TIFF that ImageJ, unlike TIFF, knows for grey images too
+REPAIRED = "repaired"
 
 
 class ObjectMaps:
@@ -34,7 +36,7 @@ class ObjectMaps:
     large: in files that last as long as they are needed.
     """
 
-    def __init__(self, folder: Path, size: tuple[int, int], large: bool, rule: ObjectRule) -> None:
+    def __init__(self, folder: Path, size: tuple[int, int], large: bool, rule: Rule) -> None:
         self.rule = rule
         self.maps = [self.start(folder / f".{os.getpid()}.{n}.mask", size, large) for n in range(2)]
 
@@ -48,10 +50,28 @@ class ObjectMaps:
     def write(self, top: int, rows: np.ndarray) -> None:
         """rows: probabilities K x h x W from row `top` on."""
         place = slice(top, top + rows.shape[1])
-        self.maps[0][place], self.maps[1][place] = object_maps(rows, self.rule.target)
+        self.maps[0][place], self.maps[1][place] = maps_of(rows, self.rule)
 
     def find(self) -> np.ndarray:
-        return find_objects(self.maps[0], self.maps[1], self.rule)
+        return objects_of_maps(self.maps[0], self.maps[1], self.rule)
+
+    def find_cells(self, joining: Joining) -> tuple[np.ndarray, np.ndarray]:
+        """The cells, and the map of the interior that has their topology, float32 H x W."""
+        cells, inside = find_cells(self.maps[0], joining)
+        return cells, repaired(self.maps[0], cells, inside)
+
+
+def find_and_repair(maps: ObjectMaps, output: Path, name: str, repair: bool) -> np.ndarray:
+    """The objects. repair: of cells by learned borders also repaired/NAME.tif, float32."""
+    if not isinstance(maps.rule, Joining) or not repair:
+        return maps.find()
+    cells, interior = maps.find_cells(maps.rule)
+    folder = output / REPAIRED
+    atomic.make_directory(folder)
+    temporary = folder / f".{os.getpid()}.tmp"
+    tifffile.imwrite(temporary, interior, compression="zlib")
+    os.replace(temporary, folder / f"{name}.tif")
+    return cells
 
 
 def write_objects(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from unet_exp.inference.samples import averaged
+from unet_exp.inference.best import best_parts, networks
 from unet_exp.inference.scores import Network
 from unet_exp.losses import class_probabilities
 from unet_exp.models.unet import center_crop
@@ -18,7 +18,6 @@ from unet_exp.objects.scores import ObjectCounts, count_objects, mean_scores
 from unet_exp.objects.targets import object_maps
 from unet_exp.objects.watershed import ObjectRule, find_objects
 from unet_exp.rundir import atomic, layout
-from unet_exp.training import checkpoint
 from unet_exp.training.loop import forward
 from unet_exp.training.parts import Parts
 
@@ -35,20 +34,16 @@ def choose_object_rule(run_dir: Path, parts: Parts) -> dict[str, float]:
 
     Plain, and for the mean over symmetries. The scores, those of the mean ending in _tta, are returned.
     """
-    path = run_dir / layout.CHECKPOINTS / checkpoint.BEST
-    if not path.exists():  # no validation gave a number
+    best = best_parts(run_dir, parts)
+    if best is None:
         return {}
-    contents = checkpoint.load(path)
-    checkpoint.load_weights(parts.evaluated, checkpoint.weights_of(contents), path)
-    parts.evaluated.eval()
-    parts = dataclasses.replace(parts, val=parts.val.alone())  # the other ranks have left
-    stored: dict[str, Any] = {"metric": "ap", "weights_sha256": checkpoint.weights_sha256(contents)}
+    parts, sha256 = best
+    stored: dict[str, Any] = {"metric": "ap", "weights_sha256": sha256}
     scores: dict[str, float] = {}
-    mean = averaged(parts.evaluated, parts.logits_per_pixel)
-    for name, network, ending in (("plain", parts.evaluated, ""), ("tta", mean, "_tta")):
-        rule, best = best_rule(parts, network, name)
-        stored[name] = dataclasses.asdict(rule) | {"ap": best["ap"], "f1": best["f1"]}
-        scores |= {f"object_{key}{ending}": best[key] for key in ("ap", "f1")}
+    for name, ending, network in networks(parts):
+        rule, reached = best_rule(parts, network, name)
+        stored[name] = dataclasses.asdict(rule) | {"ap": reached["ap"], "f1": reached["f1"]}
+        scores |= {f"object_{key}{ending}": reached[key] for key in ("ap", "f1")}
     atomic.write_json(run_dir / layout.OBJECTS, stored)
     shown = [f"AP {stored[name]['ap']:.4f}, F1 {stored[name]['f1']:.4f}" for name in ("plain", "tta")]
     log.info("objects of the validation samples: %s; with tta %s", *shown)

@@ -22,7 +22,9 @@ from unet_exp.inference.tiles import Tiling, receptive_radius, unet_margin
 from unet_exp.inference.tiling import Network, Write, predict_tiles
 from unet_exp.losses import class_probabilities
 from unet_exp.models.unet import UNet
-from unet_exp.objects.watershed import ObjectRule, objects_of
+from unet_exp.objects.cells import find_cells, repaired
+from unet_exp.objects.joining import Joining
+from unet_exp.objects.rules import Rule, objects_of
 from unet_exp.sizes import nearest_sizes, output_size
 from unet_exp.training.machine import Precision
 
@@ -80,7 +82,7 @@ class Predictor:
     threshold: float | None = None
     seen: list[Values] = dataclasses.field(default_factory=list)
     data_channels: str = "stored"
-    object_rules: tuple[ObjectRule, ObjectRule] | None = None
+    object_rules: tuple[Rule, Rule] | None = None
 
     @property
     def cut(self) -> float:
@@ -114,9 +116,13 @@ class Predictor:
         return result
 
     @property
-    def object_rule(self) -> ObjectRule:
-        """The rule in use, of a run on objects."""
-        assert self.object_rules is not None
+    def object_rule(self) -> Rule:
+        """The rule in use, of a run on objects. Raises ModelError for another."""
+        if self.object_rules is None:
+            raise ModelError(
+                "this run was trained on classes, so it finds no objects",
+                do="train with data.labels_are=objects, or cells with trainer.learn_borders=true",
+            )
         return self.object_rules[self.tta]
 
     def objects(self, image: Any) -> np.ndarray:
@@ -124,12 +130,19 @@ class Predictor:
 
         Raises ModelError for a run that was not trained on objects.
         """
-        if self.object_rules is None:
-            raise ModelError(
-                "this run was trained on classes, so it finds no objects",
-                do="train with data.labels_are=objects",
-            )
-        return objects_of(self.probabilities(image), self.object_rule)
+        rule = self.object_rule
+        return objects_of(self.probabilities(image), rule)
+
+    def repaired(self, image: Any) -> np.ndarray:
+        """float32 H x W: the probability of the interior, changed so that any threshold gives the cells.
+
+        Raises ModelError for a run without trainer.learn_borders.
+        """
+        rule = self.object_rule
+        if not isinstance(rule, Joining):
+            raise ModelError("this run has not learnt borders of cells", do="trainer.learn_borders=true")
+        interior = self.probabilities(image)[1]
+        return repaired(interior, *find_cells(interior, rule))
 
     def classes_of(self, probabilities: np.ndarray) -> np.ndarray:
         """Class indices uint8 H x W of probabilities K x H x W."""

@@ -90,6 +90,10 @@ def as_table(result: dict[str, Any], scored: SplitScores, classes: list[str]) ->
         lines.append(em_line(row) + f", the best of {row['threshold_from']}")
         if row["threshold"] != predict["threshold"]:
             lines.append(em_line(predict) + ", as predict")
+    if "cells" in result:
+        cells = result["cells"]
+        numbers = f"V-Rand {cells['v_rand']:.4f}, V-Info {cells['v_info']:.4f}"
+        lines.append(f"{numbers} of {cells['cells']:.0f} cells by learned borders")
     return "\n".join(lines)
 
 

@@ -1,6 +1,5 @@
 """The threshold of two classes that is best on the validation samples, chosen when a run is trained."""
 
-import dataclasses
 import logging
 import math
 from collections.abc import Sequence
@@ -11,12 +10,11 @@ import numpy as np
 import torch
 
 from unet_exp.config.schema import IGNORE, Config
-from unet_exp.inference.samples import averaged
+from unet_exp.inference.best import best_parts, networks
 from unet_exp.inference.scores import SplitScores, em_table, score
 from unet_exp.metrics import em
 from unet_exp.metrics.confusion import class_scores
 from unet_exp.rundir import atomic, layout
-from unet_exp.training import checkpoint
 from unet_exp.training.parts import Parts
 
 log = logging.getLogger("unet_exp")
@@ -28,17 +26,13 @@ def choose_threshold(run_dir: Path, config: Config, parts: Parts) -> dict[str, f
     The scores at these thresholds, those of the mean ending in _tta, are returned for status.json.
     """
     metric = str(config.trainer.choose_threshold)
-    path = run_dir / layout.CHECKPOINTS / checkpoint.BEST
-    if not path.exists():  # no validation gave a number
+    best = best_parts(run_dir, parts)
+    if best is None:
         return {}
-    contents = checkpoint.load(path)
-    checkpoint.load_weights(parts.evaluated, checkpoint.weights_of(contents), path)
-    parts.evaluated.eval()
-    parts = dataclasses.replace(parts, val=parts.val.alone())  # the other ranks have left
-    stored: dict[str, Any] = {"metric": metric, "weights_sha256": checkpoint.weights_sha256(contents)}
+    parts, sha256 = best
+    stored: dict[str, Any] = {"metric": metric, "weights_sha256": sha256}
     scores: dict[str, float] = {}
-    mean = averaged(parts.evaluated, parts.logits_per_pixel)
-    for name, network, ending in (("plain", parts.evaluated, ""), ("tta", mean, "_tta")):
+    for name, ending, network in networks(parts):
         scored = score(parts, network, "val", keep_maps=True)
         table = em_table(scored) if metric == "v_rand" else dice_table(scored, parts.class_names)
         row = em.row_at(table, em.best_threshold(table, metric))

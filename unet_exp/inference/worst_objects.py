@@ -13,8 +13,8 @@ from unet_exp.inference.scores import Network
 from unet_exp.losses import class_probabilities
 from unet_exp.models.unet import center_crop
 from unet_exp.objects.meter import CountedObjects
+from unet_exp.objects.rules import Rule, objects_of
 from unet_exp.objects.scores import EVENTS, Fate
-from unet_exp.objects.watershed import ObjectRule, objects_of
 from unet_exp.training.parts import Parts
 
 MOST = 16
@@ -76,7 +76,7 @@ def cut(scene: Scene, number: int) -> Scene:
     return Scene(scene.image[part], scene.true[part], scene.predicted[part])
 
 
-def scene_of(parts: Parts, network: Network, rule: ObjectRule, index: int) -> Scene:
+def scene_of(parts: Parts, network: Network, rule: Rule, index: int) -> Scene:
     """A sample as the network gets it, and the objects that the rule makes of the network's maps."""
     sample: dict[str, Any] = parts.val.dataset[(0, index)]
     with torch.inference_mode(), parts.precision.autocast():

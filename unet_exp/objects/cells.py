@@ -34,19 +34,19 @@ def find_cells(
     count = 0
     for place, inner, outer in blocks(interior.shape, block, halo):
         solved, borders = solve(np.asarray(interior[outer], np.float32), joining)
-        solved = np.asarray(solved + count, np.int32)
-        count = int(solved.max())
+        numbers = np.add(solved, count, dtype=np.int32)
+        count = int(numbers.max())
         own = tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
-        cells[inner] = solved[own]
+        cells[inner] = numbers[own]
         inside[inner] = borders[own]
         for axis in (0, 1):
             edge = (inner[axis].start, inner[axis].stop)
             before = strips.pop((axis, *place), None)
             if before is not None:
-                pairs.append(same_cells(before, strip(solved, axis, edge[0], outer, inner, halo)))
+                pairs.append(same_cells(before, strip(numbers, axis, edge[0], outer, inner, halo)))
             if edge[1] < interior.shape[axis]:
                 following = (place[0] + (axis == 0), place[1] + (axis == 1))
-                strips[axis, *following] = strip(solved, axis, edge[1], outer, inner, halo)
+                strips[axis, *following] = strip(numbers, axis, edge[1], outer, inner, halo)
     names = one_name_each(np.bincount(cells.ravel(), minlength=count + 1) > 0, pairs)
     for top in range(0, len(cells), BAND):
         cells[top : top + BAND] = names[cells[top : top + BAND]]
@@ -59,7 +59,7 @@ def solve(interior: np.ndarray, joining: Joining) -> tuple[np.ndarray, np.ndarra
     pairs, features = border_features(fragments, interior)
     group = join(int(fragments.max()) + 1, pairs, joining.log_odds(features))
     _, cells = np.unique(group[fragments], return_inverse=True)
-    cells = cells.reshape(fragments.shape).astype(np.int32) + 1
+    cells = np.asarray(cells.reshape(fragments.shape) + 1, np.int32)
     inside = np.zeros(interior.shape, bool)
     for here, beside in NEIGHBOURS:
         joined = (fragments[here] != fragments[beside]) & (cells[here] == cells[beside])

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from unet_exp.config.schema import OBJECT_SCORES
+from unet_exp.objects.rules import Rule, objects_of
 from unet_exp.objects.scores import Fate, ObjectCounts, count_objects, fates, mean_scores
-from unet_exp.objects.watershed import ObjectRule, objects_of
 
 
 class CountedObjects:
@@ -35,7 +35,7 @@ class CountedObjects:
 class ObjectMeter(CountedObjects):
     """Counts of the objects that a rule makes of maps. rule: fixed while a network is trained."""
 
-    def __init__(self, rule: ObjectRule, keep_fates: bool = False) -> None:
+    def __init__(self, rule: Rule, keep_fates: bool = False) -> None:
         super().__init__(keep_fates)
         self.rule = rule
 

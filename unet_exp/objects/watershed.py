@@ -5,8 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from unet_exp.objects.targets import object_maps
-
 
 @dataclass(frozen=True)
 class ObjectRule:
@@ -19,11 +17,6 @@ class ObjectRule:
     foreground: float = 0.5
     smallest: int = 10
     target: str = "border"
-
-
-def objects_of(probabilities: np.ndarray, rule: ObjectRule) -> np.ndarray:
-    """int32 H x W: the objects of probabilities K x H x W, as find_objects numbers them."""
-    return find_objects(*object_maps(probabilities, rule.target), rule)
 
 
 def find_objects(interior: np.ndarray, foreground: np.ndarray, rule: ObjectRule) -> np.ndarray:

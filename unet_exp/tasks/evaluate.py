@@ -16,7 +16,8 @@ from unet_exp.config.schema import Config
 from unet_exp.config.task_schema import EvaluateConfig
 from unet_exp.data.datasets import Samples, load_samples
 from unet_exp.errors import ConfigError, DataError
-from unet_exp.inference.load import check_root, run_config, stored_thresholds
+from unet_exp.inference.cell_borders import score_cells
+from unet_exp.inference.load import check_root, object_rules_of, run_config, stored_thresholds
 from unet_exp.inference.numbered_files import files_of_samples, scene_of_file, score_files
 from unet_exp.inference.object_summary import (
     object_image_rows,
@@ -32,6 +33,7 @@ from unet_exp.inference.worst_objects import Scene, scene_of, tiles_of, worst_ob
 from unet_exp.messages import counted
 from unet_exp.metrics import em
 from unet_exp.metrics.confusion import image_means, scores
+from unet_exp.objects.joining import Joining
 from unet_exp.objects.meter import CountedObjects
 from unet_exp.plots import run
 from unet_exp.plots.objects import plot_objects
@@ -79,6 +81,10 @@ def evaluate(options: EvaluateConfig) -> None:
         at_threshold = em.row_at(table, threshold)
         result["predict"] |= {key: at_threshold[key] for key in ("v_rand", "v_info", "pixel_error")}
         write_rows(folder / "em.csv", table)
+        rules = object_rules_of(config, run_dir, options.weights)
+        joining = None if rules is None else rules[options.tta]
+        if isinstance(joining, Joining):
+            result["cells"] = score_cells(scored, joining)
     if objects is not None:
         result["objects"] = {"rule": dataclasses.asdict(objects.rule), **object_summary(objects)}
         write_rows(folder / "objects.csv", object_rows(objects, samples))

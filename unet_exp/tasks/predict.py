@@ -27,6 +27,7 @@ from unet_exp.inference.load import load_ensemble, run_config, run_dirs
 from unet_exp.inference.object_files import (
     ObjectMaps,
     collect_objects,
+    find_and_repair,
     object_settings,
     pixel_size_of,
     wants_objects,
@@ -43,7 +44,7 @@ from unet_exp.training.machine import decide_allocator, set_allocator
 
 log = logging.getLogger("unet_exp")
 MAPS = "probabilities"
-FOLDERS = ("visible", "overlays", MAPS, object_files.FOLDER)
+FOLDERS = ("visible", "overlays", MAPS, object_files.FOLDER, object_files.REPAIRED)
 MASKS = (".png", ".tif")
 MOST_PNG = 100_000_000  # pixels; larger masks are TIFFs, which can be written by rows
 SETTINGS = "predict.json"
@@ -257,7 +258,7 @@ def predict_one(
             maps.finish(job.name)
         objects = None
         if object_maps is not None:
-            objects = object_maps.find()
+            objects = find_and_repair(object_maps, output, job.name, repair=kind is not None)
             write_objects(output, job.name, objects, image, pixel_size_of(options.pixel_size, job.path))
         if options.visible:
             save_picture(output / "visible", job.name, *visible_rows(mask, predictor), large)

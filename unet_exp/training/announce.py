@@ -76,7 +76,7 @@ def nothing_to_do(run: RunDirectory, config: Config, saved: Saved | None, origin
         raise ConfigError(f"epochs is {config.epochs}, but this run has {state.epoch} behind it")
     if run.status().get("state") != "finished" or not is_finished(state, config):
         return None
-    if is_threshold_due(run.path, config):
+    if is_threshold_due(run.path, config) or are_borders_due(run.path, config):
         return None
     limit = "" if state.epoch == config.epochs else ", by trainer.early_stop or trainer.max_minutes"
     shown = shown_path(run.path)
@@ -89,6 +89,10 @@ def is_threshold_due(run_dir: Path, config: Config) -> bool:
     wanted = config.trainer.choose_threshold
     path = run_dir / layout.THRESHOLD
     return wanted is not None and (not path.exists() or atomic.read_json(path).get("metric") != wanted)
+
+
+def are_borders_due(run_dir: Path, config: Config) -> bool:
+    return config.trainer.learn_borders and not (run_dir / layout.OBJECTS).exists()
 
 
 def say_from_the_start(run_dir: Path) -> None:
