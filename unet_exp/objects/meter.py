@@ -6,7 +6,7 @@ from torch import Tensor
 
 from unet_exp.config.schema import OBJECT_SCORES
 from unet_exp.objects.rules import Rule, objects_of
-from unet_exp.objects.scores import Fate, ObjectCounts, count_objects, fates, mean_scores
+from unet_exp.objects.scores import Fate, ObjectCounts, counts_of, fates_of, mean_scores, overlaps
 
 
 class CountedObjects:
@@ -22,9 +22,10 @@ class CountedObjects:
 
     def count(self, index: int, true: np.ndarray, predicted: np.ndarray) -> None:
         """true, predicted: numbers of the objects of one image, int H x W."""
-        self.counts[index] = count_objects(true, predicted)
+        pair = overlaps(true, predicted)
+        self.counts[index] = counts_of(pair)
         if self.keep_fates:
-            self.fates[index] = fates(true, predicted)
+            self.fates[index] = fates_of(pair)
 
     def scores(self) -> dict[str, float]:
         """Means over the images: OBJECT_SCORES."""

@@ -21,7 +21,7 @@ class Overlaps:
     """Areas of the true and the predicted objects of one image, and the pairs that overlap.
 
     true, predicted: pixels of each object, int64, in the order of true_numbers and predicted_numbers.
-    pairs: int64 N x 2, places in these orders; pixels: int64 N, that both have in common.
+    pairs: int64 N x 2, places in these orders, sorted; pixels: int64 N, that both have in common.
     """
 
     true_numbers: np.ndarray
@@ -114,8 +114,12 @@ NOTHING = ObjectCounts(0, 0, (0,) * len(BOWL), 0.0, 0, 0, 0.0)
 
 
 def count_objects(true: np.ndarray, predicted: np.ndarray) -> ObjectCounts:
-    """What the scores of one image are made of."""
-    pair = overlaps(true, predicted)
+    """What the scores of one image are made of. Raises ValueError for images of different sizes."""
+    return counts_of(overlaps(true, predicted))
+
+
+def counts_of(pair: Overlaps) -> ObjectCounts:
+    """As count_objects."""
     iou = pair.iou
     jaccard = aggregated_jaccard(pair)
     covered = 2 * pair.pixels > pair.true[pair.pairs[:, 0]]  # more than half of the true object: SEG's rule
@@ -218,22 +222,27 @@ class Fate:
 
 
 def fates(true: np.ndarray, predicted: np.ndarray) -> list[Fate]:
-    """One for each true object, in the order of their numbers."""
-    pair = overlaps(true, predicted)
+    """One for each true object, in the order of their numbers. Raises ValueError for different sizes."""
+    return fates_of(overlaps(true, predicted))
+
+
+def fates_of(pair: Overlaps) -> list[Fate]:
+    """As fates."""
     iou = pair.iou
     covers = 2 * pair.pixels > pair.true[pair.pairs[:, 0]]
     inside = 2 * pair.pixels > pair.predicted[pair.pairs[:, 1]]
     covered_by = np.bincount(pair.pairs[covers, 1], minlength=len(pair.predicted))
+    starts = np.searchsorted(pair.pairs[:, 0], np.arange(len(pair.true) + 1))  # pairs are in this order
     result = []
     for row, (number, area) in enumerate(zip(pair.true_numbers, pair.true, strict=True)):
-        mine = pair.pairs[:, 0] == row
+        mine = slice(starts[row], starts[row + 1])
         best = float(iou[mine].max(initial=0.0))
-        pieces = mine & inside
+        pieces = pair.pixels[mine][inside[mine]]
         if best > FOUND:
             event = "found"
-        elif (covered_by[pair.pairs[mine & covers, 1]] > 1).any():
+        elif (covered_by[pair.pairs[mine, 1][covers[mine]]] > 1).any():
             event = "merged"
-        elif pieces.sum() > 1 and 2 * pair.pixels[pieces].sum() > area:
+        elif len(pieces) > 1 and 2 * pieces.sum() > area:
             event = "split"
         else:
             event = "missed"
