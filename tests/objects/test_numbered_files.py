@@ -6,13 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import yaml
 from PIL import Image
 
 from tests.conftest import train
 from tests.tasks.common import rows_of
 from unet_exp.config.task_schema import EvaluateConfig, PredictConfig
 from unet_exp.data.nuclei import generate_nuclei
+from unet_exp.data.synthetic import generate_membranes
 from unet_exp.errors import UserError
+from unet_exp.metrics.em import true_segments
 from unet_exp.tasks.evaluate import evaluate
 from unet_exp.tasks.predict import predict
 
@@ -137,7 +140,23 @@ def test_files_that_do_not_fit(start: Path, tmp_path: Path, change: object, expe
         scored(start, folder, tmp_path / "out", split="all")
 
 
-def test_a_run_on_classes_has_no_objects_to_score(tmp_path: Path) -> None:
-    run = train(tmp_path / "run", "data.size=32", "data.split.train=2", "data.split.val=1")
-    with pytest.raises(UserError, match="trained on objects"):
-        evaluate(EvaluateConfig(run=str(run), objects=str(tmp_path)))
+def test_cells_between_membranes_are_scored_as_the_challenge_does(tmp_path: Path) -> None:
+    """The components of the label score 1; two cells under one number less. em=false is refused."""
+    run = str(train(tmp_path / "run", "data.size=64", "data.split.train=2", "data.split.val=1"))
+    config = yaml.safe_load((tmp_path / "run" / "config_resolved.yaml").read_text())["data"]
+    _, label = generate_membranes(config["seed"], 2, 64)
+    cells = true_segments(label == 1).astype(np.uint16)
+    assert cells.max() > 1
+    out = tmp_path / "out"
+    folder = written(tmp_path / "in", {"membranes_0002": cells})
+    evaluate(EvaluateConfig(run=run, objects=str(folder), output=str(out)))
+    result = json.loads((out / "evaluation.json").read_text())["cells"]
+    assert result == {"v_rand": pytest.approx(1), "v_info": pytest.approx(1), "cells": cells.max()}
+    written(folder, {"membranes_0002": np.where(cells == 2, 1, cells).astype(np.uint16)})
+    evaluate(EvaluateConfig(run=run, objects=str(folder), output=str(out)))
+    row = rows_of(out / "images.csv")[0]
+    assert row["name"] == "membranes_0002"
+    assert float(row["v_rand"]) < 1 > float(row["v_info"])
+    assert int(row["cells"]) == cells.max() - 1
+    with pytest.raises(UserError, match="trained on objects or on membranes"):
+        evaluate(EvaluateConfig(run=run, objects=str(folder), em=False))

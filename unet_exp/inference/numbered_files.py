@@ -1,13 +1,16 @@
 """Objects as files: a folder of numbered images, NAME.tif, that task=predict wrote and somebody corrected."""
 
 import logging
+import math
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from unet_exp import errors
+from unet_exp.config.schema import IGNORE
 from unet_exp.data.datasets import Samples, open_pair
 from unet_exp.data.formats import IMAGE_SUFFIXES, WHOLE, open_array, read_window, to_unit
 from unet_exp.data.items import Item, by_name, files_in
@@ -15,8 +18,10 @@ from unet_exp.data.labels import object_numbers
 from unet_exp.data.names import composed, natural
 from unet_exp.data.problems import Failed, all_problems
 from unet_exp.errors import DataError
+from unet_exp.inference.cell_borders import mean_of
 from unet_exp.inference.worst_objects import Scene
 from unet_exp.messages import counted, shortened
+from unet_exp.metrics.em import rand_and_info, true_segments
 from unet_exp.objects.meter import CountedObjects
 
 log = logging.getLogger("unet_exp")
@@ -60,19 +65,44 @@ def say_pieces(numbers: np.ndarray, path: Path) -> None:
 
 
 def score_files(samples: Samples, paths: list[Path]) -> CountedObjects:
-    """Numbered images, one for each sample, against the labels. Raises DataError of all files."""
+    """Numbered images, one for each sample, against the numbers in the labels."""
     objects = CountedObjects(keep_fates=True)
+    for index, true, numbers in read_pairs(samples, paths):
+        objects.count(index, true, numbers)
+    return objects
+
+
+def score_cell_files(samples: Samples, paths: list[Path]) -> list[dict[str, Any]]:
+    """name, v_rand, v_info and cells of each sample, where class 1 of two is the cells between membranes."""
+    rows = []
+    for index, label, numbers in read_pairs(samples, paths):
+        truth = np.where(label == IGNORE, 0, true_segments(label == 1))
+        v_rand, v_info = rand_and_info(truth, numbers)  # nan where the label has no cell
+        cells = len(np.unique(numbers[numbers > 0]))
+        rows.append({"name": samples.items[index].name, "v_rand": v_rand, "v_info": v_info, "cells": cells})
+    return rows
+
+
+def cell_summary(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """v_rand and v_info as means over the images that have them, and the number of cells."""
+    scores = [(row["v_rand"], row["v_info"]) for row in rows if not math.isnan(row["v_rand"])]
+    return mean_of(scores) | {"cells": float(sum(row["cells"] for row in rows))}
+
+
+def read_pairs(samples: Samples, paths: list[Path]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Index, label and numbers, H x W each, of each sample. Raises DataError of all files that do not fit."""
     problems: list[Failed] = []
     for index, (item, path) in enumerate(zip(samples.items, paths, strict=True)):
         try:
-            _, true = labelled(samples, index)
-            objects.count(index, true, read_numbers(path, true.shape, item.name))
+            _, label = labelled(samples, index)
+            numbers = read_numbers(path, label.shape, item.name)
         except DataError as error:
             errors.pass_on(error)
             problems.append((item, error))
+            continue
+        yield index, label, numbers
     if problems:
         raise all_problems(problems, len(samples.items), samples.labels)
-    return objects
 
 
 def scene_of_file(samples: Samples, paths: list[Path], index: int) -> Scene:
@@ -82,7 +112,7 @@ def scene_of_file(samples: Samples, paths: list[Path], index: int) -> Scene:
 
 
 def labelled(samples: Samples, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Image H x W x C as stored, and its true numbers, int32 H x W."""
+    """Image H x W x C as stored, and its label H x W: int32 numbers, or uint8 class indices."""
     item = samples.items[index]
     image, label = open_pair(item, samples.labels) if samples.pairs is None else samples.pairs[index]
     return read_window(image, WHOLE, item.name), np.asarray(label[WHOLE])[..., 0]

@@ -91,10 +91,12 @@ def as_table(result: dict[str, Any], scored: SplitScores, classes: list[str]) ->
         if row["threshold"] != predict["threshold"]:
             lines.append(em_line(predict) + ", as predict")
     if "cells" in result:
-        cells = result["cells"]
-        numbers = f"V-Rand {cells['v_rand']:.4f}, V-Info {cells['v_info']:.4f}"
-        lines.append(f"{numbers} of {cells['cells']:.0f} cells by learned borders")
+        lines.append(cell_line(result["cells"]) + " by learned borders")
     return "\n".join(lines)
+
+
+def cell_line(cells: dict[str, float]) -> str:
+    return f"V-Rand {cells['v_rand']:.4f}, V-Info {cells['v_info']:.4f} of {cells['cells']:.0f} cells"
 
 
 def em_line(row: dict[str, Any]) -> str:

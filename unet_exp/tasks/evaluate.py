@@ -18,7 +18,13 @@ from unet_exp.data.datasets import Samples, load_samples
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.inference.cell_borders import score_cells
 from unet_exp.inference.load import check_root, object_rules_of, run_config, stored_thresholds
-from unet_exp.inference.numbered_files import files_of_samples, scene_of_file, score_files
+from unet_exp.inference.numbered_files import (
+    cell_summary,
+    files_of_samples,
+    scene_of_file,
+    score_cell_files,
+    score_files,
+)
 from unet_exp.inference.object_summary import (
     object_image_rows,
     object_lines,
@@ -27,7 +33,7 @@ from unet_exp.inference.object_summary import (
     object_summary,
 )
 from unet_exp.inference.samples import averaged, predict_sample
-from unet_exp.inference.score_tables import as_table, class_rows, image_rows, plain
+from unet_exp.inference.score_tables import as_table, cell_line, class_rows, image_rows, plain
 from unet_exp.inference.scores import Network, SplitScores, em_table, score
 from unet_exp.inference.worst_objects import Scene, scene_of, tiles_of, worst_objects
 from unet_exp.messages import counted
@@ -105,27 +111,39 @@ def evaluate(options: EvaluateConfig) -> None:
 
 def evaluate_files(options: EvaluateConfig, given: Path, config: Config, run_dir: Path) -> None:
     """Scores numbered images, as somebody corrected them, in the place of the network's objects."""
-    if config.data.labels_are != "objects":
-        raise ConfigError("objects=DIR needs a run that was trained on objects")
+    numbered = config.data.labels_are == "objects"
+    if not numbered and not wants_em_scores(options, config):
+        raise ConfigError(
+            "objects=DIR needs a run that was trained on objects or on membranes",
+            do="em=true, where class 0 of two parts the cells of class 1",
+        )
     samples = samples_of(config, options.split, whole=True)
     paths = files_of_samples(samples, options.split, given)
-    objects = score_files(samples, paths)
-    folder = output_folder(options, run_dir, f"{options.split}_corrected")
-    summary = object_summary(objects)
-    result = {
+    result: dict[str, Any] = {
         "run": str(run_dir),
         "split": options.split,
         "images": len(samples.items),
-        "objects": {"files": str(given), **summary},
+        "files": str(given),
     }
-    atomic.write_text(folder / "evaluation.json", json.dumps(plain(result), indent=2) + "\n")
-    write_rows(folder / "objects.csv", object_rows(objects, samples))
-    write_rows(folder / "images.csv", object_image_rows(objects, samples))
     lines = [f"{options.split}: {counted(len(samples.items), 'image')}, objects of {given}"]
-    print("\n".join([*lines, *object_lines(summary)]))
-    if options.worst:
-        look = functools.partial(scene_of_file, samples, paths)
-        plot_worst_objects(folder, objects, samples, look, NOT_NORMALISED)
+    if numbered:
+        objects = score_files(samples, paths)
+        folder = output_folder(options, run_dir, f"{options.split}_corrected")
+        result["objects"] = object_summary(objects)
+        lines += object_lines(result["objects"])
+        rows = object_image_rows(objects, samples)
+        write_rows(folder / "objects.csv", object_rows(objects, samples))
+        if options.worst:
+            look = functools.partial(scene_of_file, samples, paths)
+            plot_worst_objects(folder, objects, samples, look, NOT_NORMALISED)
+    else:
+        rows = score_cell_files(samples, paths)
+        folder = output_folder(options, run_dir, f"{options.split}_corrected")
+        result["cells"] = cell_summary(rows)
+        lines.append(cell_line(result["cells"]))
+    atomic.write_text(folder / "evaluation.json", json.dumps(plain(result), indent=2) + "\n")
+    write_rows(folder / "images.csv", rows)
+    print("\n".join(lines))
     log.info("written: %s", folder)
 
 
