@@ -166,5 +166,26 @@ def test_files_that_lack_or_do_not_fit(tmp_path: Path) -> None:
     Image.fromarray(GREY[:-1]).save(tmp_path / "images" / "b.png")
     with pytest.raises(UserError, match=r"b.tif is 12 x 20, but .*b.png is 11 x 20"):
         measure(MeasureConfig(objects=objects, input=images))
-    with pytest.raises(UserError, match="pixel_size is -1"):
-        measure(MeasureConfig(objects=objects, input=images, pixel_size=-1))
+
+
+@pytest.mark.parametrize("size", [-1, 0, "wide", True, [1, 2, 3], [0.5, float("inf")]])
+def test_what_is_no_pixel_size(size: object, tmp_path: Path) -> None:
+    objects, images = two_images(tmp_path)
+    with pytest.raises(UserError, match="pixel_size is"):
+        measure(MeasureConfig(objects=objects, input=images, pixel_size=size))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<OME",
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"/>',
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image><Pixels PhysicalSizeX="wide"'
+        ' PhysicalSizeY="1"/></Image></OME>',
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image><Pixels PhysicalSizeX="0"'
+        ' PhysicalSizeY="0"/></Image></OME>',
+    ],
+)
+def test_damaged_metadata_says_nothing(text: str, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", GREY, description=text, metadata=None)
+    assert read_pixel_size(tmp_path / "a.tif") is None

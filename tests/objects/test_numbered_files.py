@@ -100,6 +100,9 @@ def test_what_predict_writes_can_be_scored_and_gives_its_scores(start: Path, tmp
     run = str(start / "run")
     images = str(start / "set" / "images")
     predict(PredictConfig(run=run, input=images, output=str(tmp_path / "predicted")))
+    with pytest.raises(UserError, match="pixel_size is 0"):
+        predict(PredictConfig(run=run, input=images, output=str(tmp_path / "none"), pixel_size=0))
+    assert not (tmp_path / "none").exists()
     with pytest.raises(UserError, match="is a folder of predictions"):
         scored(start, tmp_path / "predicted", tmp_path / "out")
     by_files = scored(start, tmp_path / "predicted" / "objects", tmp_path / "out")

@@ -1,5 +1,6 @@
 """The size of a pixel in micrometres, as ImageJ and OME store it; a resolution for print is none."""
 
+import math
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -14,18 +15,22 @@ def read_pixel_size(path: Path) -> tuple[float, float] | None:
     """Height and width of a pixel in micrometres; None where the file does not say it in a unit of length."""
     if not is_tiff(path):
         return None
-    with tifffile.TiffFile(path) as file:
-        if file.ome_metadata is not None:
-            return of_ome(file.ome_metadata)
-        metadata = file.imagej_metadata
-        if metadata is None:
-            return None
-        factor = IN_MICROMETRES.get(str(metadata.get("unit", "")).replace("\\u00B5", "µ").replace("μ", "µ"))
-        tags = file.pages[0].aspage().tags
-        sizes = [pixels_to_size(tags.valueof(code)) for code in (283, 282)]  # rows, columns
-        if factor is None or not all(sizes):
-            return None
-        return sizes[0] * factor, sizes[1] * factor
+    try:
+        with tifffile.TiffFile(path) as file:
+            sizes = of_imagej(file) if file.ome_metadata is None else of_ome(file.ome_metadata)
+    except Exception:  # damaged metadata says nothing
+        return None
+    return sizes if sizes is not None and all(0 < size < math.inf for size in sizes) else None
+
+
+def of_imagej(file: tifffile.TiffFile) -> tuple[float, float] | None:
+    metadata = file.imagej_metadata
+    if metadata is None:
+        return None
+    factor = IN_MICROMETRES.get(str(metadata.get("unit", "")).replace("\\u00B5", "µ").replace("μ", "µ"))
+    tags = file.pages[0].aspage().tags
+    height, width = (pixels_to_size(tags.valueof(code)) for code in (283, 282))
+    return None if factor is None else (height * factor, width * factor)
 
 
 def pixels_to_size(resolution: tuple[int, int] | None) -> float:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -129,15 +130,21 @@ def wants_objects(options: PredictConfig, predictor: Predictor) -> bool:
 
 def pixel_size_of(given: Any, path: Path) -> tuple[float, float] | None:
     """Height and width of a pixel in micrometres, as given or as stored in the file. Raises ConfigError."""
-    if given is None:
-        return read_pixel_size(path)
+    return read_pixel_size(path) if given is None else given_pixel_size(given)
+
+
+def given_pixel_size(given: Any) -> tuple[float, float]:
+    """Height and width in micrometres. Raises ConfigError for what is no size."""
     sizes = given if isinstance(given, list) else [given, given]
-    if len(sizes) != 2 or not all(isinstance(size, (int, float)) and size > 0 for size in sizes):
+    if len(sizes) != 2 or not all(type(size) in (int, float) and 0 < size < math.inf for size in sizes):
         raise ConfigError(f"pixel_size is {given}", allowed="micrometres, or [height,width]")
     return float(sizes[0]), float(sizes[1])
 
 
 def object_settings(options: PredictConfig, predictor: Predictor) -> dict[str, Any]:
+    """What the objects depend on. Raises ConfigError as wants_objects and given_pixel_size do."""
     if not wants_objects(options, predictor):
         return {}
+    if options.pixel_size is not None:
+        given_pixel_size(options.pixel_size)  # before the first image is predicted
     return {"objects": dataclasses.asdict(predictor.object_rule), "pixel_size": options.pixel_size}

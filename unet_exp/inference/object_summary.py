@@ -49,13 +49,14 @@ def object_image_rows(objects: CountedObjects, samples: Samples) -> list[dict[st
 
 def object_lines(summary: dict[str, Any]) -> list[str]:
     """What the terminal shows of object_summary."""
+    names = ("f1", "precision", "recall", "ap", "ap50", "pq", "aji", "seg")
     lines = []
-    for name in ("mean", "pooled"):
-        scores = [f"{key} {shown(summary[name][key])}" for key in ("f1", "ap", "ap50", "pq", "aji", "seg")]
-        lines.append(f"objects, {name}: {', '.join(scores)}")
+    for which in ("mean", "pooled"):
+        scores = [f"{name} {shown(summary[which][name])}" for name in names]
+        lines.append(f"objects, {which}: {', '.join(scores)}")
+    events = ", ".join(f"{count} {event}" for event, count in summary["events"].items())
     pooled = summary["pooled"]
-    lines[-1] += f"; {pooled['objects_predicted']:.0f} predicted, {pooled['objects_true']:.0f} true"
-    lines.append(
-        "true objects: " + ", ".join(f"{count} {event}" for event, count in summary["events"].items())
+    numbers = (
+        f"{pooled['objects_true']:.0f} true objects ({events}), {pooled['objects_predicted']:.0f} predicted"
     )
-    return lines
+    return [*lines, f"{numbers}; count error {shown(summary['mean']['count_error'])}"]
