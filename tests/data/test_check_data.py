@@ -1,9 +1,6 @@
 """task=check_data: sets as people have them are found, said on one screen, and trained by the pasted line."""
 
-import os
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +97,10 @@ def test_pictures_go_where_output_says_and_the_verdict_needs_none(
     assert said.rstrip().endswith("ready")
 
 
+def one_line(said: str) -> str:
+    return " ".join(said.split())
+
+
 def numbered(seed: int, count: int, dtype: Any) -> tuple[Array, Array]:
     """An image with some discs, and a label in which each has its own number."""
     rng = np.random.default_rng(seed)
@@ -111,8 +112,15 @@ def numbered(seed: int, count: int, dtype: Any) -> tuple[Array, Array]:
     return np.clip(40 + 150 * (label > 0) + rng.normal(0, 9, label.shape), 0, 255).astype(np.uint8), label
 
 
+def numbered_set(root: Path, counts: tuple[int, ...], dtype: str = "uint8", ending: str = "png") -> None:
+    for index, count in enumerate(counts):
+        image, label = numbered(index, count, dtype)
+        save(root / f"images/{index}.png", image)
+        save(root / f"labels/{index}.{ending}", label)
+
+
 @pytest.mark.parametrize(("dtype", "ending"), [("uint8", "png"), ("float32", "tif"), ("uint32", "npy")])
-def test_object_numbers_are_recognised_and_converted(
+def test_numbered_objects_are_recognised(
     dtype: str,
     ending: str,
     tmp_path: Path,
@@ -120,28 +128,43 @@ def test_object_numbers_are_recognised_and_converted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    counts = (5, 9, 12, 7, 16, 3)
-    for index, count in enumerate(counts):
-        image, label = numbered(index, count, dtype)
-        save(tmp_path / f"data/images/{index}.png", image)
-        save(tmp_path / f"data/labels/{index}.{ending}", label)
-    data = ["data=image_folder", "data.root=data"]
-    said = survey(capsys, *data, code=1)
-    assert "with 16 values: looks like object numbers" in " ".join(said.split())
-    assert said.rstrip().endswith("1 problem")
-    assert "use, once that is corrected:" in said
-    (line,) = [line for line in said.splitlines() if line.startswith("python -c ")]
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-c", line], env=os.environ | {"PATH": path}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    numbered_set(tmp_path / "data", (5, 9, 12, 7, 16, 3), dtype, ending)
+    said = survey(capsys, "data=image_folder", "data.root=data", "data.classes=[a,b]")
+    assert "looks like numbered objects, a number for each piece: up to 16 in 6 labels" in one_line(said)
+    assert "labels:   52 objects, 3 to 16 in an image (median 8)" in said
+    assert said.rstrip().endswith("ready, with the line above")
     words = pasted(line_of(said))
-    assert "data.labels=labels_masks" in words
+    assert {"data.labels_are=objects", "data.classes=[background,interior,border]"} < set(words)
     said = survey(capsys, *words)
+    assert "labels:   52 objects" in said
     assert said.rstrip().endswith("ready")
-    inside = sum(int((numbered(i, count, dtype)[1] > 0).sum()) for i, count in enumerate(counts))
-    assert f"labels:   file values 0 ({6 * 64 * 64 - inside} px), 255 ({inside} px)" in said
+    assert pasted(line_of(said)) == words
+
+
+def test_a_run_on_misread_labels_says_that_they_number_objects(tmp_path: Path) -> None:
+    numbered_set(tmp_path / "data", (5, 9, 12, 7, 16, 3))
+    words = ["data=image_folder", f"data.root={tmp_path}/data", *SMALL]
+    with pytest.raises(UserError, match="look like numbered objects") as failure:
+        train(tmp_path / "run", words)
+    settings = shlex.split(failure.value.do.splitlines()[-1])
+    assert settings == ["data.labels_are=objects", "data.classes=[background,interior,border]"]
+    train(tmp_path / "run2", [*words, *settings])
+
+
+def test_classes_read_as_objects_are_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    layout(tmp_path / "codes", "images/{n}.png", "labels/{n}.png", ("", 4), classes=5)
+    numbered_set(tmp_path / "binary", (5, 9, 12, 7))
+    for path in (tmp_path / "binary/labels").iterdir():
+        save(path, (np.asarray(Image.open(path)) > 0) * np.uint8(255))
+    for root in ("codes", "binary"):
+        words = ["data=image_folder", f"data.root={root}"]
+        objects = ["data.labels_are=objects", "data.classes=[background,interior,border]"]
+        said = survey(capsys, *words, *objects, code=1)
+        assert "looks like classes, not like numbered objects" in one_line(said)
+        assert "objects" not in survey(capsys, *words)
 
 
 def test_classes_in_one_piece_each_are_no_objects() -> None:
@@ -161,6 +184,9 @@ def test_object_numbers_with_gaps_and_photographs_are_no_classes() -> None:
     rng = np.random.default_rng(0)
     tracks = [np.append(0, rng.integers(1, 60_000, 12))[numbered(i, 8, np.uint8)[1]] for i in range(6)]
     assert guessed(tracks) == "objects"
+    some = np.append(0, rng.permutation(np.arange(1, 60))[:40])
+    blocks = [np.kron(rng.permutation(49).reshape(7, 7), np.ones((8, 8), int)) for _ in range(6)]
+    assert guessed([some[np.where(one > 25 + 3 * i, 0, one)] for i, one in enumerate(blocks)]) == "objects"
     nodata = [numbered(i, 3 + i, np.int16)[1] for i in range(6)]
     for one in nodata:
         one[0] = -1
@@ -178,17 +204,17 @@ def test_objects_by_colours_of_their_own_are_no_classes(
         image, label = numbered(index, 5 + index, np.uint8)
         save(tmp_path / f"data/images/{index}.png", image)
         save(tmp_path / f"data/labels/{index}.png", colours[index][label])
-    said = survey(capsys, "data=image_folder", "data.root=data", code=1)
-    assert "looks like object numbers" in " ".join(said.split())
+    said = survey(capsys, "data=image_folder", "data.root=data")
+    assert "looks like numbered objects, a colour for each piece" in one_line(said)
     assert "label_map" not in said
-    assert said.rstrip().endswith("1 problem")
+    assert survey(capsys, *pasted(line_of(said))).rstrip().endswith("ready")
 
 
 def test_smoothed_edges_are_told_from_rare_classes() -> None:
     _, mask = scene(1, 2, 64)
     small = Image.fromarray(mask * 255)
     resized = np.asarray(small.resize((160, 160), Image.Resampling.BILINEAR))
-    assert shapes(resized) == Shapes(numbered=False, smooth=True)
+    assert shapes(resized) == Shapes(numbered=False, smooth=True, whole=0.0)
     rare = scene(2, 3, 64)[1] * np.uint8(100)
     for value in (20, 50, 80, 120):
         rare[8 * (value % 7) : 8 * (value % 7) + 6, 4:10] = value

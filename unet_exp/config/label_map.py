@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from unet_exp.config.schema import IGNORE, DataConfig
@@ -24,6 +24,11 @@ COLOURS: list[Colour] = [
     (127, 255, 127),
     (127, 127, 255),
 ]
+OBJECT_CLASSES = {  # data.target -> names of its classes
+    "border": ["background", "interior", "border"],
+    "binary": ["background", "object"],
+    "distance": ["background", "edge", "middle", "core"],
+}
 IGNORED = "ignore"  # the class name that data.label_map gives to values that count nowhere
 
 
@@ -59,6 +64,11 @@ class LabelMap:
 
 
 BINARY = LabelMap(["background", "foreground"], {0: 0, 1: 1, 255: 1}, colours=False, both_ways=True)
+
+
+def as_objects(data: DataConfig) -> DataConfig:
+    """The same data set, its labels read as object numbers and learnt as data.target says."""
+    return replace(data, labels_are="objects", label_map=None, classes=OBJECT_CLASSES[data.target])
 
 
 def label_map(data: DataConfig) -> LabelMap:

@@ -22,7 +22,7 @@ from unet_exp.data.stats import Facts, look_at, name_of
 from unet_exp.data.tiff import Window
 from unet_exp.data.transforms import MAPS, Crop, Sample, Transform
 from unet_exp.errors import DataError
-from unet_exp.objects.targets import TargetOf, object_target
+from unet_exp.objects.targets import classes_of, object_target
 
 log = logging.getLogger(__name__)
 
@@ -229,8 +229,8 @@ def load_samples(
                 samples = [(earlier, NOT_KEPT, facts) for earlier, _, facts in samples]
             if keep:
                 image, label = read_window(image, WHOLE, name_of(item)), np.asarray(label[WHOLE])
-            indices = label if labels.objects is None else TargetOf(label, labels.objects)
-            samples.append((item, (image, label) if keep else NOT_KEPT, look_at(image, indices, item)))
+            facts = look_at(image, classes_of(label, labels.objects), item)
+            samples.append((item, (image, label) if keep else NOT_KEPT, facts))
         except DataError as error:
             errors.pass_on(error)
             problems.append((item, error))

@@ -1,11 +1,10 @@
-"""What check_data says of labels: unnamed classes, object numbers, smoothed edges, faults."""
+"""What check_data says of labels: unnamed classes, numbered objects, smoothed edges, faults."""
 
 import dataclasses
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
-from unet_exp.config.label_map import LabelMap, label_map, parse_value
+from unet_exp.config.label_map import LabelMap, as_objects, label_map, parse_value
 from unet_exp.config.schema import DataConfig
 from unet_exp.data.label_guess import guess
 from unet_exp.data.labels import proposal, settings_for, values_error
@@ -14,12 +13,7 @@ from unet_exp.data.survey import Label, Survey, is_unknown, values_failed
 from unet_exp.errors import DataError
 from unet_exp.messages import counted
 
-MOST_VALUES = 2000  # object numbers shown as one class in the pictures
-PILLOW = "Image.fromarray((np.asarray(Image.open(p)) > 0) * np.uint8(255)).save(o / p.name)"
-TIFFFILE = "tifffile.imwrite(o / p.name, (tifffile.imread(p) > 0) * np.uint8(255))"
-NUMPY = "np.save(o / p.name, (np.load(p) > 0) * np.uint8(255))"
-# Extension of labels -> code that turns one of them, p, into a mask of 0 and 255 in folder o.
-CONVERSIONS = {".png": PILLOW, ".bmp": PILLOW, ".tif": TIFFFILE, ".tiff": TIFFFILE, ".npy": NUMPY}
+LEAST_WHOLE = 0.75  # share of the numbers in a label of objects that are one piece; occlusion divides some
 
 
 def unknown_labels(labels: LabelMap, survey: Survey) -> list[Label]:
@@ -32,21 +26,19 @@ def look_of(unknown: Sequence[Label]) -> str:
 
 
 def as_meant(data: DataConfig, labels: LabelMap, survey: Survey) -> tuple[DataConfig, LabelMap]:
-    """The settings and label map that fit most labels, if the user named no classes or these are objects."""
+    """The settings and label map that fit most labels: of objects, or of classes that have no names yet."""
+    if labels.objects is not None:
+        survey.problems += divided_objects(survey)
+        return data, labels
     usual = DataConfig()
     unknown = unknown_labels(labels, survey)
     if not unknown or len(unknown) < 0.5 * len(survey.labels):
         return data, labels
     look = look_of(unknown)
     if look == "objects":
-        survey.problems.append(object_numbers(data, unknown))
-        survey.has_objects = True
-        codes = converted(data, unknown)
-        if survey.coloured:
-            return data, labels
-        every = {float(value): int(float(value) > 0) for value in survey.values}
-        few = len(data.classes) == 2 and len(every) <= MOST_VALUES
-        return codes[0] if codes else data, LabelMap(data.classes, every, False, False) if few else labels
+        survey.findings.append(objects_found(unknown))
+        data = as_objects(data)
+        return data, label_map(data)
     found_classes = proposal(survey.values, data.classes)
     named = (data.classes, data.label_map) != (usual.classes, usual.label_map)
     if look != "classes" or named or found_classes is None:
@@ -54,6 +46,34 @@ def as_meant(data: DataConfig, labels: LabelMap, survey: Survey) -> tuple[DataCo
     data = dataclasses.replace(data, classes=found_classes[0], label_map=found_classes[1])
     survey.findings.append(classes_found(data, unknown, survey))
     return data, label_map(data)
+
+
+def objects_found(unknown: Sequence[Label]) -> str:
+    fullest = max(len(numbers_of(label)) for label in unknown)
+    kind = "colour" if unknown[0].coloured else "number"
+    return (
+        f"looks like numbered objects, a {kind} for each piece: up to {fullest} in "
+        f"{counted(len(unknown), 'label')}; the line below learns to find them"
+    )
+
+
+def numbers_of(label: Label) -> set[str]:
+    return set(label.values) - {"0", "0-0-0"}
+
+
+def divided_objects(survey: Survey) -> list[str]:
+    """The text on labels that are read as object numbers, if these have several pieces each."""
+    filled = [label for label in survey.labels if label.shapes and numbers_of(label)]
+    divided = [label for label in filled if label.shapes and label.shapes.whole < LEAST_WHOLE]
+    if len(divided) <= 0.5 * len(filled):
+        return []
+    error = DataError(
+        f"{len(divided)} labels, such as {divided[0].item.label}, have numbers of several pieces each: "
+        "looks like classes, not like numbered objects",
+        "a number of its own for each object",
+        "data.labels_are=classes",
+    )
+    return [str(error)]
 
 
 def classes_found(data: DataConfig, unknown: Sequence[Label], survey: Survey) -> str:
@@ -73,8 +93,6 @@ def problems_of_files(labels: LabelMap, survey: Survey) -> list[str]:
     """Each kind of problem once, with its count, an example and what to do."""
     wrong = values_failed(survey)
     texts = [str(error) for error, _ in alike([one for one in survey.failed if one not in wrong], labels)]
-    if survey.has_objects:
-        return texts
     failed = {id(item) for item, _ in wrong}
     unknown = [label for label in survey.labels if id(label.item) in failed]
     smooth = [label for label in unknown if label.shapes and label.shapes.smooth]
@@ -94,48 +112,3 @@ def wrong_values(some: Sequence[Label], labels: LabelMap, survey: Survey) -> Dat
         hint = f"correct the files; or, if the values are intended:\n{shlex.join(words)}"
     names = [str(label.item.label) for label in some]
     return values_error(names, added(label.values for label in some), labels, some[0].coloured, hint)
-
-
-def object_numbers(data: DataConfig, unknown: Sequence[Label]) -> str:
-    """The text on labels in which each object has its own value, and how to train on them."""
-    fullest = max(unknown, key=lambda label: len(label.values))
-    count = len(set(fullest.values) - {"0", "0-0-0"})
-    where = f"{len(unknown)} labels, such as" if len(unknown) > 1 else "label"
-    line = conversion(data, unknown)
-    do = "masks of objects and background; objects that touch run into one:"
-    return str(
-        DataError(
-            f"{where} {fullest.item.label} with {count} values: looks like object numbers "
-            "(each object its own value)",
-            "classes; this version does not tell objects of one class apart",
-            f"{do}\n{line}" if line else "save the files with 255 where there is an object and 0 elsewhere",
-        )
-    )
-
-
-def converted(data: DataConfig, unknown: Sequence[Label]) -> tuple[DataConfig, dict[Path, Path]] | None:
-    """The settings with masks beside the labels, and both folders; None if no command can make them."""
-    suffixes = {label.item.label.suffix for label in unknown}
-    plain = data.kind == "image_folder" and not any(label.coloured for label in unknown)
-    if not plain or len(suffixes) > 1 or not {suffix.lower() for suffix in suffixes} <= {*CONVERSIONS}:
-        return None
-    here = Path(data.labels) == Path(".")
-    folders = {label.item.label.parent: label.item.label.parent for label in unknown}
-    folders = {old: old / "masks" if here else old.with_name(f"{old.name}_masks") for old in folders}
-    return dataclasses.replace(data, labels="masks" if here else f"{data.labels}_masks"), folders
-
-
-def conversion(data: DataConfig, unknown: Sequence[Label]) -> str | None:
-    """A shell command that makes masks of 0 and 255 from object numbers."""
-    codes = converted(data, unknown)
-    if codes is None:
-        return None
-    suffix = unknown[0].item.label.suffix
-    line = CONVERSIONS[suffix.lower()]
-    program = (
-        "import sys, numpy as np, tifffile; from pathlib import Path; from PIL import Image; "
-        f"[(o.mkdir(exist_ok=True), [{line} for p in i.glob(sys.argv[1])]) "
-        "for i, o in zip(*[map(Path, sys.argv[2:])] * 2)]"
-    )
-    folders = [str(path) for pair in codes[1].items() for path in pair]
-    return shlex.join(["python", "-c", program, f"*{data.label_suffix}{suffix}", *folders])

@@ -12,19 +12,21 @@ from unet_exp.data.labels import Counts, proposal
 MOST_PIXELS = 1 << 25  # the largest label whose shapes are examined
 FEW = 4  # fewest object numbers in the label that has most
 MOST_SCATTERED = 16  # values that may lie scattered over a label of classes
+MOST_WHOLE = 0.9  # share of the numbers that are one region each, which few corrections leave
 SHARE = 0.8  # share of the labels that must look alike
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """numbered: values other than 0 are consecutive, one region each. smooth: rare values lie at edges.
-
-    scattered: many values, and most pixels differ from the next.
+    """numbered: values other than 0 are one region each, and many or consecutive. smooth: rare values lie at
+    edges. scattered: many values, and most pixels differ from the next. whole: share of the values other than
+    0 that are one region; 1 where there is none.
     """
 
     numbered: bool
     smooth: bool
     scattered: bool = False
+    whole: float = 1.0
 
 
 def shapes(label: np.ndarray) -> Shapes | None:
@@ -33,27 +35,37 @@ def shapes(label: np.ndarray) -> Shapes | None:
         return None
     values, index = np.unique(label, return_inverse=True)
     index = index.reshape(label.shape).astype(np.int32)
-    return Shapes(are_numbered(values, index), are_smooth(values, index), are_scattered(values, index))
+    whole = share_of_whole(values, index)
+    return Shapes(
+        whole >= MOST_WHOLE and are_numbers(values),
+        are_smooth(values, index),
+        are_scattered(values, index),
+        whole,
+    )
 
 
-def are_numbered(values: np.ndarray, index: np.ndarray) -> bool:
-    """Whether each value is one region. index: H x W, each pixel's position in the sorted values."""
-    from scipy import ndimage  # takes a fifth of a second
+def are_numbers(values: np.ndarray) -> bool:
+    """Whether the positive ones of these sorted values are consecutive but for a few, or many."""
+    numbers = values[values > 0]  # below 0 is nodata
+    if not len(numbers):
+        return False
+    return len(numbers) > MOST_SCATTERED or int(numbers[-1]) - int(numbers[0]) + 1 <= 1.2 * len(numbers)
 
-    objects = np.flatnonzero(values > 0)  # below 0 is nodata
+
+def share_of_whole(values: np.ndarray, index: np.ndarray) -> float:
+    """Share of the positive values that are one region (8 neighbours); 1 if there are none.
+
+    index: H x W, each pixel's position in the sorted values.
+    """
+    from skimage.measure import label  # takes a fifth of a second
+
+    objects = np.flatnonzero(values > 0)
     if not len(objects):
-        return False
-    low = int(values[objects[0]])
-    high = int(values[objects[-1]])
-    if high - low + 1 > 1.2 * len(objects):
-        return False
-    whole = 0
-    boxes = ndimage.find_objects(index + 1)
-    for number in objects:
-        box = boxes[number]
-        _, pieces = ndimage.label(index[box] == number, np.ones((3, 3)))
-        whole += pieces == 1
-    return bool(whole >= 0.9 * len(objects))
+        return 1.0
+    regions = label(index, background=-1, connectivity=2)  # type: ignore[no-untyped-call]
+    _, first = np.unique(regions, return_index=True)
+    pieces = np.bincount(index.ravel()[first], minlength=len(values))
+    return float((pieces[objects] == 1).mean())
 
 
 def are_scattered(values: np.ndarray, index: np.ndarray) -> bool:

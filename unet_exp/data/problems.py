@@ -1,16 +1,21 @@
 """Problems of many files: each kind is reported once, with its count and one example."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from unet_exp.config.label_map import LabelMap
+from unet_exp.config.label_map import OBJECT_CLASSES, LabelMap
+from unet_exp.config.quoting import setting
+from unet_exp.data.formats import read_array
 from unet_exp.data.items import Item
+from unet_exp.data.label_guess import guess, shapes
 from unet_exp.data.labels import Counts, LabelValuesError, values_error
 from unet_exp.errors import DataError
 from unet_exp.messages import counted, shortened
 
 MOST_KINDS = 8
+MOST_LOOKED_AT = 20  # labels whose regions say what their values mean
 Failed = tuple[Any, DataError]  # an item and what is wrong with it
 
 
@@ -41,9 +46,32 @@ def together(failed: Sequence[Failed], labels: LabelMap) -> DataError:
     values = [error for _, error in failed if isinstance(error, LabelValuesError)]
     if len(values) == len(failed):
         names = [error.name for error in values]
+        if look_of_files(failed) == "objects":
+            return numbered_objects(names)
         return values_error(names, added(error.counts for error in values), labels, values[0].coloured)
     others = few([item.name for item, _ in failed[1:]])
     return DataError(f"{first.what} ({len(failed)} such files: also {others})", first.allowed, first.do)
+
+
+def look_of_files(failed: Sequence[Failed]) -> str:
+    """As label_guess.guess, of some of the labels whose values are no class."""
+    counts = []
+    looks = []
+    for item, error in failed[:MOST_LOOKED_AT]:
+        assert isinstance(error, LabelValuesError)
+        counts.append(error.counts)
+        label = None if error.coloured else read_array(item.label, item.page, label=True)
+        looks.append(None if label is None else shapes(label[..., 0]))
+    return guess(counts, looks)
+
+
+def numbered_objects(names: Sequence[str]) -> DataError:
+    """The error for labels that number objects but are read as classes."""
+    words = [setting("data.labels_are", "objects"), setting("data.classes", OBJECT_CLASSES["border"])]
+    return DataError(
+        f"{len(names)} labels, such as {names[0]}, look like numbered objects, not like classes",
+        do=f"find these objects:\n{shlex.join(words)}",
+    )
 
 
 def few(names: list[str]) -> str:

@@ -21,6 +21,7 @@ from unet_exp.data.problems import Failed, added, few
 from unet_exp.data.splits import Splits
 from unet_exp.data.stats import RARE, Facts, look_at, turned_images
 from unet_exp.errors import DataError
+from unet_exp.objects.targets import classes_of
 
 CONTRAST = 0.05  # brightness between the classes below which their order says nothing
 MOST_SHAPES = 50  # labels whose regions are looked at
@@ -51,7 +52,7 @@ class Survey:
     findings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     no_training_set: bool = False
-    has_objects: bool = False  # the labels number their objects, which is said already
+    num_objects: list[int] = field(default_factory=list)  # of each sample, where labels are objects
 
     @property
     def everything(self) -> list[tuple[str, Any, Facts]]:
@@ -75,7 +76,7 @@ def as_colours(label: Label) -> Counts:
 
 
 def read_labels(splits: Splits, labels: LabelMap, survey: Survey) -> None:
-    """Read the values of every label file, and the regions of some labels with unknown values."""
+    """Read the values of every label file, and the regions of some labels of objects or of unknown values."""
     looked_at = 0
     for item in progress([item for items in splits.values() for item in items], "reading labels"):
         if not isinstance(item, Item):
@@ -113,9 +114,12 @@ def read_samples(splits: Splits, labels: LabelMap, survey: Survey) -> None:
     for split, item in progress(of_split, "reading images"):
         try:
             image, label = open_pair(item, labels)
-            facts = look_at(image, label, item)
+            indices = classes_of(label, labels.objects)
+            facts = look_at(image, indices, item)
             if len(labels.classes) == 2:
-                survey.contrast[item.name] = contrast(image, label)
+                survey.contrast[item.name] = contrast(image, indices)
+            if labels.objects is not None:
+                survey.num_objects.append(count_objects(label))
         except DataError as error:
             survey.failed.append((item, error))
             continue
@@ -126,6 +130,14 @@ def read_samples(splits: Splits, labels: LabelMap, survey: Survey) -> None:
         if len(counted) < 2:
             name = labels.classes[counted[0]] if len(counted) else IGNORED
             note(survey, f"the label holds nothing but {name}", item.name)
+
+
+def count_objects(label: Any) -> int:
+    """How many numbers other than 0 an opened label holds."""
+    numbers = set[int]()
+    for window in row_blocks(label.shape):
+        numbers |= set(np.unique(label[window]).tolist())
+    return len(numbers - {0})
 
 
 def progress(items: list[Any], words: str) -> Iterator[Any]:

@@ -93,3 +93,8 @@ class TargetOf:
             inner.append(slice(start - first, stop - first))
         numbers = np.asarray(self.numbers[outer[0], outer[1]])[..., 0]
         return object_target(numbers, self.rule)[inner[0], inner[1], np.newaxis]
+
+
+def classes_of(label: Any, rule: ObjectTarget | None) -> Any:
+    """An opened label whose windows are class indices: the target where it numbers objects, else itself."""
+    return label if rule is None else TargetOf(label, rule)

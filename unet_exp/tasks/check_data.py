@@ -9,6 +9,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from tqdm import tqdm
@@ -27,6 +28,7 @@ from unet_exp.data.problems import few
 from unet_exp.data.splits import Splits, decide_mode
 from unet_exp.data.survey import Survey, judge, read_labels, read_samples
 from unet_exp.data.transforms import Compose
+from unet_exp.data.warp import with_reach
 from unet_exp.errors import CheckpointError, DataError
 from unet_exp.messages import counted, program, shortened
 from unet_exp.plots import run
@@ -185,7 +187,9 @@ def summary(config: Config, splits: Splits, survey: Survey) -> list[str]:
         low = min(facts.low for facts in everything)
         high = max(facts.high for facts in everything)
         lines += [f"sizes:    {tally(sizes)}", f"channels: {tally(kinds)}", f"values:   {low:g} to {high:g}"]
-    if survey.values:
+    if survey.num_objects:
+        lines.append(f"labels:   {objects_in(survey.num_objects)}")
+    elif survey.values:
         lines.append(f"labels:   file values {shown_counts(survey.values)}")
     pixels = sum((facts.pixels for facts in everything), np.zeros(256, np.int64))
     counted = max(int(pixels.sum()), 1)
@@ -197,6 +201,11 @@ def summary(config: Config, splits: Splits, survey: Survey) -> list[str]:
         if config.data.classes != DataConfig().classes and len(typed) <= WIDTH - 10:
             lines.append(" " * 10 + typed)
     return lines
+
+
+def objects_in(counts: list[int]) -> str:
+    total = counted(sum(counts), "object")
+    return f"{total}, {min(counts)} to {max(counts)} in an image (median {median(counts):g})"
 
 
 def tally(counter: Counter[str]) -> str:
@@ -246,7 +255,10 @@ def plot(config: Config, labels: LabelMap, survey: Survey, folder: Path) -> list
                 if not step["_target_"].endswith(".ToTensor")
             }
         )
-        augmented = SegmentationDataset(samples, transform, config.seed, crop)
+        reach = 0
+        if crop is not None and labels.objects is not None:
+            crop, reach = with_reach(crop, labels.objects.reach)
+        augmented = SegmentationDataset(samples, transform, config.seed, crop, reach=reach)
         seen = [[augmented[epoch, i] for epoch in range(4)] for i in range(len(shown))]
     except DataError as error:
         survey.findings.append(f"no augmented samples are plotted: {error.what}")
