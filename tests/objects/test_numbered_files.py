@@ -12,9 +12,12 @@ from PIL import Image
 from tests.conftest import train
 from tests.tasks.common import rows_of
 from unet_exp.config.task_schema import EvaluateConfig, PredictConfig
+from unet_exp.data.datasets import Samples
+from unet_exp.data.items import Item
 from unet_exp.data.nuclei import generate_nuclei
 from unet_exp.data.synthetic import generate_membranes
 from unet_exp.errors import UserError
+from unet_exp.inference.numbered_files import files_of_samples
 from unet_exp.metrics.em import true_segments
 from unet_exp.tasks.evaluate import evaluate
 from unet_exp.tasks.predict import predict
@@ -125,6 +128,21 @@ def test_files_that_are_missing_and_too_many(
         scored(start, tmp_path / "in", tmp_path / "out", split="all")
     with pytest.raises(UserError, match="is no folder"):
         scored(start, tmp_path / "absent", tmp_path / "out")
+
+
+def test_files_are_called_as_predict_calls_them(tmp_path: Path) -> None:
+    """By the sample, or by the file of its image, with its page; one file is not of two samples."""
+    stack = [Item(f"{page:02d}", Path("volume.tif"), Path("labels.tif"), page) for page in (3, 4)]
+    folders = [Item(f"{name}/x", Path(name, "x.png"), Path(name, "x_label.png")) for name in ("a", "b")]
+    folder = written(
+        tmp_path / "in", dict.fromkeys(("volume_003", "04", "a_x", "x"), np.eye(4, dtype=np.uint8))
+    )
+    samples = Samples([*stack, *folders], None, [], 1, "")
+    names = [path.name for path in files_of_samples(samples, "val", folder)]
+    assert names == ["volume_003.tif", "04.tif", "a_x.tif", "x.tif"]
+    (folder / "a_x.tif").unlink()
+    with pytest.raises(UserError, match=r"x.tif fits several samples of val: a/x, b/x"):
+        files_of_samples(samples, "val", folder)
 
 
 @pytest.mark.parametrize(
