@@ -64,11 +64,11 @@ def visible_rows(mask: np.ndarray, predictor: Predictor) -> tuple[tuple[int, ...
 
 
 def overlay_rows(
-    image: Source, mask: np.ndarray, colours: Sequence[Colour], path: Path
+    image: Source, mask: np.ndarray, colours: Sequence[Colour], path: Path, numbered: bool = False
 ) -> tuple[tuple[int, ...], Rows]:
     """Shape and rows of the image in grey, H x W x 3, with the borders of classes or objects in colour.
 
-    mask: class indices or object numbers H x W. colours: of each; numbers beyond them start again.
+    mask: H x W, class indices, or where numbered object numbers. colours: of each, used again beyond them.
     """
     grey = (grey_rows(image, window[0], path) for window in row_blocks(image.shape, 1 << 22))
     ranges = [(float(rows.min()), float(rows.max())) for rows in grey]
@@ -78,16 +78,28 @@ def overlay_rows(
     def rows(part: slice) -> np.ndarray:
         grey = (grey_rows(image, part, path) - low) * np.float32(255 / max(high - low, 1e-9))
         shown = np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
-        above = max(part.start - 1, 0)  # the row before, to see a border at the first
-        here = np.asarray(mask[above : part.stop])
-        border = np.zeros(here.shape, bool)
-        border[:, 1:] |= here[:, 1:] != here[:, :-1]
-        border[1:] |= here[1:] != here[:-1]
-        border, here = border[part.start - above :], here[part.start - above :]
-        shown[border] = table[here[border] % len(table)]
+        above = max(part.start - 1, 0)  # a row more at both ends, to see a border there
+        here = np.asarray(mask[above : part.stop + 1])
+        inner = slice(part.start - above, part.stop - above)
+        border = (outlines if numbered else borders)(here)[inner]
+        shown[border] = table[here[inner][border] % len(table)]
         return shown
 
     return (*mask.shape, 3), rows
+
+
+def borders(classes: np.ndarray) -> np.ndarray:
+    """bool H x W: the pixels that differ from the one above or to the left."""
+    border = np.zeros(classes.shape, bool)
+    border[:, 1:] |= classes[:, 1:] != classes[:, :-1]
+    border[1:] |= classes[1:] != classes[:-1]
+    return border
+
+
+def outlines(numbers: np.ndarray) -> np.ndarray:
+    """bool H x W: the pixels of objects that differ from one of their four neighbours."""
+    border = borders(numbers) | borders(numbers[::-1, ::-1])[::-1, ::-1]
+    return np.asarray(border & (numbers > 0))
 
 
 def grey_rows(image: Source, part: slice, path: Path) -> np.ndarray:

@@ -263,8 +263,10 @@ def predict_one(
         if options.visible:
             save_picture(output / "visible", job.name, *visible_rows(mask, predictor), large)
         if options.overlays:
-            shown, colours = (mask, predictor.palette) if objects is None else (objects, COLOURS[1:])
-            overlay = overlay_rows(image, shown, colours, job.path)
+            if objects is None:
+                overlay = overlay_rows(image, mask, predictor.palette, job.path)
+            else:
+                overlay = overlay_rows(image, objects, COLOURS[1:], job.path, numbered=True)
             save_picture(output / "overlays", job.name, *overlay, large)
         save_picture(output, job.name, mask.shape, lambda rows: np.asarray(mask[rows]), large)
         return remark

@@ -1,4 +1,4 @@
-"""The worst objects: which are chosen, and what is cut out around them."""
+"""Pictures of objects: the worst of an evaluation, and outlines over a predicted image."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unet_exp.inference.pictures import overlay_rows
 from unet_exp.inference.worst_objects import Scene, Tile, cut, worst_objects
 from unet_exp.objects.meter import CountedObjects
 from unet_exp.plots.objects import outlines, plot_objects
@@ -81,3 +82,24 @@ def test_tiles_are_drawn_also_of_colours(channels: int, tmp_path: Path) -> None:
     picture = np.asarray(Image.open(tmp_path / "a.png").convert("RGB")).reshape(-1, 3)
     for colour in ((87, 181, 232), (230, 158, 0)):
         assert (np.abs(picture - np.array(colour)).max(axis=1) < 4).sum() > 50
+
+
+def test_an_outline_has_the_colour_of_its_object_on_all_sides(tmp_path: Path) -> None:
+    """By rows or as a whole: pixels inside the object, of its own colour; two that touch have both."""
+    numbers = np.zeros((12, 12), np.int32)
+    numbers[2:8, 1:5] = 1
+    numbers[2:8, 5:9] = 2
+    grey = np.zeros((12, 12, 1), np.uint8)
+    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    shape, rows = overlay_rows(grey, numbers, colours, tmp_path, numbered=True)
+    whole = rows(slice(0, 12))
+    assert whole.shape == shape == (12, 12, 3)
+    assert np.array_equal(np.concatenate([rows(slice(top, top + 3)) for top in range(0, 12, 3)]), whole)
+    for number in (1, 2):
+        inner = numbers == number
+        inner[[2, 7]] = False
+        inner[:, [1, 4, 5, 8]] = False
+        edge = (numbers == number) & ~inner
+        assert (whole[edge] == colours[number]).all()
+        assert not whole[inner].any()
+    assert not whole[numbers == 0].any()
