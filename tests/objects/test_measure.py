@@ -44,7 +44,10 @@ def test_pixel_sizes_have_their_units_in_the_names() -> None:
     assert (oblong["area_um2"], oblong["column_um"], oblong["perimeter_um"]) == (3, 0.625, "")
 
 
-def test_intensities_are_those_of_scikit_image() -> None:
+@pytest.mark.parametrize("most_pixels", [1, 200, 10_000])
+def test_intensities_are_those_of_scikit_image(most_pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where an image is read by rows."""
+    monkeypatch.setattr("unet_exp.objects.measure.MOST_PIXELS", most_pixels)
     rng = np.random.default_rng(0)
     objects = np.kron(rng.permutation(64).reshape(8, 8), np.ones((5, 5), int)).astype(np.int32)
     image = rng.integers(0, 65536, (40, 40, 3)).astype(np.uint16)

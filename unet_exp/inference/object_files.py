@@ -13,7 +13,7 @@ import tifffile
 
 from unet_exp.config.label_map import COLOURS
 from unet_exp.config.task_schema import PredictConfig
-from unet_exp.data.formats import WHOLE, Source, read_window
+from unet_exp.data.formats import Source
 from unet_exp.data.pixel_size import read_pixel_size
 from unet_exp.errors import ConfigError
 from unet_exp.inference.predictor import Predictor
@@ -83,7 +83,7 @@ def write_objects(
     atomic.make_directory(folder)
     temporary = folder / f".{os.getpid()}.tmp"
     write_numbers(temporary, objects)
-    rows = measure_objects(objects, np.asarray(read_window(image, WHOLE, name)), pixel_size)
+    rows = measure_objects(objects, image, pixel_size)
     columns = list(rows[0]) if rows else ["number"]
     write_table(folder / f"{name}.csv", columns, rows)
     os.replace(temporary, folder / f"{name}.tif")
