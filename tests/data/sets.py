@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import run
-from tests.conftest import ROOT, composed
+from tests.conftest import ROOT
 from unet_exp.cli import command_line
 from unet_exp.config.hydra_hooks import register
 from unet_exp.config.resolve import check
@@ -61,7 +61,7 @@ def survey(
 ) -> str:
     """What check_data says of these settings, which ends with this exit code and fits a screen."""
     try:
-        check_data(composed(*words), typed=typed)
+        check_data(check(settings(list(words))), typed=typed)
         found = 0
     except SystemExit as stop:
         found = int(stop.code or 0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from unet_exp.config.label_map import map_problems
 from unet_exp.config.paths import decoded, is_utf8
 from unet_exp.config.problems import Problem, again_with
-from unet_exp.config.schema import SPLIT, SYNTHETIC, TEMPLATES, Config, DataConfig
+from unet_exp.config.schema import NAME, SPLIT, SYNTHETIC, TEMPLATES, Config, DataConfig
 
 
 def data_problems(config: Config) -> Iterator[Problem]:
@@ -53,6 +53,23 @@ def object_problems(data: DataConfig) -> Iterator[Problem]:
         yield Problem("data.label_map", "is for classes, and labels are objects; null")
 
 
+def mask_problems(data: DataConfig) -> Iterator[Problem]:
+    """Folders of masks that are named in part, or read as classes."""
+    paths = {"data.images": data.images, "data.labels": data.labels}
+    for key, path in paths.items():
+        if NAME in path and Path(path).parts.count(NAME) != 1:
+            yield Problem(key, f"is {path!r}; allowed: {NAME} once, as a folder, such as masks/{NAME}")
+    if NAME in data.images and NAME not in data.labels:
+        yield Problem("data.labels", f"has no {NAME}, but data.images has; give {NAME} in both or in labels")
+    if NAME not in data.labels:
+        return
+    if data.labels_are == "classes":
+        yield Problem("data.labels_are", f"is 'classes', but with {NAME} in data.labels masks are objects")
+    if data.label_suffix or data.pair_regex is not None:
+        key = "data.label_suffix" if data.label_suffix else "data.pair_regex"
+        yield Problem(key, f"is given, but {NAME} in data.labels is the name of the image; leave it out")
+
+
 def synthetic_problems(data: DataConfig) -> Iterator[Problem]:
     if data.kind == "membranes" and len(data.classes) != 2:
         yield Problem("data.classes", "has to be two names for data=membranes, which has two classes")
@@ -69,6 +86,8 @@ def synthetic_problems(data: DataConfig) -> Iterator[Problem]:
 
 def path_problems(data: DataConfig) -> Iterator[Problem]:
     """The folder of the data, and names in it that are not UTF-8."""
+    if data.kind == "image_folder":
+        yield from mask_problems(data)
     for key in TEMPLATES[data.kind]:
         if not is_utf8(path := str(getattr(data, key))):
             yield Problem(f"data.{key}", f"{decoded(path)} is not UTF-8; rename it, or give a link to it")

@@ -12,6 +12,7 @@ from typing import Any
 MAY_CHANGE = "may change"  # knob(..., on_resume=MAY_CHANGE)
 IGNORE = 255  # the class index of pixels that count nowhere: in no loss and in no score
 SPLIT = "{split}"  # in a path of TEMPLATES: the name of a split, such as val or validation
+NAME = "{name}"  # in data.images and data.labels: the name of an image, whose masks lie in a folder
 TEMPLATES = {  # data.kind -> the knobs of DataConfig that name its files, which may hold {split}
     "image_folder": ("images", "labels"),
     "tiff_stack": ("image_stack", "label_stack"),
@@ -98,10 +99,14 @@ class DataConfig:
     )
     images: str = knob(
         "images",
-        "image_folder: folder; may contain {split}",
+        "image_folder: folder; may contain {split}, and {name} for a folder of each image",
         on_resume=MAY_CHANGE,
     )
-    labels: str = knob("labels", "image_folder: folder; may contain {split}", on_resume=MAY_CHANGE)
+    labels: str = knob(
+        "labels",
+        "as images; with {name} the folder of an image's masks, one for each object",
+        on_resume=MAY_CHANGE,
+    )
     label_suffix: str = knob("", "image_folder: ending of a label's name, such as _mask")
     pair_regex: str | None = knob(
         None,

@@ -14,9 +14,9 @@ from unet_exp import errors
 from unet_exp.config.label_map import BINARY, LabelMap, ObjectTarget
 from unet_exp.config.schema import IGNORE
 from unet_exp.data.channels import open_image
-from unet_exp.data.formats import WHOLE, Source, open_array, orientation, read_window, to_unit
+from unet_exp.data.formats import WHOLE, orientation, read_window, to_unit
 from unet_exp.data.items import Item, SyntheticItem
-from unet_exp.data.labels import class_indices, object_numbers
+from unet_exp.data.label_files import ObjectMasks, about_shared, open_label
 from unet_exp.data.problems import Failed, all_problems
 from unet_exp.data.stats import Facts, look_at, name_of
 from unet_exp.data.tiff import Window
@@ -42,28 +42,6 @@ class Samples:
     sha256: str  # of names and decoded content
     facts: list[Facts] = field(default_factory=list)
     labels: LabelMap = BINARY
-
-
-class ClassIndices:
-    """The class indices of an opened label file, mapped when a window of it is read."""
-
-    def __init__(self, source: Source, item: Item, labels: LabelMap) -> None:
-        page = "" if item.page is None else f" page {item.page}"
-        self.source = source
-        self.path = item.label
-        self.name = f"{item.label}{page}"
-        self.labels = labels
-        self.shape = source.shape
-
-    def __getitem__(self, window: Window) -> np.ndarray:
-        return class_indices(read_window(self.source, window, self.path), self.name, self.labels)
-
-
-class ObjectNumbers(ClassIndices):
-    """The object numbers of an opened label file, int32 h x w x 1, read by window."""
-
-    def __getitem__(self, window: Window) -> np.ndarray:
-        return object_numbers(read_window(self.source, window, self.path), self.name)
 
 
 class SegmentationDataset(Dataset[Sample]):
@@ -180,24 +158,23 @@ def generated(item: SyntheticItem) -> tuple[np.ndarray, np.ndarray]:
 def open_pair(item: Item | SyntheticItem, labels: LabelMap) -> Pair:
     """Image and label of a sample, opened but, where the format allows, not read. Raises DataError."""
     if isinstance(item, SyntheticItem):
-        image, label = generated(item)
-        return image[..., np.newaxis], label[..., np.newaxis]
+        both = generated(item)
+        return both[0][..., np.newaxis], both[1][..., np.newaxis]
     opened = open_image(item.image, item.page, item.channels)
-    source = open_array(item.label, item.page, label=True)
-    indices = (ClassIndices if labels.objects is None else ObjectNumbers)(source, item, labels)
+    label = open_label(item, labels)
     page = "" if item.page is None else f" page {item.page}"
-    if opened.shape[:2] != indices.shape[:2]:
-        numbers = [orientation(path, item.page) for path in (item.image, item.label)]
-        turned = opened.shape[:2] == indices.shape[1::-1] and numbers[0] != numbers[1]
+    if opened.shape[:2] != label.shape[:2]:
+        numbers = [1 if item.masks else orientation(path, item.page) for path in (item.image, item.label)]
+        turned = opened.shape[:2] == label.shape[1::-1] and numbers[0] != numbers[1]
         raise DataError(
             f"{item.image}{page} is {opened.shape[0]} x {opened.shape[1]}, "
-            f"but its label {item.label} is {indices.shape[0]} x {indices.shape[1]}",
+            f"but its label {item.label} is {label.shape[0]} x {label.shape[1]}",
             do=f"the orientation (EXIF, TIFF) of the image is {numbers[0]}, the label's {numbers[1]}; "
             "both are turned as viewers turn them: give both the same, or draw the label on the turned image"
             if turned
             else "export both at the same size; labels only without interpolation",
         )
-    return opened, indices
+    return opened, label
 
 
 def load_samples(
@@ -217,12 +194,15 @@ def load_samples(
         raise DataError(f"the {split} split is empty", do=f"give it images, or change data.split.{split}")
     samples: list[tuple[Any, Pair, Facts]] = []
     problems: list[Failed] = []
+    shared: list[int] = []
     num_bytes = 0
     keep = cache != "none"
     for item in tqdm(items, desc=f"reading {split}", delay=1.0, leave=False, disable=None):
         try:
             image, label = open_pair(item, labels)
             num_bytes += bytes_of(image)
+            if isinstance(label, ObjectMasks):
+                shared.append(label.num_shared)
             if keep and cache == "auto" and num_bytes > cache_limit_mb * 1_000_000:
                 log.info("%s is larger than %d MB, so it is read from disk each time", split, cache_limit_mb)
                 keep = False
@@ -236,6 +216,8 @@ def load_samples(
             problems.append((item, error))
     if problems:
         raise all_problems(problems, len(items), labels)
+    if text := about_shared(shared):
+        log.warning("%s: %s", split, text)
     channels = channels_of(samples, split)
     sha256 = sha256_of(samples)
     samples = [(cut, pair, facts) for item, pair, facts in samples for cut in windows(item, facts, largest)]

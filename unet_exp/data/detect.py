@@ -1,7 +1,6 @@
 """Find how a data set lies on disk if not as configured: folders that pair, lists, stacks."""
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -10,12 +9,29 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from unet_exp.config.schema import SPLIT, DataConfig, SplitConfig
+from unet_exp.config.label_map import as_objects
+from unet_exp.config.schema import NAME, SPLIT, DataConfig, SplitConfig
 from unet_exp.data.formats import IMAGE_SUFFIXES, TIFF, count_pages, read_array
 from unet_exp.data.items import UnpairedError
 from unet_exp.data.labels import MOST_COLOURS
 from unet_exp.data.lists import read_rows
-from unet_exp.data.names import OTHER_PICTURES, OUTLINES, SPELLINGS, SPLITS, ending, natural, not_read
+from unet_exp.data.mask_folders import found_mask_folders
+from unet_exp.data.names import (
+    A_SPLIT,
+    BEGINS_WITH_SPLIT,
+    IMAGE_WORDS,
+    LABEL_WORDS,
+    OTHER_PICTURES,
+    OUTLINES,
+    SPELLINGS,
+    SPLITS,
+    WORD_OF,
+    ending,
+    has_word,
+    natural,
+    not_read,
+    with_split,
+)
 from unet_exp.data.pairing import Pairing, pair
 from unet_exp.data.splits import decide_mode, find_splits
 from unet_exp.errors import DataError
@@ -23,12 +39,6 @@ from unet_exp.messages import shortened
 
 DEPTH = 4
 MOST_FOLDERS = 500
-LABEL_WORDS = ("label", "lbl", "mask", "gt", "truth", "seg", "annot", "target", "manual")
-IMAGE_WORDS = ("image", "img", "jpeg", "photo", "raw", "input", "original", "picture", "frame", "volume")
-WORD_OF = {word: split for split, words in SPELLINGS.items() for word in words}
-ANY_PART = "|".join(sorted(WORD_OF, key=len, reverse=True))
-A_SPLIT = re.compile(rf"(?<![A-Za-z])(?i:{ANY_PART})(?![A-Za-z])")  # train, images_train, 2train
-BEGINS_WITH_SPLIT = re.compile(rf"(?<![A-Za-z])(?i:{ANY_PART})")  # trainannot, but testis as well
 SplitFolders = dict[str, str]  # split of the set -> its folder or file, relative to data.root
 
 
@@ -41,7 +51,12 @@ def find_layouts(data: DataConfig) -> list[DataConfig]:
     plain = replace(data, images="images", labels="labels", label_suffix="", pair_regex=None)
     plain = replace(plain, split=replace(data.split, mode="auto") if has_default_counts(data) else data.split)
     folders = folders_of(root)
-    for candidates in (lists(root, plain), lecture(root, folders, plain), stacks(root, plain)):
+    for candidates in (
+        lists(root, plain),
+        lecture(root, folders, plain),
+        mask_folders(root, folders, plain),
+        stacks(root, plain),
+    ):
         readable = [one for one in candidates if pairs_of(one)]
         if readable:
             return readable[:1]
@@ -97,22 +112,6 @@ def templates(paths: list[str]) -> dict[str, SplitFolders]:
     return paths_of
 
 
-def with_split(path: str, names: re.Pattern[str]) -> tuple[str, str]:
-    """The path with {split} in place of the last split that it names, and this split; '' if it names none."""
-    pieces = PurePosixPath(path).parts
-    exact = [WORD_OF[piece.lower()] for piece in pieces if piece.lower() in WORD_OF]
-    inside = [WORD_OF[word[0].lower()] for piece in pieces for word in names.finditer(piece)]
-    split = ["", *inside, *exact][-1]
-
-    def in_its_place(word: re.Match[str]) -> str:
-        return SPLIT if WORD_OF[word[0].lower()] == split else word[0]
-
-    named = [
-        SPLIT if WORD_OF.get(piece.lower()) == split else names.sub(in_its_place, piece) for piece in pieces
-    ]
-    return (str(PurePosixPath(*named)), split) if split else (path, "")
-
-
 def paired_folders(
     root: Path, images_of: dict[str, list[str]], data: DataConfig
 ) -> Iterator[tuple[tuple[int, ...], DataConfig]]:
@@ -141,7 +140,7 @@ def as_set(root: Path, paths: tuple[str, str], pairing: Pairing, data: DataConfi
     """The shortest settings: a common beginning of both paths moves to data.root."""
     pieces = [PurePosixPath(path).parts for path in paths]
     images, labels = pieces
-    while images and images[:1] == labels[:1] and SPLIT not in images[0]:
+    while images and images[:1] == labels[:1] and not {SPLIT, NAME} & {images[0]} and SPLIT not in images[0]:
         root, images, labels = root / images[0], images[1:], labels[1:]
     inner = [*images[1:], *labels[1:]]
     if images[:1] == labels[:1] == (SPLIT,) and len(images) > 1 < len(labels) and SPLIT not in "".join(inner):
@@ -159,10 +158,6 @@ def as_set(root: Path, paths: tuple[str, str], pairing: Pairing, data: DataConfi
     if whole and decide_mode(data) == "folders":
         data = replace(data, split=replace(data.split, mode="blocks"))
     return data
-
-
-def has_word(path: str, words: tuple[str, ...]) -> bool:
-    return any(word in path.lower() for word in words)
 
 
 def are_labels(
@@ -213,6 +208,21 @@ def lecture(root: Path, images_of: dict[str, list[str]], data: DataConfig) -> It
             yield replace(data, kind="npy_folder", root=str((root / folder).parent))
 
 
+def mask_folders(root: Path, files_of: dict[str, list[str]], data: DataConfig) -> Iterator[DataConfig]:
+    """A folder of masks for each image, one mask for each object."""
+    paths_of: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}  # two templates -> split -> two paths
+    for images, labels in found_mask_folders(files_of):
+        of_images, split = with_split(images, A_SPLIT)
+        of_labels, other = with_split(labels, A_SPLIT)
+        if split == other:
+            paths_of.setdefault((of_images, of_labels), {})[split] = (images, labels)
+    for both, of_split in paths_of.items():
+        apart = {"train", "val"} <= set(of_split)
+        paths = both if apart else of_split.get("train", of_split.get(""))
+        if paths is not None:
+            yield as_set(root, paths, Pairing(0), as_objects(data))
+
+
 def stacks(root: Path, data: DataConfig) -> Iterator[DataConfig]:
     """Two TIFFs in the root with equal numbers of pages, images and labels; or two for each split."""
     names = [path.name for path in sorted(root.glob("*")) if path.suffix.lower() in TIFF and path.is_file()]
@@ -250,6 +260,8 @@ def described(data: DataConfig) -> str:
     text = f"images in {images}, labels in {labels}"
     if images == labels:
         text = f"images and labels in {'it' if images == '.' else images}"
+    if NAME in data.labels:
+        text += ", a mask for each object"
     return f"{data.root}: {text}" + f" (NAME{data.label_suffix})" * bool(data.label_suffix)
 
 

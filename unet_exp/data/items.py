@@ -23,12 +23,11 @@ from unet_exp.data.names import (
     partners,
     refuse_other_encodings,
 )
+from unet_exp.data.pairing import numbers_that_pair
 from unet_exp.errors import DataError
 from unet_exp.messages import counted, shortened
 
 log = logging.getLogger("unet_exp")
-FIRST_NUMBER = r"(\d+)"
-LAST_NUMBER = r"(\d+)\D*$"
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,8 @@ class Item:
     """One sample on disk: its name, its two files, the page where they are stacks.
 
     split: what a csv list puts it into. group: what has to stay together. window: top, bottom, left, right of
-    the part of an image that is a sample of its own. channels: as data.channels.
+    the part of an image that is a sample of its own. channels: as data.channels. masks: of its objects, one
+    for each, where the label is the folder of them.
     """
 
     name: str
@@ -47,6 +47,12 @@ class Item:
     group: str | None = None
     window: tuple[int, int, int, int] | None = None
     channels: str = "stored"
+    masks: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file of the sample."""
+        return (self.image, *(self.masks or (self.label,)))
 
 
 @dataclass(frozen=True)
@@ -280,16 +286,6 @@ def lines_of_unpaired(
 def not_read_in(folders: tuple[Path, ...]) -> list[str]:
     """A line on the files of each folder that are not read because of their extension."""
     return [f"not read in {path}: {words}" for path in folders if (words := not_read(passed_over(path)))]
-
-
-def numbers_that_pair(images: dict[str, Path], labels: dict[str, Path]) -> str | None:
-    """The regex whose number gives each image one label, if there is one."""
-    for regex in (FIRST_NUMBER, LAST_NUMBER):
-        matches = [[re.search(regex, name) for name in names] for names in (images, labels)]
-        numbers = [sorted(int(match[1]) for match in side if match) for side in matches]
-        if numbers[0] == numbers[1] and len(set(numbers[0])) == len(images) == len(labels):
-            return regex
-    return None
 
 
 def listing(folder: Path) -> str:

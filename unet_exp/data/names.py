@@ -5,9 +5,10 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from unet_exp.config.paths import decoded, is_utf8
+from unet_exp.config.schema import SPLIT
 from unet_exp.errors import DataError
 from unet_exp.messages import counted
 
@@ -26,6 +27,12 @@ OTHER_PICTURES = {
 }
 OUTLINES = dict.fromkeys((".json", ".xml", ".txt", ".svg"), "png masks, drawn from their outlines")
 IGNORED_FILES = ("thumbs.db", "desktop.ini")
+LABEL_WORDS = ("label", "lbl", "mask", "gt", "truth", "seg", "annot", "target", "manual")
+IMAGE_WORDS = ("image", "img", "jpeg", "photo", "raw", "input", "original", "picture", "frame", "volume")
+WORD_OF = {word: split for split, words in SPELLINGS.items() for word in words}
+ANY_PART = "|".join(sorted(WORD_OF, key=len, reverse=True))
+A_SPLIT = re.compile(rf"(?<![A-Za-z])(?i:{ANY_PART})(?![A-Za-z])")  # train, images_train, 2train
+BEGINS_WITH_SPLIT = re.compile(rf"(?<![A-Za-z])(?i:{ANY_PART})")  # trainannot, but testis as well
 
 
 def split_named(word: str) -> str | None:
@@ -123,3 +130,23 @@ def refuse_other_encodings(names: Iterable[str], where: str) -> None:
             do="rename them, for instance: convmv -f cp949 -t utf8 -r --notest DIR, or unpack the archive "
             "again with its encoding: unzip -O cp949 FILE",
         )
+
+
+def has_word(path: str, words: tuple[str, ...]) -> bool:
+    return any(word in path.lower() for word in words)
+
+
+def with_split(path: str, names: re.Pattern[str]) -> tuple[str, str]:
+    """The path with {split} in place of the last split that it names, and this split; '' if it names none."""
+    pieces = PurePosixPath(path).parts
+    exact = [WORD_OF[piece.lower()] for piece in pieces if piece.lower() in WORD_OF]
+    inside = [WORD_OF[word[0].lower()] for piece in pieces for word in names.finditer(piece)]
+    split = ["", *inside, *exact][-1]
+
+    def in_its_place(word: re.Match[str]) -> str:
+        return SPLIT if WORD_OF[word[0].lower()] == split else word[0]
+
+    named = [
+        SPLIT if WORD_OF.get(piece.lower()) == split else names.sub(in_its_place, piece) for piece in pieces
+    ]
+    return (str(PurePosixPath(*named)), split) if split else (path, "")

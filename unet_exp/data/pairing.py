@@ -4,8 +4,12 @@ import os
 import re
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 from unet_exp.data.names import composed
+
+FIRST_NUMBER = r"(\d+)"
+LAST_NUMBER = r"(\d+)\D*$"
 
 
 @dataclass(frozen=True)
@@ -64,3 +68,13 @@ def head(stems: list[str]) -> str:
 
 def tail(stems: list[str]) -> str:
     return head([stem[::-1] for stem in stems])[::-1]
+
+
+def numbers_that_pair(images: dict[str, Path], labels: dict[str, Path]) -> str | None:
+    """The regex whose number gives each image one label, if there is one."""
+    for regex in (FIRST_NUMBER, LAST_NUMBER):
+        matches = [[re.search(regex, name) for name in names] for names in (images, labels)]
+        numbers = [sorted(int(match[1]) for match in side if match) for side in matches]
+        if numbers[0] == numbers[1] and len(set(numbers[0])) == len(images) == len(labels):
+            return regex
+    return None

@@ -32,7 +32,7 @@ def kind_of(item: Any, error: DataError) -> str:
     if isinstance(error, LabelValuesError):
         return "colours" if error.coloured else "values"
     text = error.what
-    paths = [item.image, item.label] if isinstance(item, Item) else []
+    paths = [item.label, *item.files] if isinstance(item, Item) else []
     for name in sorted(map(str, [*paths, item.name]), key=len, reverse=True):
         text = text.replace(name, "FILE")
     return re.sub(r"\d+(\.\d+)?", "N", text)

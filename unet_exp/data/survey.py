@@ -15,6 +15,7 @@ from unet_exp.data.channels import convertible
 from unet_exp.data.datasets import open_pair
 from unet_exp.data.formats import open_array, read_array, read_window, row_blocks
 from unet_exp.data.items import Item
+from unet_exp.data.label_files import ObjectMasks, about_shared
 from unet_exp.data.label_guess import Shapes, shapes
 from unet_exp.data.labels import Counts, LabelValuesError, as_value, count_values, is_coloured
 from unet_exp.data.problems import Failed, added, few
@@ -53,6 +54,7 @@ class Survey:
     problems: list[str] = field(default_factory=list)
     no_training_set: bool = False
     num_objects: list[int] = field(default_factory=list)  # of each sample, where labels are objects
+    num_shared: list[int] = field(default_factory=list)  # pixels of several masks of a sample
 
     @property
     def everything(self) -> list[tuple[str, Any, Facts]]:
@@ -79,7 +81,7 @@ def read_labels(splits: Splits, labels: LabelMap, survey: Survey) -> None:
     """Read the values of every label file, and the regions of some labels of objects or of unknown values."""
     looked_at = 0
     for item in progress([item for items in splits.values() for item in items], "reading labels"):
-        if not isinstance(item, Item):
+        if not isinstance(item, Item) or item.masks:
             continue
         try:
             label = read_label(item, labels.colours)
@@ -120,6 +122,8 @@ def read_samples(splits: Splits, labels: LabelMap, survey: Survey) -> None:
                 survey.contrast[item.name] = contrast(image, indices)
             if labels.objects is not None:
                 survey.num_objects.append(count_objects(label))
+            if isinstance(label, ObjectMasks):
+                survey.num_shared.append(label.num_shared)
         except DataError as error:
             survey.failed.append((item, error))
             continue
@@ -177,7 +181,9 @@ def judge(config: Config, splits: Splits, labels: LabelMap, survey: Survey) -> N
     if len(types) > 1:
         text = ", ".join(f"{count} {kind}" for kind, count in types.most_common())
         survey.remarks[f"images differ in their type: {text}; white is 255 in uint8, 65535 in uint16"] = []
-    lines = turned_images([item for _, item, _ in everything if isinstance(item, Item)])
+    lines = turned_images([item for _, item, _ in everything if isinstance(item, Item) and not item.masks])
+    if text := about_shared(survey.num_shared):
+        lines.append(text)
     survey.remarks |= {line: [] for line in lines}
     for split in [split for split in ("train", "val") if split in splits]:
         if not splits[split]:

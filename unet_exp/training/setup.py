@@ -118,7 +118,7 @@ def fingerprint_files(
         for split in ("train", "val")
         for item in splits[split]
         if isinstance(item, Item)
-        for path in (item.image, item.label)
+        for path in item.files
     }
     kept = "" if first_start else WEIGHTS
     return fingerprint.fingerprint(paths, config.data.fingerprint_limit_mb, known, kept)
