@@ -51,10 +51,7 @@ class SplitConfig:
     val: Any = knob(0.2, "as train")
     test: Any = knob(0, "as train")
     seed: int = knob(0, "of mode=random", minimum=0)
-    group: str | None = knob(
-        None,
-        "regex; samples with an equal first group stay in one split",
-    )
+    group: str | None = knob(None, "regex; samples with an equal first group stay in one split")
 
 
 @dataclass
@@ -112,11 +109,7 @@ class DataConfig:
         None,
         "image_folder: pair names by the first group of this regex (7 equals 007)",
     )
-    csv: str = knob(
-        "list.csv",
-        "csv: list in data.root",
-        on_resume=MAY_CHANGE,
-    )
+    csv: str = knob("list.csv", "csv: list in data.root", on_resume=MAY_CHANGE)
     unlabelled: str = knob(
         "refuse",
         "images without a label: refuse or skip them",
@@ -191,11 +184,7 @@ class TrainerConfig:
         "chooses best.pt: loss, dice, iou, precision, recall, one of these for a class (dice_<class>), "
         "or a name under metrics",
     )
-    mode: str = knob(
-        "auto",
-        "best monitor; auto: min for loss, else max",
-        choices=["auto", "min", "max"],
-    )
+    mode: str = knob("auto", "best monitor; auto: min for loss, else max", choices=["auto", "min", "max"])
     best_by: str = knob(
         "monitor",
         "best.pt is the best validation by monitor, or the last",
