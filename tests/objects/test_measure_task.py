@@ -53,6 +53,14 @@ def test_tables_of_a_hand_countable_image(cli: Cli, tmp_path: Path) -> None:
     assert rows_of(tmp_path / "objects" / "objects.csv")[0]["area_um2"] == "6.0"
 
 
+def test_folders_of_any_name(cli: Cli, tmp_path: Path) -> None:
+    two_images(tmp_path)
+    (tmp_path / "objects").rename(tmp_path / "my cells, [2] $x")
+    done = cli("task=measure", "objects=my cells, [2] $x", "input=images", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "my cells, [2] $x" / "counts.csv").exists()
+
+
 def test_pixels_that_are_not_square_are_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     objects, images = two_images(tmp_path)

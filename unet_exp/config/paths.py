@@ -20,6 +20,7 @@ PATH_KEYS = (
     "run",
     "input",
     "output",
+    "objects",
     "hydra.run.dir",
     "hydra.sweep.dir",
     "sweep_dir",
@@ -45,6 +46,8 @@ def quote_path(override: str, multirun: bool) -> str:
     """
     key, equals, value = override.partition("=")
     if key.lstrip("+") not in PATH_KEYS or not equals or value in ("", "null") or is_quoted(value):
+        return override
+    if key == "objects" and value.lower() in ("true", "false"):  # of task=predict
         return override
     several = multirun and "," in value and not os.path.exists(expanded(value))
     paths = value.split(",") if several else [value]
