@@ -137,7 +137,10 @@ def test_what_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["data.labels_are=classes", "data.classes=[a,b]"], "with {name} in data.labels masks are objects"),
+        (
+            ["data.labels_are=classes", "data.classes=[a,b]"],
+            "stands for masks of one object each",
+        ),
         (["data.labels=masks"], "has no {name}, but data.images has"),
         (["data.labels={name}_masks"], "{name} once, as a folder"),
         (["data.label_suffix=_mask"], "data.label_suffix is given"),

@@ -62,7 +62,7 @@ def monitor_problems(config: Config) -> Iterator[Problem]:
             yield Problem(
                 f"metrics.{name}", "is not allowed as a name: letters, digits, _ and -, not one in use"
             )
-    names += list(config.metrics) + list(OBJECT_SCORES) * (config.data.labels_are == "objects")
+    names += list(config.metrics) + list(OBJECT_SCORES) * (config.data.labels_are != "classes")
     monitor = config.trainer.monitor
     mode = config.trainer.mode
     if monitor not in names:

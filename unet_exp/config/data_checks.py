@@ -38,7 +38,9 @@ def data_problems(config: Config) -> Iterator[Problem]:
 
 def object_problems(data: DataConfig) -> Iterator[Problem]:
     """Classes that do not fit what is learnt of objects."""
-    if data.labels_are != "objects":
+    if data.object_value is not None and data.labels_are != "components":
+        yield Problem("data.object_value", "is for data.labels_are=components")
+    if data.labels_are == "classes":
         return
     names, least, most = {
         "border": ("background, interior and border", 3, 3),
@@ -63,8 +65,9 @@ def mask_problems(data: DataConfig) -> Iterator[Problem]:
         yield Problem("data.labels", f"has no {NAME}, but data.images has; give {NAME} in both or in labels")
     if NAME not in data.labels:
         return
-    if data.labels_are == "classes":
-        yield Problem("data.labels_are", f"is 'classes', but with {NAME} in data.labels masks are objects")
+    if data.labels_are != "objects":
+        given = f"is {data.labels_are!r}, but {NAME} in data.labels stands for masks of one object each"
+        yield Problem("data.labels_are", f"{given}; objects")
     if data.label_suffix or data.pair_regex is not None:
         key = "data.label_suffix" if data.label_suffix else "data.pair_regex"
         yield Problem(key, f"is given, but {NAME} in data.labels is the name of the image; leave it out")
@@ -73,8 +76,8 @@ def mask_problems(data: DataConfig) -> Iterator[Problem]:
 def synthetic_problems(data: DataConfig) -> Iterator[Problem]:
     if data.kind == "membranes" and len(data.classes) != 2:
         yield Problem("data.classes", "has to be two names for data=membranes, which has two classes")
-    if (data.kind == "nuclei") != (data.labels_are == "objects"):
-        needed = "objects" if data.kind == "nuclei" else "classes"
+    needed = "objects" if data.kind == "nuclei" else "classes"
+    if data.labels_are != needed:
         yield Problem("data.labels_are", f"is {data.labels_are!r}, but data={data.kind} has {needed}")
     if data.root is not None:
         yield Problem(

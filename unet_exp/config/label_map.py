@@ -60,7 +60,9 @@ class LabelMap:
     values: dict[float, int]
     colours: bool
     both_ways: bool
-    objects: "ObjectTarget | None" = None  # where labels number objects, and `values` says nothing
+    objects: "ObjectTarget | None" = None  # where labels hold objects, and `values` says nothing
+    components: bool = False  # objects are connected pieces, of object_value if it is given
+    object_value: int | None = None
 
 
 BINARY = LabelMap(["background", "foreground"], {0: 0, 1: 1, 255: 1}, colours=False, both_ways=True)
@@ -73,9 +75,11 @@ def as_objects(data: DataConfig) -> DataConfig:
 
 def label_map(data: DataConfig) -> LabelMap:
     """The map of a config: data.label_map, or without it the indices themselves. Raises DataError."""
-    if data.labels_are == "objects":
+    if data.labels_are != "classes":
         target = ObjectTarget(data.target, data.rim, data.gap, len(data.classes))
-        return LabelMap(data.classes, {}, False, False, target)
+        return LabelMap(
+            data.classes, {}, False, False, target, data.labels_are == "components", data.object_value
+        )
     if data.label_map is None:
         if len(data.classes) == 2:
             return LabelMap(data.classes, BINARY.values, colours=False, both_ways=True)

@@ -71,9 +71,11 @@ class DataConfig:
     )
     labels_are: str = knob(
         "classes",
-        "what label files hold: classes, or objects: a number for each, 0 for none",
-        choices=["classes", "objects"],
+        "what label files hold: classes; objects: a number for each, 0 for none; components: masks, each "
+        "connected piece (by 4 neighbours) an object",
+        choices=["classes", "objects", "components"],
     )
+    object_value: int | None = knob(None, "components: file value of the objects; null: all but 0", minimum=0)
     target: str = knob(
         "border",
         "objects are learnt as three classes (background, interior, border), as two (binary), or by levels "

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from unet_exp.config.label_map import LabelMap
-from unet_exp.data.formats import Source, open_array, read_array, read_window
+from unet_exp.data.formats import WHOLE, Source, open_array, read_array, read_window
 from unet_exp.data.items import Item
-from unet_exp.data.labels import class_indices, object_numbers, one_kind
+from unet_exp.data.labels import class_indices, component_numbers, object_numbers, one_kind
 from unet_exp.data.tiff import Window
 from unet_exp.errors import DataError
 from unet_exp.messages import counted
@@ -34,6 +34,18 @@ class ObjectNumbers(ClassIndices):
 
     def __getitem__(self, window: Window) -> np.ndarray:
         return object_numbers(read_window(self.source, window, self.path), self.name)
+
+
+class Components:
+    """The connected pieces of an opened label file, numbered in the whole of it, int32 H x W x 1."""
+
+    def __init__(self, source: Source, item: Item, labels: LabelMap) -> None:
+        label = read_window(source, WHOLE, item.label)
+        self.numbers = component_numbers(label, str(item.label), labels.object_value)
+        self.shape = self.numbers.shape
+
+    def __getitem__(self, window: Window) -> np.ndarray:
+        return self.numbers[window]
 
 
 class ObjectMasks:
@@ -64,7 +76,7 @@ class ObjectMasks:
         return self.numbers[window]
 
 
-Label = ClassIndices | ObjectMasks
+Label = ClassIndices | Components | ObjectMasks
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -77,7 +89,9 @@ def open_label(item: Item, labels: LabelMap) -> Label:
     if item.masks:
         return ObjectMasks(item.masks)
     source = open_array(item.label, item.page, label=True)
-    return (ClassIndices if labels.objects is None else ObjectNumbers)(source, item, labels)
+    if labels.objects is None:
+        return ClassIndices(source, item, labels)
+    return (Components if labels.components else ObjectNumbers)(source, item, labels)
 
 
 def about_shared(shared: Sequence[int]) -> str:

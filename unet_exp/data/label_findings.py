@@ -28,7 +28,7 @@ def look_of(unknown: Sequence[Label]) -> str:
 def as_meant(data: DataConfig, labels: LabelMap, survey: Survey) -> tuple[DataConfig, LabelMap]:
     """The settings and label map that fit most labels: of objects, or of classes that have no names yet."""
     if labels.objects is not None:
-        survey.problems += divided_objects(survey)
+        survey.problems += joined_objects(survey) if labels.components else divided_objects(survey)
         return data, labels
     usual = DataConfig()
     unknown = unknown_labels(labels, survey)
@@ -71,7 +71,20 @@ def divided_objects(survey: Survey) -> list[str]:
         f"{len(divided)} labels, such as {divided[0].item.label}, have numbers of several pieces each: "
         "looks like classes, not like numbered objects",
         "a number of its own for each object",
-        "data.labels_are=classes",
+        "data.labels_are=classes; if each piece is an object: data.labels_are=components",
+    )
+    return [str(error)]
+
+
+def joined_objects(survey: Survey) -> list[str]:
+    """The text on labels that are read as masks of separate pieces, but number their objects."""
+    if look_of(survey.labels) != "objects":
+        return []
+    error = DataError(
+        f"{counted(len(survey.labels), 'label')}, such as {survey.labels[0].item.label}: looks like numbered "
+        "objects; as components, those that touch become one",
+        "masks",
+        "data.labels_are=objects",
     )
     return [str(error)]
 

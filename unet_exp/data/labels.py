@@ -145,6 +145,18 @@ def object_numbers(label: np.ndarray, name: str) -> np.ndarray:
     return values.astype(np.int32)[..., np.newaxis]
 
 
+def component_numbers(label: np.ndarray, name: str, value: int | None = None) -> np.ndarray:
+    """int32 H x W x 1 that numbers the connected pieces (4 neighbours) of an H x W x C label, 0 around them.
+
+    value: the file value of the pieces; None: every value but 0. Raises DataError as object_numbers.
+    """
+    from scipy import ndimage  # takes a fifth of a second
+
+    values = object_numbers(label, name)[..., 0]
+    pieces, _ = ndimage.label(values > 0 if value is None else values == value)
+    return np.asarray(pieces, np.int32)[..., np.newaxis]
+
+
 def values_error(
     names: Sequence[str], counts: Counts, labels: LabelMap, coloured: bool, hint: str = ""
 ) -> LabelValuesError:

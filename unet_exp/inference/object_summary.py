@@ -15,7 +15,7 @@ from unet_exp.objects.scores import EVENTS, NOTHING, Fate, mean_scores, object_s
 
 def object_meter(config: Config, run_dir: Path, weights: str, tta: bool) -> ObjectMeter | None:
     """Counts objects as task=predict makes them; None for a run on classes."""
-    rules = object_rules_of(config, run_dir, weights) if config.data.labels_are == "objects" else None
+    rules = object_rules_of(config, run_dir, weights) if config.data.labels_are != "classes" else None
     return None if rules is None else ObjectMeter(rules[tta], keep_fates=True)
 
 

@@ -111,7 +111,7 @@ def evaluate(options: EvaluateConfig) -> None:
 
 def evaluate_files(options: EvaluateConfig, given: Path, config: Config, run_dir: Path) -> None:
     """Scores numbered images, as somebody corrected them, in the place of the network's objects."""
-    numbered = config.data.labels_are == "objects"
+    numbered = config.data.labels_are != "classes"
     if not numbered and not wants_em_scores(options, config):
         raise ConfigError(
             "objects=DIR needs a run that was trained on objects or on membranes",

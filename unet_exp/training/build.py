@@ -144,7 +144,7 @@ def build_parts(config: Config, data: dict[str, Samples], first_start: bool = Fa
         val=val,
         class_names=config.data.classes,
         logits_per_pixel=allowed_heads(config)[0],
-        objects=None if config.data.labels_are != "objects" else ObjectRule(target=config.data.target),
+        objects=None if config.data.labels_are == "classes" else ObjectRule(target=config.data.target),
         metrics={name: build_metric(name, node, place) for name, node in config.metrics.items()},
         trained=distributed.wrap(model, config.device, config.trainer.sync_batchnorm),
     )

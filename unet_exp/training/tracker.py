@@ -79,7 +79,7 @@ class Tracker:
         self.pace = Pace(config, state.seconds)
         self.metrics_path = run_dir / layout.METRICS
         self.timing_path = run_dir / layout.TIMING
-        self.others = list(config.metrics) + list(OBJECT_SCORES) * (config.data.labels_are == "objects")
+        self.others = list(config.metrics) + list(OBJECT_SCORES) * (config.data.labels_are != "classes")
         self.palette = palette(label_map(config.data))
         self.classes = config.data.classes
         self.denorm = denorm
