@@ -59,6 +59,8 @@ def test_every_option_composes_checks_and_builds(option: Path, tmp_path: Path) -
         "model.base_channels=2",
         "threads=1",
     ]
+    if option == Path("experiment/nuclei"):
+        small.append("batch_size=4")
     if name in ("smp_unet", "monai_basic_unet"):
         small = [word for word in small if word != "model.base_channels=2"]
     if name == "smp_unet":
