@@ -1,5 +1,6 @@
 """data.labels_are=components: connected pieces of a mask as objects, from the file to a run."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from unet_exp.data.formats import WHOLE
 from unet_exp.data.labels import component_numbers
 from unet_exp.data.splits import find_splits
 from unet_exp.errors import UserError
+from unet_exp.training import setup
 
 COMPONENTS = ["data.labels_are=components", "data.classes=[background,interior,border]"]
 DIAGONAL = np.array([[5, 5, 0, 5], [5, 0, 5, 5], [0, 2, 2, 0], [5, 2, 0, 0]], np.uint8)
@@ -54,7 +56,10 @@ def test_windows_of_a_label_have_the_numbers_of_the_whole(tmp_path: Path) -> Non
 
 
 def test_a_run_on_masks_as_check_data_proposes_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_masks(tmp_path / "data", value=7)
@@ -65,6 +70,10 @@ def test_a_run_on_masks_as_check_data_proposes_it(
     train(tmp_path / "run", [*words, *SMALL, "trainer.monitor=ap"])
     assert (tmp_path / "run/objects.json").exists()
     objects = ["data.labels_are=objects", COMPONENTS[1]]
+    config = check(settings(["data=image_folder", "data.root=data", *objects, "batch_size=2"]))
+    with caplog.at_level(logging.WARNING):
+        setup.read_samples(config, setup.find_items(config))
+    assert "numbers in 5 of 5 labels have several pieces each, as classes do (0)" in caplog.text
     said = survey(capsys, "data=image_folder", "data.root=data", *objects, code=1)
     assert "if each piece is an object: data.labels_are=components" in " ".join(said.split())
 

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 
 from unet_exp.config.label_map import LabelMap, as_objects, label_map, parse_value
 from unet_exp.config.schema import DataConfig
-from unet_exp.data.label_guess import guess
+from unet_exp.data.label_guess import LEAST_WHOLE, MOST_DIVIDED, guess
 from unet_exp.data.labels import proposal, settings_for, values_error
 from unet_exp.data.problems import added, alike
 from unet_exp.data.survey import Label, Survey, is_unknown, values_failed
 from unet_exp.errors import DataError
 from unet_exp.messages import counted
-
-LEAST_WHOLE = 0.75  # share of the numbers in a label of objects that are one piece; occlusion divides some
 
 
 def unknown_labels(labels: LabelMap, survey: Survey) -> list[Label]:
@@ -65,7 +63,7 @@ def divided_objects(survey: Survey) -> list[str]:
     """The text on labels that are read as object numbers, if these have several pieces each."""
     filled = [label for label in survey.labels if label.shapes and numbers_of(label)]
     divided = [label for label in filled if label.shapes and label.shapes.whole < LEAST_WHOLE]
-    if len(divided) <= 0.5 * len(filled):
+    if len(divided) <= MOST_DIVIDED * len(filled):
         return []
     error = DataError(
         f"{len(divided)} labels, such as {divided[0].item.label}, have numbers of several pieces each: "

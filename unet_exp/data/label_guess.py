@@ -13,6 +13,8 @@ MOST_PIXELS = 1 << 25  # the largest label whose shapes are examined
 FEW = 4  # fewest object numbers in the label that has most
 MOST_SCATTERED = 16  # values that may lie scattered over a label of classes
 MOST_WHOLE = 0.9  # share of the numbers that are one region each, which few corrections leave
+LEAST_WHOLE = 0.75  # below this share they are classes, not numbers of objects that others cover in part
+MOST_DIVIDED = 0.5  # share of such labels above which all are classes
 SHARE = 0.8  # share of the labels that must look alike
 
 

@@ -2,10 +2,16 @@
 
 import logging
 
-from unet_exp.data.datasets import Samples
+import numpy as np
+
+from unet_exp.data.datasets import Samples, open_pair
+from unet_exp.data.formats import WHOLE
+from unet_exp.data.items import Item
+from unet_exp.data.label_guess import LEAST_WHOLE, MOST_DIVIDED, MOST_PIXELS, share_of_whole
 from unet_exp.errors import DataError
 from unet_exp.messages import counted, numbered
 
+MOST_LOOKED_AT = 20  # labels whose pieces are counted
 log = logging.getLogger("unet_exp")
 
 
@@ -34,6 +40,33 @@ def refuse_duplicates(data: dict[str, Samples], allow: bool = False) -> None:
             numbered(f"{counted(len(twice), 'image')} in train and in val too", twice),
             do="remove one of each, or keep them together (data.split.group, data.split.mode=listed); "
             "to train with them as they are: data.duplicates=allow",
+        )
+
+
+def warn_of_divided_objects(samples: Samples) -> None:
+    """Warn where labels read as object numbers look like classes: their numbers have several pieces each."""
+    labels = samples.labels
+    if labels.objects is None or labels.components:
+        return
+    num_filled = 0
+    divided = []
+    for index, item in enumerate(samples.items[:MOST_LOOKED_AT]):
+        if not isinstance(item, Item) or item.masks:
+            return
+        label = open_pair(item, labels)[1] if samples.pairs is None else samples.pairs[index][1]
+        if label.shape[0] * label.shape[1] > MOST_PIXELS:
+            continue
+        values, numbers = np.unique(np.asarray(label[WHOLE])[..., 0], return_inverse=True)
+        num_filled += bool(values.any())
+        if share_of_whole(values, numbers.reshape(label.shape[:2])) < LEAST_WHOLE:
+            divided.append(item.name)
+    if len(divided) > MOST_DIVIDED * num_filled:
+        log.warning(
+            "numbers in %s of %s have several pieces each, as classes do (%s): data.labels_are=classes, or "
+            "data.labels_are=components if each piece is an object",
+            len(divided),
+            counted(num_filled, "label"),
+            divided[0],
         )
 
 

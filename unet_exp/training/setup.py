@@ -15,7 +15,7 @@ from unet_exp.data.class_weights import pixels_of, warn_of_rare_classes, with_we
 from unet_exp.data.datasets import ONE_KIND, Samples, load_samples
 from unet_exp.data.items import Item
 from unet_exp.data.loaders import EpochBatches
-from unet_exp.data.split_checks import check_batches, refuse_duplicates
+from unet_exp.data.split_checks import check_batches, refuse_duplicates, warn_of_divided_objects
 from unet_exp.data.splits import Splits, as_csv, decide_mode, find_splits
 from unet_exp.data.stats import better_statistics, mean_and_std, unit_range, values_of
 from unet_exp.errors import ConfigError, DataError
@@ -175,6 +175,7 @@ def read_samples(config: Config, splits: Splits) -> dict[str, Samples]:
         refuse_duplicates(data, allow=config.data.duplicates == "allow")
     warn_of_range(config, data["train"])
     warn_of_rare_classes(data, config.data.classes)
+    warn_of_divided_objects(data["train"])
     size, margin = (None, 0) if overfit else crop_size(config)
     check_batches(data["train"], "train", config.batch_size, size, margin)
     return data
