@@ -134,6 +134,17 @@ def test_what_is_refused(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_a_list_names_folders_of_masks(tmp_path: Path) -> None:
+    write_masks(tmp_path, *BOWL, count=3)
+    rows = [f"n{index}/images/n{index}.png,n{index}/masks,train" for index in range(3)]
+    (tmp_path / "list.csv").write_text("\n".join(["image,label,split", *rows]))
+    words = ["data=csv", f"data.root={tmp_path}"]
+    items = find_splits(check(settings([*words, *OBJECTS])).data)["train"]
+    assert [len(item.masks) for item in items] == [2, 3, 4]
+    with pytest.raises(DataError, match="line 2: "):
+        find_splits(check(settings(words)).data)
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from unet_exp.config.schema import DataConfig
 from unet_exp.data.items import Item, listing, pages_of
+from unet_exp.data.mask_folders import with_masks
 from unet_exp.data.names import SPLITS, as_stored, composed, refuse_other_encodings, split_named
 from unet_exp.errors import DataError
 from unet_exp.messages import counted, shortened_lines
@@ -21,11 +22,12 @@ Row = dict[str, str]
 def csv_items(folder: Path, data: DataConfig, left_out: list[Path] | None = None) -> list[Item]:
     """The rows of a csv list: image,label (paths from data.root), and perhaps split and group.
 
-    left_out: receives the images without a label if data.unlabelled=skip. Raises DataError naming the lines
-    that can't be used.
+    A label may be a folder of masks, one for each object, if data.labels_are=objects. left_out: receives the
+    images without a label if data.unlabelled=skip. Raises DataError naming the lines that can't be used.
     """
     path = as_stored(folder, data.csv)
     columns, rows = read_list(path, folder)
+    masks = data.labels_are == "objects"
     items: list[Item] = []
     problems: list[tuple[int, str, Row]] = []
     skipped: list[Path] = []
@@ -37,7 +39,7 @@ def csv_items(folder: Path, data: DataConfig, left_out: list[Path] | None = None
         num_moved += find_moved(row, folder)
         image = folder / row["image"]
         may_lack = data.unlabelled == "skip" or row.get("split") == LEFT_OUT
-        problem = problem_of(row, folder, columns)
+        problem = problem_of(row, folder, columns, masks)
         if row["image"].strip() and not row["label"].strip() and may_lack:
             skipped.append(image)
         elif problem is not None:
@@ -53,6 +55,7 @@ def csv_items(folder: Path, data: DataConfig, left_out: list[Path] | None = None
     refuse_other_encodings((item.name for item in items), str(path))
     if left_out is not None:
         left_out += skipped
+    items = with_masks(items) if masks else items
     return [page for item in items for page in pages_of(item)]
 
 
@@ -85,13 +88,14 @@ def find_moved(row: Row, folder: Path) -> int:
     return num_moved
 
 
-def problem_of(row: Row, folder: Path, columns: list[str]) -> str | None:
-    """Why a row can't be used, or None."""
+def problem_of(row: Row, folder: Path, columns: list[str], masks: bool) -> str | None:
+    """Why a row can't be used, or None. masks: a label may be a folder of masks."""
     if "" in row:
         return f"has more cells than the first line: {row['']}"
     if not row["image"].strip() or not row["label"].strip():
         return f"names no {'label' if row['image'].strip() else 'image'}"
-    if not all(os.path.isfile(folder / row[key]) for key in ("image", "label")):
+    is_label = os.path.exists if masks else os.path.isfile
+    if not os.path.isfile(folder / row["image"]) or not is_label(folder / row["label"]):
         return why_missing(row, folder)
     if "split" in columns and split_named(row["split"]) is None:
         return f"split is {row['split'] or None!r}; allowed: {', '.join(SPLITS)}"

@@ -24,15 +24,20 @@ def mask_items(root: Path, data: DataConfig, left_out: list[Path] | None = None)
     images = named_images(root, data.images)
     folders = named_folders(root, data.labels)
     where = (folder_of(as_stored(root, data.images)), folder_of(as_stored(root, data.labels)))
-    items = paired(images, folders, where, data, left_out)
-    items = [replace(item, masks=tuple(files_in(item.label, IMAGE_SUFFIXES))) for item in items]
-    empty = [str(item.label) for item in items if not item.masks]
+    return with_masks(paired(images, folders, where, data, left_out))
+
+
+def with_masks(items: list[Item]) -> list[Item]:
+    """The samples, those whose label is a folder with its masks. Raises DataError for folders without any."""
+    in_folders = [item for item in items if item.label.is_dir()]
+    masks_of = {item.label: tuple(files_in(item.label, IMAGE_SUFFIXES)) for item in in_folders}
+    empty = [str(folder) for folder, masks in masks_of.items() if not masks]
     if empty:
         raise DataError(
             f"{counted(len(empty), 'folder')} without masks: {shortened(empty, 3)}",
             do="put a mask for each object there; for an image without objects one that is 0 everywhere",
         )
-    return items
+    return [replace(item, masks=masks_of.get(item.label, ())) for item in items]
 
 
 def named_images(root: Path, path: str) -> dict[str, Path]:
