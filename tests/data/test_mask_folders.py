@@ -81,6 +81,10 @@ def test_splits_in_folders_of_their_own(
         write_masks(tmp_path / "data" / split, *BOWL, count=4)
     said = survey(capsys, "data=image_folder", "data.root=data", "data.duplicates=allow")
     assert "pairs:    12 (train 4, val 4, test 4; split by folders)" in said
+    for folder in (tmp_path / "data/test").glob("*/masks"):
+        shutil.rmtree(folder)
+    said = survey(capsys, "data=image_folder", "data.root=data", "data.duplicates=allow")
+    assert "pairs:    8 (train 4, val 4, test 0; split by folders)" in said
     shutil.rmtree(tmp_path / "data/train")
     said = survey(capsys, "data=image_folder", "data.root=data", "data.duplicates=allow", code=1)
     assert "{name}" not in said

@@ -11,7 +11,7 @@ from typing import Any
 from unet_exp.config.schema import SPLIT, TEMPLATES, DataConfig
 from unet_exp.data.items import Item, image_items, listing, npy_items, stack_items
 from unet_exp.data.lists import csv_items
-from unet_exp.data.mask_folders import folder_of, has_mask_folders, mask_items
+from unet_exp.data.mask_folders import exists, has_mask_folders, mask_items
 from unet_exp.data.names import SPELLINGS, SPLITS, as_stored, composed
 from unet_exp.errors import DataError
 
@@ -63,7 +63,7 @@ def split_folders(data: DataConfig, left_out: list[Path] | None = None) -> dict[
     splits: dict[str, list[Item]] = {split: [] for split in SPLITS}
     for split in SPLITS:
         of_split = [paths[split] for paths in paths_of if split in paths]
-        labelled = len(of_split) == len(paths_of) and folder_of(of_split[-1]).exists()
+        labelled = len(of_split) == len(paths_of) and exists(of_split[-1])
         if split == "test" and of_split and not labelled:
             log.info("no test samples: %s lacks its %s", of_split[0], " or ".join(templates[1:]))
         elif len(of_split) == len(paths_of):

@@ -77,6 +77,15 @@ def folder_of(path: Path) -> Path:
     return next((parent for parent in path.parents if path.relative_to(parent).parts[0] == NAME), path)
 
 
+def exists(path: Path) -> bool:
+    """Whether there is this path, for some name if it has {name}."""
+    above = folder_of(path)
+    if above == path or not above.is_dir():
+        return path.exists()
+    below = path.relative_to(above).parts[1:]
+    return any(folder.joinpath(*below).exists() for folder in above.iterdir())
+
+
 def no_folder(root: Path, path: str, kind: str) -> DataError:
     return DataError(
         f"{root} has no folder {path}", allowed=f"found there: {listing(root)}", do=f"correct data.{kind}"
