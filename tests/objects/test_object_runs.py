@@ -202,6 +202,6 @@ def test_samples_of_objects(tmp_path: Path) -> None:
     assert not sample["objects"][0, : border or 1].any()
     target = object_target(objects.astype(np.int32), ObjectTarget("border", 1, 1, 3))
     assert np.array_equal(sample["label"][0, inner, inner].numpy(), target)
-    expected = weight_map((numbers > 0).astype(np.uint8), 10.0, 2.0)  # no two of them touch
+    expected = weight_map((numbers > 0).astype(np.uint8), 10.0, 2.0, inside=True)  # no two of them touch
     assert np.array_equal(sample["weight"][0, inner, inner].numpy(), expected)
     assert expected.max() > 1

@@ -114,9 +114,10 @@ class SegmentationDataset(Dataset[Sample]):
 
             assert self.weights is not None
             indices = np.asarray(label[WHOLE])[..., 0]
-            if self.samples.labels.objects is not None:  # each number is a class; none of them is IGNORE
+            are_objects = self.samples.labels.objects is not None
+            if are_objects:  # each number is a class; none of them is IGNORE
                 indices = np.where(indices > 0, indices + IGNORE, 0)
-            computed = weight_map(indices, *self.weights)[..., np.newaxis]
+            computed = weight_map(indices, *self.weights, inside=are_objects)[..., np.newaxis]
             if self.samples.pairs is None:
                 return computed
             self.maps[key] = computed
