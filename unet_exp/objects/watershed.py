@@ -23,8 +23,9 @@ def find_objects(interior: np.ndarray, foreground: np.ndarray, rule: ObjectRule)
     """int32 H x W: object numbers from 1 on without gaps, 0 where there is none.
 
     interior, foreground: probabilities H x W. Each 4-connected component of the foreground, its holes filled,
-    is solved by itself: without a seed it is no object, with one it is an object, with several it is divided
-    by a watershed on 1 - interior (Beucher and Lantuejoul, 1979; scikit-image). The result does not depend on
+    is solved by itself: without a seed it is no object (of a target by distance it is one), with one it is an
+    object, with several it is divided by a watershed on 1 - interior (Beucher and Lantuejoul, 1979;
+    scikit-image). The result does not depend on
     how the maps were tiled.
     """
     mask = ndimage.binary_fill_holes(foreground > rule.foreground)
@@ -36,6 +37,10 @@ def find_objects(interior: np.ndarray, foreground: np.ndarray, rule: ObjectRule)
     seeds_of = np.bincount(home[1:], minlength=int(components.max(initial=0)) + 1)
     name_of = np.zeros(len(seeds_of), np.int32)
     name_of[home[1:]] = np.arange(1, num_seeds + 1)
+    if rule.target == "distance":  # small objects have no deep level, so that no seed is needed
+        seedless = seeds_of == 0
+        seedless[0] = False
+        name_of[seedless] = num_seeds + 1 + np.arange(seedless.sum())
     objects = name_of[components]
     boxes = ndimage.find_objects(components)
     for index in np.flatnonzero(seeds_of > 1):
