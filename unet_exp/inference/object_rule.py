@@ -25,6 +25,7 @@ log = logging.getLogger("unet_exp")
 CHOICES: dict[str, tuple[float, ...]] = {
     "seed": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
     "foreground": (0.3, 0.4, 0.5, 0.6, 0.7),
+    "confidence": (0.0, 0.7, 0.8, 0.85, 0.9, 0.95),
     "smallest": (5, 10, 20, 40),
 }
 

@@ -10,12 +10,14 @@ from scipy import ndimage
 class ObjectRule:
     """seed: interior probability above which a pixel belongs to a seed. foreground: probability of not being
     background above which a pixel belongs to an object. smallest: pixels below which an object is dropped.
-    target: what the network has learnt, data.target.
+    confidence: mean probability of not being background, in an object, below which it is dropped. target:
+    what the network has learnt, data.target.
     """
 
     seed: float = 0.5
     foreground: float = 0.5
     smallest: int = 10
+    confidence: float = 0.0
     target: str = "border"
 
 
@@ -46,7 +48,7 @@ def find_objects(interior: np.ndarray, foreground: np.ndarray, rule: ObjectRule)
     for index in np.flatnonzero(seeds_of > 1):
         box = boxes[index - 1]
         divide(objects[box], components[box] == index, seeds[box], interior[box])
-    return without_small(objects, rule.smallest)
+    return numbered_anew(objects, foreground, rule)
 
 
 def divide(objects: np.ndarray, component: np.ndarray, seeds: np.ndarray, interior: np.ndarray) -> None:
@@ -57,9 +59,12 @@ def divide(objects: np.ndarray, component: np.ndarray, seeds: np.ndarray, interi
     objects[component] = regions[component]
 
 
-def without_small(objects: np.ndarray, smallest: int) -> np.ndarray:
-    """int32 H x W: the objects of at least `smallest` pixels, numbered anew from 1 on."""
-    kept = np.bincount(objects.ravel()) >= smallest
+def numbered_anew(objects: np.ndarray, foreground: np.ndarray, rule: ObjectRule) -> np.ndarray:
+    """int32 H x W: the objects that are large and sure enough, numbered from 1 on."""
+    areas = np.bincount(objects.ravel())
+    kept = areas >= rule.smallest
+    if rule.confidence:
+        kept &= np.bincount(objects.ravel(), foreground.ravel()) >= rule.confidence * areas
     kept[0] = False
     names = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
     return np.asarray(names[objects])
