@@ -105,3 +105,14 @@ def test_small_objects_holes_and_components_without_a_seed() -> None:
     assert (found[2:12, 2:12] == 1).all()
     assert not found[15:].any()
     assert find_objects(interior, foreground, ObjectRule(smallest=4)).max() == 2
+
+
+def test_a_small_seed_within_an_object_leaves_no_hole() -> None:
+    foreground = np.zeros((30, 30), np.float32)
+    foreground[2:22, 2:22] = 0.9
+    interior = foreground * 1.0
+    interior[9:14, 9:14] = 0.1
+    interior[11, 11] = 0.9  # a seed of its own, of a region of at most 25 pixels
+    found = find_objects(interior, foreground, ObjectRule(smallest=40))
+    assert np.array_equal(found, (foreground > 0).astype(np.int32))
+    assert find_objects(interior, foreground, ObjectRule(smallest=1)).max() == 2

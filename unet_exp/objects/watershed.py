@@ -47,15 +47,26 @@ def find_objects(interior: np.ndarray, foreground: np.ndarray, rule: ObjectRule)
     boxes = ndimage.find_objects(components)
     for index in np.flatnonzero(seeds_of > 1):
         box = boxes[index - 1]
-        divide(objects[box], components[box] == index, seeds[box], interior[box])
+        divide(objects[box], components[box] == index, seeds[box], interior[box], rule.smallest)
     return numbered_anew(objects, foreground, rule)
 
 
-def divide(objects: np.ndarray, component: np.ndarray, seeds: np.ndarray, interior: np.ndarray) -> None:
-    """Write into objects, int32 H x W, the number of a seed for each pixel of the component, bool H x W."""
+def divide(
+    objects: np.ndarray, component: np.ndarray, seeds: np.ndarray, interior: np.ndarray, smallest: int
+) -> None:
+    """Write into objects, int32 H x W, the number of a seed for each pixel of the component, bool H x W.
+
+    Seeds of regions below `smallest` pixels leave them to the others, so that they are no holes.
+    """
     from skimage.segmentation import watershed
 
-    regions = watershed(1 - interior.astype(np.float32), seeds, mask=component)  # type: ignore[no-untyped-call]
+    seeds = np.where(component, seeds, 0)
+    outside = 1 - interior.astype(np.float32)
+    regions = watershed(outside, seeds, mask=component)  # type: ignore[no-untyped-call]
+    small = np.bincount(regions.ravel()) < smallest
+    kept = np.where(small[seeds], 0, seeds)
+    if kept.any() and (kept != seeds).any():
+        regions = watershed(outside, kept, mask=component)  # type: ignore[no-untyped-call]
     objects[component] = regions[component]
 
 
