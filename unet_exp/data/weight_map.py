@@ -6,9 +6,7 @@ from scipy import ndimage
 REACH = 4.0  # in sigma: farther from the second nearest object the weight is below w0 * exp(-8)
 
 
-def weight_map(
-    label: np.ndarray, w0: float = 10.0, sigma: float = 5.0, inside: bool = False
-) -> np.ndarray:
+def weight_map(label: np.ndarray, w0: float = 10.0, sigma: float = 5.0, inside: bool = False) -> np.ndarray:
     """float32 H x W: w0 * exp(-(d1 + d2)^2 / (2 sigma^2)) on pixels of class 0, 0 elsewhere.
 
     d1, d2: distances in pixels to the nearest and second nearest object (Ronneberger et al., 2015,
