@@ -6,8 +6,8 @@ thresholds are chosen on the rows `val`, as its authors advise:
 
     python3 -m venv stardist && stardist/bin/pip install stardist tensorflow-cpu tf_keras tensorboard
     python3 -m venv torch_em && torch_em/bin/pip install torch torch_em python-elf
-    stardist/bin/python benchmarks/nuclei_peers.py stardist DIR --minutes 10 --out OUT
-    torch_em/bin/python benchmarks/nuclei_peers.py torch_em DIR --minutes 10 --out OUT
+    stardist/bin/python benchmarks/nuclei_peers.py stardist DIR --minutes 12 --out OUT
+    torch_em/bin/python benchmarks/nuclei_peers.py torch_em DIR --minutes 12 --out OUT
     python benchmarks/nuclei_peers.py score DIR --out OUT
 
 OUT/TOOL gets a numbered image for each validation image, by the plain network; `score` prints AP over 0.5 to
@@ -209,7 +209,7 @@ if __name__ == "__main__":
     parser.add_argument("task", choices=["stardist", "torch_em", "score"])
     parser.add_argument("root", type=Path, help="folder with list.csv")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--minutes", type=float, default=12.0)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     if options.task == "score":
