@@ -134,7 +134,7 @@ def test_numbered_objects_are_recognised(
     assert "labels:   52 objects, 3 to 16 in an image (median 8)" in said
     assert said.rstrip().endswith("ready, with the line above")
     words = pasted(line_of(said))
-    assert {"data.labels_are=objects", "data.classes=[background,interior,border]"} < set(words)
+    assert {"data.labels_are=objects", "data.classes=[background,edge,middle,core]"} < set(words)
     said = survey(capsys, *words)
     assert "labels:   52 objects" in said
     assert said.rstrip().endswith("ready")
@@ -147,7 +147,7 @@ def test_a_run_on_misread_labels_says_that_they_number_objects(tmp_path: Path) -
     with pytest.raises(UserError, match="look like numbered objects") as failure:
         train(tmp_path / "run", words)
     settings = shlex.split(failure.value.do.splitlines()[-1])
-    assert settings == ["data.labels_are=objects", "data.classes=[background,interior,border]"]
+    assert settings == ["data.labels_are=objects", "data.classes=[background,edge,middle,core]"]
     train(tmp_path / "run2", [*words, *settings])
 
 
@@ -161,7 +161,7 @@ def test_classes_read_as_objects_are_a_problem(
         save(path, (np.asarray(Image.open(path)) > 0) * np.uint8(255))
     for root in ("codes", "binary"):
         words = ["data=image_folder", f"data.root={root}"]
-        objects = ["data.labels_are=objects", "data.classes=[background,interior,border]"]
+        objects = ["data.labels_are=objects", "data.classes=[background,edge,middle,core]"]
         said = survey(capsys, *words, *objects, code=1)
         assert "looks like classes, not like numbered objects" in one_line(said)
         assert "objects" not in survey(capsys, *words)

@@ -17,7 +17,7 @@ from unet_exp.data.splits import find_splits
 from unet_exp.errors import DataError, UserError
 from unet_exp.training.setup import fingerprint_files
 
-OBJECTS = ["data.labels_are=objects", "data.classes=[background,interior,border]"]
+OBJECTS = ["data.labels_are=objects", "data.classes=[background,edge,middle,core]"]
 BOWL = ("{name}/images/{name}.png", "{name}/masks")
 LAYOUTS = {
     "bowl": BOWL,

@@ -17,7 +17,7 @@ from unet_exp.data.splits import find_splits
 from unet_exp.errors import UserError
 from unet_exp.training import setup
 
-COMPONENTS = ["data.labels_are=components", "data.classes=[background,interior,border]"]
+COMPONENTS = ["data.labels_are=components", "data.classes=[background,edge,middle,core]"]
 DIAGONAL = np.array([[5, 5, 0, 5], [5, 0, 5, 5], [0, 2, 2, 0], [5, 2, 0, 0]], np.uint8)
 
 
@@ -98,7 +98,10 @@ def test_numbered_objects_are_not_joined_unsaid(
     [
         (["data=membranes", *COMPONENTS], "data.labels_are is 'components', but data=membranes has classes"),
         (["data=image_folder", "data.root=.", "data.object_value=3"], "is for data.labels_are=components"),
-        (["data=image_folder", "data.root=.", COMPONENTS[0]], "it names background, interior and border"),
+        (
+            ["data=image_folder", "data.root=.", COMPONENTS[0]],
+            "it names background, edge and at least one deeper level",
+        ),
         (
             ["data=image_folder", "data.root=.", *COMPONENTS, "data.labels=masks/{name}"],
             "{name} in data.labels stands for masks of one object each; objects",

@@ -40,7 +40,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "data=image_folder",
         f"data.root={start / 'set'}",
         "data.labels_are=objects",
-        "data.classes=[background,interior,border]",
+        "data.classes=[background,edge,middle,core]",
         "data.split.val=2",
         "trainer.plots=false",
     )

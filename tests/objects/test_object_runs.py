@@ -112,7 +112,7 @@ def test_label_files_become_objects_and_measurements(run: Path, tmp_path: Path) 
         "data=image_folder",
         f"data.root={root}",
         "data.labels_are=objects",
-        "data.classes=[background,interior,border]",
+        "data.classes=[background,edge,middle,core]",
         "transform=strong",
         "transform.train.crop.size=32",
     )
@@ -156,7 +156,7 @@ def test_a_run_on_classes_has_no_objects(tmp_path: Path) -> None:
             ["data=membranes", "data.labels_are=objects"],
             "data.labels_are is 'objects', but data=membranes has classes",
         ),
-        (["data.classes=[a,b]"], "it names background, interior and border"),
+        (["data.classes=[a,b]"], "it names background, edge and at least one deeper level"),
         (["data.target=binary"], "it names background and object"),
         (["trainer.monitor=apx"], "did you mean 'ap"),
     ],
@@ -183,7 +183,7 @@ def test_samples_of_objects(tmp_path: Path) -> None:
         "data=image_folder",
         f"data.root={tmp_path}",
         "data.labels_are=objects",
-        "data.classes=[background,interior,border]",
+        "data.classes=[background,edge,middle,core]",
         "data.split.val=1",
         "loss.w0=10",
         "loss.sigma=2",
@@ -200,7 +200,7 @@ def test_samples_of_objects(tmp_path: Path) -> None:
     assert np.array_equal(objects > 0, numbers > 0)
     assert sample["label"].shape == sample["objects"].shape == sample["weight"].shape
     assert not sample["objects"][0, : border or 1].any()
-    target = object_target(objects.astype(np.int32), ObjectTarget("border", 1, 1, 3))
+    target = object_target(objects.astype(np.int32), ObjectTarget("distance", 2, 1, 4))
     assert np.array_equal(sample["label"][0, inner, inner].numpy(), target)
     expected = weight_map((numbers > 0).astype(np.uint8), 10.0, 2.0, inside=True)  # no two of them touch
     assert np.array_equal(sample["weight"][0, inner, inner].numpy(), expected)

@@ -77,14 +77,14 @@ class DataConfig:
     )
     object_value: int | None = knob(None, "components: file value of the objects; null: all but 0", minimum=0)
     target: str = knob(
-        "border",
-        "objects are learnt as three classes (background, interior, border), as two (binary), or by levels "
-        "of distance from their edge",
-        choices=["border", "binary", "distance"],
+        "distance",
+        "objects are learnt by levels of distance from their edge, as three classes (background, interior, "
+        "border), or as two (binary)",
+        choices=["distance", "border", "binary"],
     )
     rim: int = knob(
-        1,
-        "width in pixels of the border inside each object, or of a level of distance",
+        2,
+        "width in pixels of a level of distance, or of the border inside each object",
         minimum=0,
         maximum=16,
     )

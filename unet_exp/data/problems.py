@@ -7,6 +7,7 @@ from typing import Any
 
 from unet_exp.config.label_map import OBJECT_CLASSES, LabelMap
 from unet_exp.config.quoting import setting
+from unet_exp.config.schema import DataConfig
 from unet_exp.data.formats import read_array
 from unet_exp.data.items import Item
 from unet_exp.data.label_guess import guess, shapes
@@ -67,7 +68,10 @@ def look_of_files(failed: Sequence[Failed]) -> str:
 
 def numbered_objects(names: Sequence[str]) -> DataError:
     """The error for labels that number objects but are read as classes."""
-    words = [setting("data.labels_are", "objects"), setting("data.classes", OBJECT_CLASSES["border"])]
+    words = [
+        setting("data.labels_are", "objects"),
+        setting("data.classes", OBJECT_CLASSES[DataConfig.target]),
+    ]
     return DataError(
         f"{len(names)} labels, such as {names[0]}, look like numbered objects, not like classes",
         do=f"find these objects:\n{shlex.join(words)}",
