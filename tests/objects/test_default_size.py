@@ -77,7 +77,7 @@ def test_evaluate_and_predict(start: Path, cli: Cli, tmp_path: Path) -> None:
     numbers = tifffile.imread(tmp_path / "out/objects/image.tif")
     found = [row for row in rows(tmp_path / "out/objects.csv") if row["number"]]
     assert numbers.shape == (256, 256)
-    assert [int(row["number"]) for row in found] == list(range(1, len(np.unique(numbers))))
+    assert [int(row["number"]) for row in found] == list(range(1, numbers.max() + 1))
 
 
 def test_export(start: Path, cli: Cli, tmp_path: Path) -> None:
