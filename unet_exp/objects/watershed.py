@@ -30,52 +30,42 @@ def find_objects(interior: np.ndarray, foreground: np.ndarray, rule: ObjectRule)
     scikit-image). The result does not depend on
     how the maps were tiled.
     """
-    mask = ndimage.binary_fill_holes(foreground > rule.foreground)
-    components, _ = ndimage.label(mask)
-    seeds, num_seeds = ndimage.label(mask & (interior > rule.seed))
-    # A component with one seed is its object; only those with several have to be divided.
-    home = np.zeros(num_seeds + 1, np.int32)
-    home[seeds] = components
-    seeds_of = np.bincount(home[1:], minlength=int(components.max(initial=0)) + 1)
-    name_of = np.zeros(len(seeds_of), np.int32)
-    name_of[home[1:]] = np.arange(1, num_seeds + 1)
-    if rule.target == "distance":  # small objects have no deep level, so that no seed is needed
-        seedless = seeds_of == 0
-        seedless[0] = False
-        name_of[seedless] = num_seeds + 1 + np.arange(seedless.sum())
-    objects = name_of[components]
-    boxes = ndimage.find_objects(components)
-    for index in np.flatnonzero(seeds_of > 1):
-        box = boxes[index - 1]
-        divide(objects[box], components[box] == index, seeds[box], interior[box], rule.smallest)
-    return numbered_anew(objects, foreground, rule)
+    components, _ = ndimage.label(foreground > rule.foreground)
+    objects = np.zeros(components.shape, np.int32)
+    count = 0
+    for index, box in enumerate(ndimage.find_objects(components), start=1):
+        height, width = (side.stop - side.start for side in box)
+        if height * width < rule.smallest:
+            continue
+        component = ndimage.binary_fill_holes(components[box] == index)
+        regions = divide(component, np.asarray(interior[box], np.float32), rule)
+        areas = np.bincount(regions.ravel())
+        kept = areas >= rule.smallest
+        if rule.confidence:
+            kept &= np.bincount(regions.ravel(), foreground[box].ravel()) >= rule.confidence * areas
+        kept[0] = False
+        numbers = np.where(kept, count + np.cumsum(kept), 0).astype(np.int32)[regions]
+        count += int(kept.sum())
+        # A hole that is filled may hold another component, which comes later and takes its pixels back.
+        objects[box] = np.where(numbers > 0, numbers, objects[box])
+    return objects
 
 
-def divide(
-    objects: np.ndarray, component: np.ndarray, seeds: np.ndarray, interior: np.ndarray, smallest: int
-) -> None:
-    """Write into objects, int32 H x W, the number of a seed for each pixel of the component, bool H x W.
+def divide(component: np.ndarray, interior: np.ndarray, rule: ObjectRule) -> np.ndarray:
+    """int H x W: the component, True in bool H x W, divided into one region for each of its seeds.
 
-    Seeds of regions below `smallest` pixels leave them to the others, so that they are no holes.
+    Seeds of regions below rule.smallest pixels leave them to the others, so that they are no holes.
     """
+    seeds, count = ndimage.label(component & (interior > rule.seed))
+    if count == 0 and rule.target == "distance":  # a small object has no deep level, so it needs no seed
+        count = 1
+    if count < 2:
+        return np.where(component, count, 0)
     from skimage.segmentation import watershed
 
-    seeds = np.where(component, seeds, 0)
-    outside = 1 - interior.astype(np.float32)
-    regions = watershed(outside, seeds, mask=component)  # type: ignore[no-untyped-call]
-    small = np.bincount(regions.ravel()) < smallest
+    regions = watershed(1 - interior, seeds, mask=component)  # type: ignore[no-untyped-call]
+    small = np.bincount(regions.ravel()) < rule.smallest
     kept = np.where(small[seeds], 0, seeds)
     if kept.any() and (kept != seeds).any():
-        regions = watershed(outside, kept, mask=component)  # type: ignore[no-untyped-call]
-    objects[component] = regions[component]
-
-
-def numbered_anew(objects: np.ndarray, foreground: np.ndarray, rule: ObjectRule) -> np.ndarray:
-    """int32 H x W: the objects that are large and sure enough, numbered from 1 on."""
-    areas = np.bincount(objects.ravel())
-    kept = areas >= rule.smallest
-    if rule.confidence:
-        kept &= np.bincount(objects.ravel(), foreground.ravel()) >= rule.confidence * areas
-    kept[0] = False
-    names = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
-    return np.asarray(names[objects])
+        regions = watershed(1 - interior, kept, mask=component)  # type: ignore[no-untyped-call]
+    return np.asarray(regions)
