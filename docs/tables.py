@@ -1,10 +1,11 @@
-"""Prints the figures of the tables in docs/recipes.md from the files of the two sweeps in docs/results/.
+"""Prints the figures of the tables in docs/recipes.md from the files of the sweeps in docs/results/.
 
     python docs/tables.py
 
 After sweep=ablation copy ranking.csv, sweep.csv and sweep.png of its directory to results/ablation.csv,
 results/ablation_jobs.csv and results/ablation.png; after sweep=ablation_folds ranking.csv and sweep.csv to
-results/folds.csv and results/folds_jobs.csv.
+results/folds.csv and results/folds_jobs.csv; after sweep=nuclei_ablation sweep.csv to
+results/nuclei_ablation_jobs.csv.
 """
 
 import csv
@@ -65,5 +66,19 @@ def folds() -> list[str]:
     return lines
 
 
+def nuclei() -> list[str]:
+    """Mean and sd over the seeds of each arm: AP by fixed thresholds, AP and F1 by the chosen, AP with tta."""
+    jobs = read("nuclei_ablation_jobs.csv")
+    lines = ["| arm | AP fixed | AP | F1 | AP with tta |", "|---|---|---|---|---|"]
+    for point in dict.fromkeys(job["point"] for job in jobs):
+        cells = []
+        for name in ("best", "object_ap", "object_f1", "object_ap_tta"):
+            values = [float(job[name]) for job in jobs if job["point"] == point]
+            sd = f"±{statistics.stdev(values):.3f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.fmean(values):.3f}{sd}")
+        lines.append("| " + " | ".join([point, *cells]) + " |")
+    return lines
+
+
 if __name__ == "__main__":
-    sys.stdout.write("\n".join([*ablation(), "", *folds()]) + "\n")
+    sys.stdout.write("\n".join([*ablation(), "", *folds(), "", *nuclei()]) + "\n")
