@@ -67,7 +67,7 @@ def folds() -> list[str]:
 
 
 def nuclei() -> list[str]:
-    """Mean and sd over the seeds of each arm: AP by fixed thresholds, AP and F1 by chosen ones, AP with tta."""
+    """Mean and sd over the seeds of each arm: AP by fixed thresholds, AP and F1 by chosen, AP with tta."""
     jobs = read("nuclei_ablation_jobs.csv")
     lines = ["| arm | AP fixed | AP | F1 | AP with tta |", "|---|---|---|---|---|"]
     for point in dict.fromkeys(job["point"] for job in jobs):
