@@ -1,5 +1,6 @@
 """The documentation says what the code does: the table of knobs, and every command that it shows."""
 
+import csv
 import dataclasses
 import fnmatch
 import os
@@ -197,6 +198,14 @@ def test_the_recipes_evidence_is_that_of_its_files() -> None:
         assert len(cells) == 4
         rows = [re.split(" {3,}", row) for row in page]
         assert any(row[0] == name and row[-4:] == cells for row in rows), name
+
+
+def test_the_figures_of_other_tools_are_those_recorded() -> None:
+    page = (ROOT / "docs/recipes.md").read_text(encoding="utf-8").splitlines()
+    with open(ROOT / "docs/results/nuclei_peers.csv", newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            cells = [row["tool"], f"{int(row['crops']):,}", row["side"], *list(row.values())[5:]]
+            assert cells in [re.split(" {3,}", line) for line in page], row["tool"]
 
 
 def test_links_between_pages_lead_somewhere() -> None:

@@ -124,7 +124,10 @@ def write_tables(output: Path, rows: Mapping[str, Sequence[Mapping[str, Any]]]) 
 def wants_objects(options: PredictConfig, predictor: Predictor) -> bool:
     """Raises ConfigError where objects are asked of a run that was trained on classes."""
     if options.objects is True and predictor.object_rules is None:
-        raise ConfigError("objects=true needs a run that was trained on objects", do="objects=false")
+        raise ConfigError(
+            "objects=true needs a run that was trained on objects, or with trainer.learn_borders",
+            do="objects=false",
+        )
     return options.objects is not False and predictor.object_rules is not None
 
 
