@@ -149,3 +149,13 @@ def test_workers_do_not_matter_to_strongly_augmented_samples_and_their_maps(tmp_
     for one, two in zip(*found, strict=True):
         assert one.keys() == two.keys() == {"input", "label", "weight", "index"}
         assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_where_objects_touch_their_pixels_weigh_more_if_asked() -> None:
+    label = np.zeros((20, 40), int)
+    label[5:15, 5:20] = 300
+    label[5:15, 20:35] = 301
+    assert weight_map(label, 10.0, 3.0)[5:15, 5:35].max() == 0
+    weights = weight_map(label, 10.0, 3.0, inside=True)
+    assert weights[10, 19] == weights[10, 20] == pytest.approx(10 * np.exp(-1 / 18))  # 0 and 1 pixels away
+    assert weights[10, 19] > weights[10, 15] > weights[10, 8]

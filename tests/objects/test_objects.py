@@ -116,3 +116,19 @@ def test_a_small_seed_within_an_object_leaves_no_hole() -> None:
     found = find_objects(interior, foreground, ObjectRule(smallest=40))
     assert np.array_equal(found, (foreground > 0).astype(np.int32))
     assert find_objects(interior, foreground, ObjectRule(smallest=1)).max() == 2
+
+
+def test_an_object_without_a_deep_level_is_one_only_of_distance() -> None:
+    foreground = np.zeros((12, 12), np.float32)
+    foreground[3:7, 3:7] = 0.9
+    shallow = foreground * 0.3  # a small nucleus: no pixel is far from its edge
+    assert find_objects(shallow, foreground, ObjectRule(target="distance")).max() == 1
+    assert find_objects(shallow, foreground, ObjectRule(target="border")).max() == 0
+
+
+def test_unsure_objects_are_dropped() -> None:
+    foreground = np.zeros((12, 24), np.float32)
+    foreground[2:8, 2:8] = 0.95
+    foreground[2:8, 14:20] = 0.6
+    kept = [find_objects(foreground, foreground, ObjectRule(confidence=c)).max() for c in (0.0, 0.8, 0.97)]
+    assert kept == [2, 1, 0]

@@ -69,6 +69,11 @@ def load_ensemble(run_dirs: list[Path], device: str, weights: str) -> Predictor:
                 raise CheckpointError(
                     f"{path} and {run_dirs[0]} differ in data.{what}", do="use runs of one kind"
                 )
+        targets = config.data.target, configs[0].data.target
+        if config.data.labels_are != "classes" and targets[0] != targets[1]:
+            raise CheckpointError(
+                f"{path} and {run_dirs[0]} differ in data.target", do="use runs of one kind"
+            )
         if config.model["in_channels"] != configs[0].model["in_channels"]:
             raise CheckpointError(f"{path} and {run_dirs[0]} differ in the channels of their images")
     networks = [load_model(config, path, weights) for config, path in zip(configs, run_dirs, strict=True)]
@@ -107,7 +112,13 @@ def object_rules_of(config: Config, run_dir: Path, weights: str) -> tuple[Rule, 
         stored = atomic.read_json(path)
         contents = checkpoint.load(run_dir / layout.CHECKPOINTS / f"{weights}.pt")
         if stored.get("weights_sha256") == checkpoint.weights_sha256(contents):
-            return read_rule(stored["plain"]), read_rule(stored["tta"])
+            try:
+                return read_rule(stored["plain"]), read_rule(stored["tta"])
+            except KeyError as error:
+                raise CheckpointError(
+                    f"{path} lacks {error}: it was written by another version, or changed by hand",
+                    do=f"remove it, and predict by fixed thresholds: rm {path}",
+                ) from error
     if config.trainer.learn_borders:
         log.warning("%s is missing or of other weights, so cells are not found", path.name)
         return None

@@ -27,8 +27,7 @@ def find_objects(interior: np.ndarray, foreground: np.ndarray, rule: ObjectRule)
     interior, foreground: probabilities H x W. Each 4-connected component of the foreground, its holes filled,
     is solved by itself: without a seed it is no object (of a target by distance it is one), with one it is an
     object, with several it is divided by a watershed on 1 - interior (Beucher and Lantuejoul, 1979;
-    scikit-image). The result does not depend on
-    how the maps were tiled.
+    scikit-image). The result does not depend on how the maps were tiled.
     """
     components, _ = ndimage.label(foreground > rule.foreground)
     objects = np.zeros(components.shape, np.int32)
