@@ -3,6 +3,8 @@
 import numpy as np
 from scipy import ndimage
 
+from unet_exp.config.schema import IGNORE
+
 REACH = 4.0  # in sigma: farther from the second nearest object the weight is below w0 * exp(-8)
 
 
@@ -17,17 +19,24 @@ def weight_map(label: np.ndarray, w0: float = 10.0, sigma: float = 5.0, inside: 
     """
     reach = int(np.ceil(REACH * sigma))
     nearest = np.full((2, *label.shape), np.inf, np.float32)
-    for index in np.unique(label[(label != 0) & (label != 255)]):
-        objects, _ = ndimage.label(label == index)
-        for number, box in enumerate(ndimage.find_objects(objects), start=1):
-            window = tuple(slice(max(part.start - reach, 0), part.stop + reach) for part in box)
+    for index, box in enumerate(ndimage.find_objects(label.astype(np.int32)), start=1):
+        if box is None or index == IGNORE:
+            continue
+        class_window = widened(box, reach)
+        objects, _ = ndimage.label(label[class_window] == index)
+        for number, inner in enumerate(ndimage.find_objects(objects), start=1):
+            window = widened(inner, reach)
             distance = ndimage.distance_transform_edt(objects[window] != number).astype(np.float32)
-            first = nearest[0][window]
-            second = nearest[1][window]
-            nearest[1][window] = np.minimum(second, np.maximum(first, distance))
-            nearest[0][window] = np.minimum(first, distance)
+            first = nearest[0][class_window][window]
+            second = nearest[1][class_window][window]
+            second[:] = np.minimum(second, np.maximum(first, distance))
+            first[:] = np.minimum(first, distance)
     total = nearest.sum(0)
     near = ((label == 0) | inside) & (nearest[1] <= reach)
     weights = np.zeros(label.shape, np.float32)
     weights[near] = w0 * np.exp(-(total[near] ** 2) / (2 * sigma**2))
     return weights
+
+
+def widened(box: tuple[slice, ...], reach: int) -> tuple[slice, ...]:
+    return tuple(slice(max(part.start - reach, 0), part.stop + reach) for part in box)
