@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import composed, train
+from tests.conftest import Cli, composed, train
 from tests.tasks.common import read_json, rows_of
 from unet_exp.config.task_schema import EvaluateConfig
 from unet_exp.errors import UserError
@@ -51,6 +51,45 @@ def test_symmetries_are_averaged_and_all_splits_are_one(membranes: Path, tmp_pat
     folder = membranes / "evaluation"
     plain, averaged = (read_json(folder / name / "evaluation.json")["loss"] for name in ("val", "val_tta"))
     assert averaged != plain
+
+
+def test_a_metric_sees_each_image_with_what_it_names_whatever_the_ranks(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mymetrics.py").write_text(
+        "class Order:\n"
+        "    def reset(self): self.sum = self.images = 0\n"
+        "    def update(self, prediction, label, objects, probabilities):\n"
+        "        assert prediction.shape == label.shape == objects.shape == (1, 64, 64)\n"
+        "        assert probabilities.shape == (1, 4, 64, 64)\n"
+        "        assert ((objects > 0) == (label > 0)).float().mean() > 0.9\n"
+        "        assert (probabilities.sum(1) - 1).abs().max() < 1e-3\n"
+        "        self.images += 1\n"
+        "        self.sum += self.images * int(objects.max())\n"
+        "    def compute(self): return self.sum\n"
+    )
+    arguments = [
+        *("data=nuclei", "data.size=64", "data.split.train=2", "data.split.val=5", "data.split.test=0"),
+        *(
+            "model.depth=2",
+            "model.base_channels=4",
+            "epochs=1",
+            "batch_size=2",
+            "device=cpu",
+            "num_workers=0",
+        ),
+        *("trainer.images_every=0", "+metrics.order._target_=mymetrics.Order"),
+    ]
+    found = []
+    for name, devices in (("one", 1), ("two", 2)):
+        more = [f"trainer.devices={devices}", f"hydra.run.dir={name}"]
+        done = cli(*arguments, *more, cwd=tmp_path, UNET_EXP_ALLOW="mymetrics", PYTHONPATH=str(tmp_path))
+        assert done.returncode == 0, done.stdout
+        found += [row["order"] for row in rows_of(tmp_path / name / "metrics.csv") if row["split"] == "val"]
+    assert found[0] == found[1] != ""
+    assert float(found[0]) > 0
+    arguments[0] = "data=membranes"
+    refused = cli(*arguments, cwd=tmp_path, UNET_EXP_ALLOW="mymetrics", PYTHONPATH=str(tmp_path))
+    assert refused.returncode == 1
+    assert "compares objects, but data.labels_are=classes" in refused.stdout
 
 
 def test_a_metric_of_another_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

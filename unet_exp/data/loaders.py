@@ -41,9 +41,13 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         self.seed = seed
         self.shuffle = shuffle
         self.num_batches = min(math.ceil(samples / batch_size), limit or samples)
+        self.fewer = 0
         if not shuffle:  # of what there is to validate every ranks-th sample, in batches of its own
-            self.dealt = np.arange(min(samples, self.num_batches * batch_size))[rank::ranks]
+            shared = np.arange(min(samples, self.num_batches * batch_size))
+            self.dealt = shared[rank::ranks]
+            most = math.ceil(math.ceil(len(shared) / ranks) / batch_size)
             self.num_batches = math.ceil(len(self.dealt) / batch_size)
+            self.fewer = most - self.num_batches  # batches than rank 0 has
         self.epoch = 0
         self.start = 0
 

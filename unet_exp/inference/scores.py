@@ -16,6 +16,7 @@ from unet_exp.metrics.confusion import confusion_per_image, predict_classes
 from unet_exp.models.unet import center_crop
 from unet_exp.objects.meter import ObjectMeter
 from unet_exp.training.loop import counts, forward
+from unet_exp.training.other_scores import OtherScores
 from unet_exp.training.parts import Parts
 from unet_exp.training.state import Sums
 
@@ -49,9 +50,7 @@ def score(
     """
     classes = len(parts.class_names)
     result = SplitScores(Sums(classes), [], [], [], [])
-    for metric in parts.metrics.values():
-        metric.reset()
-    as_trained = None if parts.objects is None else ObjectMeter(parts.objects)
+    others = OtherScores(parts)
     batches = tqdm(
         parts.val.epoch(0), f"scoring {split}", len(parts.val), leave=False, disable=None, ncols=79
     )
@@ -60,20 +59,16 @@ def score(
             image, label, logits, loss = forward(network, parts, batch)
             result.sums.add(loss.item(), len(image), counts(logits, label, parts))
             prediction = predict_classes(logits)
-            for metric in parts.metrics.values():
-                metric.update(prediction.squeeze(1), label.squeeze(1).long())
-            for meter in (as_trained, objects):
-                if meter is not None:
-                    numbers = center_crop(batch["objects"], *logits.shape[-2:])
-                    meter.add(class_probabilities(logits), numbers, batch["index"])
+            others.add(batch, label, logits)
+            if objects is not None:
+                numbers = center_crop(batch["objects"], *logits.shape[-2:])
+                objects.add(class_probabilities(logits), numbers, batch["index"])
             result.matrices += list(confusion_per_image(prediction, label, classes).cpu())
             result.predicted += list(confusion_per_image(classes_at(logits, threshold), label, classes).cpu())
             if keep_maps:
                 result.maps += list(class_probabilities(logits)[:, 1].cpu().numpy())
                 result.labels += list(label.squeeze(1).to(torch.uint8).cpu().numpy())
-    result.sums.others = {name: float(metric.compute()) for name, metric in parts.metrics.items()}
-    if as_trained is not None:
-        result.sums.others |= as_trained.scores()
+    result.sums.others = others.scores()
     return result
 
 

@@ -145,7 +145,7 @@ def build_parts(config: Config, data: dict[str, Samples], first_start: bool = Fa
         class_names=config.data.classes,
         logits_per_pixel=allowed_heads(config)[0],
         objects=None if config.data.labels_are == "classes" else ObjectRule(target=config.data.target),
-        metrics={name: build_metric(name, node, place) for name, node in config.metrics.items()},
+        metrics={name: build_metric(name, node, config, place) for name, node in config.metrics.items()},
         trained=distributed.wrap(model, config.device, config.trainer.sync_batchnorm),
     )
 
@@ -176,8 +176,8 @@ def fused_argument(config: Config) -> dict[str, Any]:
     return {"fused": True} if has and target.startswith("torch.optim.") else {}
 
 
-def build_metric(name: str, node: dict[str, Any], place: machine.Precision) -> Any:
-    """A metric of another package. Raises ConfigError for what has not update, compute and reset."""
+def build_metric(name: str, node: dict[str, Any], config: Config, place: machine.Precision) -> Any:
+    """A metric of another package. Raises ConfigError if it lacks a method, or needs objects and has none."""
     metric = build(node, "metrics")
     lacking = [
         method for method in ("update", "compute", "reset") if not callable(getattr(metric, method, None))
@@ -187,6 +187,14 @@ def build_metric(name: str, node: dict[str, Any], place: machine.Precision) -> A
             f"metrics.{name}: {node['_target_']} has no {', '.join(lacking)}",
             allowed="update(prediction, label), compute() and reset(), as torchmetrics has",
         )
+    objects = inspect.signature(metric.update).parameters.get("objects")
+    if objects is not None and objects.default is objects.empty and config.data.labels_are == "classes":
+        raise ConfigError(
+            f"metrics.{name}: {node['_target_']} compares objects, but data.labels_are=classes",
+            do="data.labels_are=objects, or another metric",
+        )
+    if hasattr(metric, "sync_on_compute"):  # torchmetrics; here each rank sees all images
+        metric.sync_on_compute = False
     return metric.to(place.device) if isinstance(metric, nn.Module) else metric
 
 

@@ -60,8 +60,6 @@ def check(config: Config) -> None:
         )
     if devices > 1 and config.trainer.compile:
         raise ConfigError("trainer.compile is for one device", do="leave it out, or trainer.devices=1")
-    if devices > 1 and config.metrics:
-        raise ConfigError("metrics of other packages are not summed over devices", do="trainer.devices=1")
     if config.trainer.sync_batchnorm and not is_cuda:
         raise ConfigError("trainer.sync_batchnorm is for GPUs", do="leave it out, or model.norm=group")
 

@@ -11,15 +11,15 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.profiler import record_function
 
 from unet_exp.config.schema import Config, TrainerConfig
-from unet_exp.losses import class_probabilities, supervised
+from unet_exp.losses import supervised
 from unet_exp.metrics.confusion import confusion, predict_classes
 from unet_exp.models.unet import center_crop
-from unet_exp.objects.meter import ObjectMeter
 from unet_exp.rundir.signals import Stop
 from unet_exp.training import distributed, machine
 from unet_exp.training.checkpoint import Checkpoints, weights_sha256
 from unet_exp.training.distributed import agree_on_epoch, agree_on_step
 from unet_exp.training.meter import Meter
+from unet_exp.training.other_scores import OtherScores
 from unet_exp.training.parts import Parts
 from unet_exp.training.resume import contents
 from unet_exp.training.state import State, Sums
@@ -149,32 +149,24 @@ def evaluate(model: nn.Module, parts: Parts, epoch: int, tracker: Tracker, stop:
     distributed.share_buffers(model)
     sums = Sums(len(parts.class_names))
     meter = Meter(sums, tracker, parts.val, "val", epoch, alone=True)
-    for metric in parts.metrics.values():
-        metric.reset()
-    objects = None if parts.objects is None else ObjectMeter(parts.objects)
+    others = OtherScores(parts)
     batches = parts.val.steps(0, 0, 1)
     with torch.inference_mode(), tracker.progress(batches, "val", epoch, len(parts.val)) as bar:
         for batch in bar:
             image, label, logits, loss = forward(model, parts, batch.sample)
             meter.add(batch, loss, counts(logits, label, parts))
-            for metric in parts.metrics.values():
-                metric.update(predict_classes(logits).squeeze(1), label.squeeze(1).long())
-            if objects is not None:
-                numbers = center_crop(batch.sample["objects"], *logits.shape[-2:])
-                objects.add(class_probabilities(logits), numbers, batch.sample["index"])
+            others.add(batch.sample, label, logits)
             if tracker.wants_images("val", epoch, batch.number):
                 tracker.images("val", epoch, batch.number, len(parts.val), image, label, logits)
             if stop.requested and parts.val.batches.ranks == 1:  # several ranks agree at the end
                 break
         meter.finish()
+        others.finish()
     sums = distributed.sum_of_pass(sums)
     sums.seconds = distributed.broadcast(time.perf_counter() - started)
     if distributed.agree_on_stop(stop):
         return None
-    sums.others = {name: float(metric.compute()) for name, metric in parts.metrics.items()}
-    if objects is not None:
-        objects.counts = distributed.union(objects.counts)
-        sums.others |= objects.scores()
+    sums.others = others.scores()
     return sums
 
 
