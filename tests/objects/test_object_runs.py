@@ -67,7 +67,11 @@ def test_validations_have_object_scores_and_a_rule_is_kept(run: Path) -> None:
     last = [row for row in rows(run / "metrics.csv") if row["split"] == "val"][-1]
     assert all(last[name] for name in ("f1", "ap", "ap50", "pq", "aji", "seg", "count_error"))
     stored = json.loads((run / "objects.json").read_text())
-    assert {"seed", "foreground", "smallest", "ap"} <= stored["plain"].keys() == stored["tta"].keys()
+    assert (
+        {"dip", "foreground", "smallest", "confidence", "ap"}
+        <= stored["plain"].keys()
+        == stored["tta"].keys()
+    )
 
 
 def test_a_stopped_run_goes_on_to_the_same_bits_also_on_two_ranks(

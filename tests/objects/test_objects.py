@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
+from skimage.morphology import h_maxima
 
 from unet_exp.config.label_map import ObjectTarget
 from unet_exp.objects.rules import objects_of
 from unet_exp.objects.scores import count_objects, object_scores
+from unet_exp.objects.seeds import find_seeds
 from unet_exp.objects.targets import BACKGROUND, BORDER, INTERIOR, object_maps, object_target
 from unet_exp.objects.watershed import ObjectRule, find_objects
 
@@ -92,19 +95,38 @@ def test_touching_objects_are_divided() -> None:
     assert np.array_equal(found > 0, objects > 0) or (found > 0).sum() > 0.97 * (objects > 0).sum()
 
 
-def test_small_objects_holes_and_components_without_a_seed() -> None:
+def test_small_objects_are_dropped_and_holes_filled() -> None:
     foreground = np.zeros((30, 30), np.float32)
     foreground[2:12, 2:12] = 0.9
     foreground[5:7, 5:7] = 0.1  # a hole
     foreground[20:22, 20:22] = 0.9  # small
-    foreground[20:28, 2:10] = 0.9  # without a seed
-    interior = foreground * (1 - 0.6 * (np.arange(30)[:, None] > 18))
-    interior[20:22, 20:22] = 0.9
-    found = find_objects(interior, foreground, ObjectRule(seed=0.5, foreground=0.5, smallest=5))
+    found = find_objects(foreground, foreground, ObjectRule(smallest=5))
     assert found.max() == 1
     assert (found[2:12, 2:12] == 1).all()
     assert not found[15:].any()
-    assert find_objects(interior, foreground, ObjectRule(smallest=4)).max() == 2
+    assert find_objects(foreground, foreground, ObjectRule(smallest=4)).max() == 2
+
+
+@pytest.mark.parametrize("dip", [1, 100, 400, 1000, 2000])
+def test_seeds_are_the_peaks_of_scikit_image(dip: int) -> None:
+    noise = ndimage.gaussian_filter(np.random.default_rng(dip).standard_normal((40, 50)), 2)
+    order = (
+        np.argsort(np.argsort(noise, axis=None)).reshape(noise.shape) + 1
+    )  # no two alike: of these it keeps both
+    height = np.pad(order.astype(np.int16), 1)
+    seeds, count = find_seeds(height, [level - 0.5 for level in range(2000, -1, -1)], dip)
+    cross = ndimage.generate_binary_structure(2, 1)
+    peaks, expected = ndimage.label(h_maxima(height, dip, cross), cross)
+    assert count == expected == len(np.unique(peaks[seeds > 0]))
+
+
+def test_objects_part_where_the_interior_falls_far_enough() -> None:
+    foreground = np.full((9, 30), 0.9, np.float32)
+    interior = np.full((9, 30), 0.8, np.float32)
+    interior[:, 10] = 0.5
+    interior[:, 20] = 0.72
+    found = [find_objects(interior, foreground, ObjectRule(dip=dip)).max() for dip in (0.05, 0.25, 0.4)]
+    assert found == [3, 2, 1]
 
 
 def test_a_small_seed_within_an_object_leaves_no_hole() -> None:
@@ -118,12 +140,11 @@ def test_a_small_seed_within_an_object_leaves_no_hole() -> None:
     assert find_objects(interior, foreground, ObjectRule(smallest=1)).max() == 2
 
 
-def test_an_object_without_a_deep_level_is_one_only_of_distance() -> None:
+def test_an_object_needs_no_deep_level() -> None:
     foreground = np.zeros((12, 12), np.float32)
     foreground[3:7, 3:7] = 0.9
-    shallow = foreground * 0.3  # a small nucleus: no pixel is far from its edge
-    assert find_objects(shallow, foreground, ObjectRule(target="distance")).max() == 1
-    assert find_objects(shallow, foreground, ObjectRule(target="border")).max() == 0
+    shallow = foreground * 0.03  # a small nucleus: no pixel is far from its edge
+    assert find_objects(shallow, foreground, ObjectRule()).max() == 1
 
 
 def test_unsure_objects_are_dropped() -> None:

@@ -16,14 +16,15 @@ from unet_exp.losses import class_probabilities
 from unet_exp.models.unet import center_crop
 from unet_exp.objects.scores import ObjectCounts, count_objects, mean_scores
 from unet_exp.objects.targets import object_maps
-from unet_exp.objects.watershed import ObjectRule, find_objects
+from unet_exp.objects.watershed import ObjectRule, confident, find_objects
 from unet_exp.rundir import atomic, layout
 from unet_exp.training.loop import forward
 from unet_exp.training.parts import Parts
 
 log = logging.getLogger("unet_exp")
+Maps = tuple[np.ndarray, np.ndarray, np.ndarray]  # interior, foreground, true numbers
 CHOICES: dict[str, tuple[float, ...]] = {
-    "seed": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    "dip": (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7),
     "foreground": (0.3, 0.4, 0.5, 0.6, 0.7),
     "confidence": (0.0, 0.7, 0.8, 0.85, 0.9, 0.95),
     "smallest": (5, 10, 20, 40),
@@ -52,22 +53,40 @@ def choose_object_rule(run_dir: Path, parts: Parts) -> dict[str, float]:
 
 
 def best_rule(parts: Parts, network: Network, name: str) -> tuple[ObjectRule, dict[str, float]]:
-    """The rule with the highest mean AP, chosen value by value from the fixed one on; and its scores."""
+    """The rule with the highest mean AP, chosen value by value from the fixed one on, until none is better;
+    and its scores."""
     maps = list(maps_of(parts, network, name))
     scored: dict[ObjectRule, dict[str, float]] = {}
     assert parts.objects is not None
     best = parts.objects
-    for field, values in CHOICES.items():
-        rules = [dataclasses.replace(best, **{field: value}) for value in values]  # type: ignore[arg-type]
-        rules = [best, *(rule for rule in rules if rule != best)]  # which a tie leaves in place
-        for rule in tqdm(rules, f"objects, {name}, {field}", leave=False, disable=None, ncols=79):
-            if rule not in scored:
-                scored[rule] = mean_scores([count(rule, *image) for image in maps])
-        best = max(rules, key=lambda rule: scored[rule]["ap"])
+    before = None
+    while best != before:
+        before = best
+        for field, values in CHOICES.items():
+            rules = [dataclasses.replace(best, **{field: value}) for value in values]  # type: ignore[arg-type]
+            rules = [best, *(rule for rule in rules if rule != best)]  # which a tie leaves in place
+            missing = [rule for rule in rules if rule not in scored]
+            words = f"objects, {name}, {field}"
+            scored |= score_rules(missing, maps, words)
+            best = max(rules, key=lambda rule: scored[rule]["ap"])
     return best, scored[best]
 
 
-def maps_of(parts: Parts, network: Network, name: str) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def score_rules(rules: list[ObjectRule], maps: list[Maps], words: str) -> dict[ObjectRule, dict[str, float]]:
+    """The scores of each rule; those that differ by confidence alone divide the foreground once."""
+    counts = dict[ObjectRule, list[ObjectCounts]]((rule, []) for rule in rules)
+    for interior, foreground, true in tqdm(maps, words, leave=False, disable=None, ncols=79):
+        divided: dict[ObjectRule, np.ndarray] = {}
+        for rule in rules:
+            unsure = dataclasses.replace(rule, confidence=0.0)
+            if unsure not in divided:
+                divided[unsure] = find_objects(interior, foreground, unsure)
+            objects = confident(divided[unsure], foreground, rule.confidence)
+            counts[rule].append(count_objects(true, objects))
+    return {rule: mean_scores(of_rule) for rule, of_rule in counts.items()}
+
+
+def maps_of(parts: Parts, network: Network, name: str) -> Iterator[Maps]:
     """Interior and foreground probability, and the true numbers, H x W of each validation image."""
     assert parts.objects is not None
     target = parts.objects.target
@@ -79,7 +98,3 @@ def maps_of(parts: Parts, network: Network, name: str) -> Iterator[tuple[np.ndar
             objects = center_crop(batch["objects"], *logits.shape[-2:])[:, 0].to(torch.int32).numpy()
             for image, numbers in zip(probabilities, objects, strict=True):
                 yield *object_maps(image, target), numbers
-
-
-def count(rule: ObjectRule, interior: np.ndarray, foreground: np.ndarray, true: np.ndarray) -> ObjectCounts:
-    return count_objects(true, find_objects(interior, foreground, rule))

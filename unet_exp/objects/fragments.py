@@ -1,7 +1,8 @@
 """Fragments of a map of cell interiors, and what the border between two of them looks like."""
 
 import numpy as np
-from scipy import ndimage
+
+from unet_exp.objects.seeds import find_seeds
 
 LEVELS = (0.95, 0.9, 0.8, 0.6, 0.4)  # of the interior probability, at which new fragments begin
 SMALLEST_SEED = 5  # pixels
@@ -25,18 +26,7 @@ def find_fragments(interior: np.ndarray) -> np.ndarray:
     interior: probability H x W. A fragment begins in each component above one of LEVELS that holds no
     fragment of a higher level, and grows by a watershed on 1 - interior.
     """
-    seeds = np.zeros(interior.shape, np.int32)
-    count = 0
-    for level in LEVELS:
-        components, _ = ndimage.label(interior > level)
-        sizes = np.bincount(components.ravel())
-        new = sizes >= SMALLEST_SEED
-        new[0] = False
-        new[np.unique(components[seeds > 0])] = False
-        names = np.zeros(len(sizes), np.int32)
-        names[new] = count + 1 + np.arange(new.sum())
-        count += int(new.sum())
-        seeds = np.where((seeds == 0) & new[components], names[components], seeds)
+    seeds, count = find_seeds(interior, LEVELS, smallest=SMALLEST_SEED)
     if not count:
         return np.ones(interior.shape, np.int32)
     from skimage.segmentation import watershed
