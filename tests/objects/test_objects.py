@@ -110,13 +110,11 @@ def test_small_objects_are_dropped_and_holes_filled() -> None:
 @pytest.mark.parametrize("dip", [1, 100, 400, 1000, 2000])
 def test_seeds_are_the_peaks_of_scikit_image(dip: int) -> None:
     noise = ndimage.gaussian_filter(np.random.default_rng(dip).standard_normal((40, 50)), 2)
-    order = (
-        np.argsort(np.argsort(noise, axis=None)).reshape(noise.shape) + 1
-    )  # no two alike: of these it keeps both
+    order = np.argsort(np.argsort(noise, axis=None)).reshape(noise.shape) + 1  # no ties
     height = np.pad(order.astype(np.int16), 1)
     seeds, count = find_seeds(height, [level - 0.5 for level in range(2000, -1, -1)], dip)
     cross = ndimage.generate_binary_structure(2, 1)
-    peaks, expected = ndimage.label(h_maxima(height, dip, cross), cross)
+    peaks, expected = ndimage.label(h_maxima(height, dip, cross), cross)  # type: ignore[no-untyped-call]
     assert count == expected == len(np.unique(peaks[seeds > 0]))
 
 
