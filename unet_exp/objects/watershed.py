@@ -19,7 +19,7 @@ class ObjectRule:
     target: what the network has learnt, data.target.
     """
 
-    dip: float = 0.25
+    dip: float = 0.4
     foreground: float = 0.5
     smallest: int = 10
     confidence: float = 0.0
