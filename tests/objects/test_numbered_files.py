@@ -181,3 +181,5 @@ def test_cells_between_membranes_are_scored_as_the_challenge_does(tmp_path: Path
     assert int(row["cells"]) == cells.max() - 1
     with pytest.raises(UserError, match="trained on objects or on membranes"):
         evaluate(EvaluateConfig(run=run, objects=str(folder), em=False))
+    with pytest.raises(UserError, match=r"tta=true and weights=last would change nothing"):
+        evaluate(EvaluateConfig(run=run, objects=str(folder), tta=True, weights="last"))

@@ -106,7 +106,7 @@ def test_evaluation_gives_the_numbers_of_training_and_of_predict(
         assert result[name] == pytest.approx(float(trained[name]), nan_ok=True)
     stored = json.loads((run / "objects.json").read_text())["plain"]
     assert result["objects"]["mean"]["ap"] == pytest.approx(stored["ap"])
-    assert "objects, pooled: f1" in capsys.readouterr().out
+    assert "mean of images " in capsys.readouterr().out
     fates = rows(tmp_path / "objects.csv")
     assert len(fates) == result["objects"]["pooled"]["objects_true"]
     assert {row["event"] for row in fates} <= {"found", "missed", "split", "merged"}

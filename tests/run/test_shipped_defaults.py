@@ -195,7 +195,7 @@ def test_a_network_or_recipe_goes_through_everything(
     assert all(math.isfinite(float(row["loss"])) for row in table(run_dir / "steps.csv"))
     scores = str(tmp_path / "scores")
     evaluate(EvaluateConfig(run=str(run_dir), tta=size == 512, output=scores, device="cpu"))
-    assert ("objects, mean" if option == "experiment=nuclei" else "V-Rand") in capsys.readouterr().out
+    assert ("mean of images" if option == "experiment=nuclei" else "V-Rand") in capsys.readouterr().out
     found = json.loads((tmp_path / "scores/evaluation.json").read_text())
     assert found["images"] == 1
     assert math.isfinite(found["loss"])

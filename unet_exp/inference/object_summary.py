@@ -12,6 +12,8 @@ from unet_exp.metrics.confusion import shown
 from unet_exp.objects.meter import CountedObjects, ObjectMeter
 from unet_exp.objects.scores import EVENTS, NOTHING, Fate, mean_scores, object_scores
 
+SHOWN = ("f1", "precision", "recall", "ap", "ap50", "pq", "aji", "seg")
+
 
 def object_meter(config: Config, run_dir: Path, weights: str, tta: bool) -> ObjectMeter | None:
     """Counts objects as task=predict makes them; None for a run on classes."""
@@ -47,16 +49,21 @@ def object_image_rows(objects: CountedObjects, samples: Samples) -> list[dict[st
     ]
 
 
-def object_lines(summary: dict[str, Any]) -> list[str]:
-    """What the terminal shows of object_summary."""
-    names = ("f1", "precision", "recall", "ap", "ap50", "pq", "aji", "seg")
-    lines = []
-    for which in ("mean", "pooled"):
-        scores = [f"{name} {shown(summary[which][name])}" for name in names]
-        lines.append(f"objects, {which}: {', '.join(scores)}")
+def object_lines(summary: dict[str, Any], as_trained: dict[str, float] | None = None) -> list[str]:
+    """What the terminal shows of object_summary. as_trained: scores by the fixed rule of the validations."""
+    table = {"mean of images": summary["mean"], "pooled": summary["pooled"]}
+    if as_trained:
+        table["mean, fixed rule"] = as_trained
+    lines = [f"{'objects':<16}" + "".join(f"{name:>{width(name)}}" for name in SHOWN)]
+    for name, scores in table.items():
+        cells = [f"{shown(scores[key]) if key in scores else '':>{width(key)}}" for key in SHOWN]
+        lines.append(f"{name:<16}{''.join(cells)}".rstrip())
     events = ", ".join(f"{count} {event}" for event, count in summary["events"].items())
     pooled = summary["pooled"]
-    numbers = (
-        f"{pooled['objects_true']:.0f} true objects ({events}), {pooled['objects_predicted']:.0f} predicted"
-    )
-    return [*lines, f"{numbers}; count error {shown(summary['mean']['count_error'])}"]
+    lines.append(f"{pooled['objects_true']:.0f} true objects: {events}")
+    predicted = f"{pooled['objects_predicted']:.0f} predicted"
+    return [*lines, f"{predicted}; count error {shown(summary['mean']['count_error'])}"]
+
+
+def width(name: str) -> int:
+    return max(len(name), 6) + 1

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from unet_exp.config.schema import OBJECT_SCORES
 from unet_exp.data.datasets import Samples
 from unet_exp.inference.object_summary import object_lines
 from unet_exp.inference.scores import SplitScores
@@ -82,9 +83,10 @@ def as_table(result: dict[str, Any], scored: SplitScores, classes: list[str]) ->
     if other:
         line += f"; at {at}: {shown(predict['image_dice'])}, {shown(predict['image_iou'])}"
     lines.append(line)
-    lines += [f"{name} {shown(value)}" for name, value in scored.sums.others.items()]
+    others = scored.sums.others
+    lines += [f"{name} {shown(value)}" for name, value in others.items() if name not in OBJECT_SCORES]
     if "objects" in result:
-        lines += object_lines(result["objects"])
+        lines += object_lines(result["objects"], others)
     if "em" in result:
         row = result["em"]
         lines.append(em_line(row) + f", the best of {row['threshold_from']}")

@@ -111,6 +111,12 @@ def evaluate(options: EvaluateConfig) -> None:
 
 def evaluate_files(options: EvaluateConfig, given: Path, config: Config, run_dir: Path) -> None:
     """Scores numbered images, as somebody corrected them, in the place of the network's objects."""
+    idle = ["tta=true"] * options.tta + [f"weights={options.weights}"] * (options.weights != "best")
+    if idle:
+        raise ConfigError(
+            f"objects=DIR scores files, without the network, so {' and '.join(idle)} would change nothing",
+            do=f"leave out {' and '.join(idle)}",
+        )
     numbered = config.data.labels_are != "classes"
     if not numbered and not wants_em_scores(options, config):
         raise ConfigError(
