@@ -42,9 +42,10 @@ def find_seeds(
         standing = [*left, *range(len(begun), len(begun) + int(new.sum()))]
         if new.any():
             names = np.where(new, len(begun) + np.cumsum(new), 0).astype(np.int32)[regions]
-            pixels = np.flatnonzero(names)
-            _, first = np.unique(names.ravel()[pixels], return_index=True)
-            begun += [(level, int(pixel)) for pixel in pixels[first]]
+            pixels = np.flatnonzero(names)[::-1]
+            first = np.zeros(int(new.sum()), int)
+            first[names.ravel()[pixels] - len(begun) - 1] = pixels  # of many the last to be assigned stays
+            begun += [(level, pixel) for pixel in first.tolist()]
             seeds = np.where(names > 0, names, seeds)
     kept = np.zeros(len(begun) + 1, np.int32)
     kept[np.sort(np.array(standing, int)) + 1] = np.arange(1, len(standing) + 1)
