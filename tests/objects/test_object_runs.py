@@ -19,6 +19,7 @@ from unet_exp.data.nuclei import generate_nuclei
 from unet_exp.data.transforms import Compose, MirrorBorder, ToTensor
 from unet_exp.data.weight_map import weight_map
 from unet_exp.errors import ModelError, UserError
+from unet_exp.objects.scores import fates_of, overlaps
 from unet_exp.objects.targets import object_target
 from unet_exp.tasks.evaluate import evaluate
 from unet_exp.tasks.predict import predict
@@ -36,6 +37,7 @@ TINY = [
     "epochs=4",
     "lr=0.01",
     "threads=1",
+    "trainer.precision=fp32",
     "trainer.monitor=ap",
 ]
 
@@ -141,6 +143,19 @@ def test_label_files_become_objects_and_measurements(run: Path, tmp_path: Path) 
         PredictConfig(run=str(own), input=str(root / "images"), output=str(tmp_path / "out"), objects=False)
     )
     assert not (tmp_path / "out" / "objects").exists()
+
+
+def test_objects_that_cross_tiles_are_whole(run: Path) -> None:
+    image, _ = generate_nuclei(1, 50, 200)
+    predictor = unet_exp.load_run(run, device="cpu")
+    whole = predictor.objects(image)
+    tiled = predictor.with_options(tile=64, overlap=0.6).objects(image)
+    fates = {fate.number: fate.iou for fate in fates_of(overlaps(whole, tiled))}
+    crossing = np.union1d(whole[63][whole[63] == whole[64]], whole[:, 63][whole[:, 63] == whole[:, 64]])
+    crossing = crossing[crossing > 0]
+    assert len(crossing) > 5
+    assert min(fates[number] for number in crossing) > 0.9
+    assert np.array_equal(np.unique(tiled[tiled > 0]), np.arange(1, tiled.max() + 1))
 
 
 def test_a_run_on_classes_has_no_objects(tmp_path: Path) -> None:
