@@ -33,7 +33,7 @@ def v_rand_at(thresholds: Iterable[float], interior: np.ndarray, truth: np.ndarr
 
 def test_joining_is_better_than_the_best_threshold() -> None:
     maps, truths = zip(*(leaking(index) for index in range(6)), strict=True)
-    learned = joining.fit_joining(maps[:3], truths[:3])
+    learned = joining.fit_joining([joining.borders_of(p) for p in maps[:3]], truths[:3])
     assert learned is not None
     by_cells, thresholded = [], []
     for interior, truth in zip(maps[3:], truths[3:], strict=True):
@@ -50,7 +50,7 @@ def test_joining_is_better_than_the_best_threshold() -> None:
 
 def test_the_regression_is_that_of_scikit_learn() -> None:
     maps, truths = zip(*(leaking(index, 128) for index in range(2)), strict=True)
-    learned = joining.fit_joining(maps, truths)
+    learned = joining.fit_joining([joining.borders_of(p) for p in maps], truths)
     assert learned is not None
     inputs, targets = [], []
     for interior, truth in zip(maps, truths, strict=True):
@@ -91,7 +91,7 @@ def test_joining_adds_up_what_speaks_for_it_and_against_it() -> None:
 
 def test_maps_without_borders() -> None:
     flat = np.full((20, 20), 0.99, np.float32)
-    assert joining.fit_joining([flat], [np.ones((20, 20), int)]) is None
+    assert joining.fit_joining([joining.borders_of(p) for p in [flat]], [np.ones((20, 20), int)]) is None
     learned = joining.Joining((0.0,) * 6, (1.0,) * 6, (0.0,) * 6, -1.0)
     for level in (0.99, 0.2):
         found, inside = cells.find_cells(np.full((20, 20), level, np.float32), learned)
@@ -101,7 +101,7 @@ def test_maps_without_borders() -> None:
 
 def test_blocks_give_the_cells_of_the_whole_image() -> None:
     maps, truths = zip(*(leaking(index) for index in range(3)), strict=True)
-    learned = joining.fit_joining(maps, truths)
+    learned = joining.fit_joining([joining.borders_of(p) for p in maps], truths)
     assert learned is not None
     interior, _ = leaking(7, 512)
     whole, _ = cells.find_cells(interior, learned)

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import ndimage
 
-from unet_exp.objects.fragments import NEIGHBOURS, border_features, find_fragments
-from unet_exp.objects.joining import Joining, join
+from unet_exp.objects.fragments import NEIGHBOURS
+from unet_exp.objects.joining import Joining, borders_of
 from unet_exp.objects.scores import overlaps
 
 BLOCK = 1024  # pixels; an image that is no larger is solved whole
@@ -55,10 +55,9 @@ def find_cells(
 
 def solve(interior: np.ndarray, joining: Joining) -> tuple[np.ndarray, np.ndarray]:
     """Cells and the borders inside them, as find_cells, of a whole map."""
-    fragments = find_fragments(interior)
-    pairs, features = border_features(fragments, interior)
-    group = join(int(fragments.max()) + 1, pairs, joining.log_odds(features))
-    _, cells = np.unique(group[fragments], return_inverse=True)
+    borders = borders_of(interior)
+    fragments = borders.fragments
+    _, cells = np.unique(borders.cells(joining), return_inverse=True)
     cells = np.asarray(cells.reshape(fragments.shape) + 1, np.int32)
     inside = np.zeros(interior.shape, bool)
     for here, beside in NEIGHBOURS:

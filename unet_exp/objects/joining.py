@@ -48,18 +48,36 @@ def are_same(fragments: np.ndarray, cells: np.ndarray, pairs: np.ndarray) -> tup
     return cell[pairs[:, 0]] == cell[pairs[:, 1]], clear[pairs].all(axis=1)
 
 
-def fit_joining(interiors: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> Joining | None:
+@dataclass(frozen=True)
+class Borders:
+    """The fragments of a map, int H x W, its pairs of neighbours E x 2, and FEATURES of each border E x 6."""
+
+    fragments: np.ndarray
+    pairs: np.ndarray
+    features: np.ndarray
+
+    def cells(self, joining: Joining) -> np.ndarray:
+        """int H x W: the name of the cell of each pixel."""
+        count = int(self.fragments.max()) + 1
+        return np.asarray(join(count, self.pairs, joining.log_odds(self.features))[self.fragments])
+
+
+def borders_of(interior: np.ndarray) -> Borders:
+    """interior: probability H x W."""
+    fragments = find_fragments(interior)
+    return Borders(fragments, *border_features(fragments, interior))
+
+
+def fit_joining(borders: Sequence[Borders], cells: Sequence[np.ndarray]) -> Joining | None:
     """The regression that tells borders inside true cells from those between them, with RIDGE, by Newton.
 
     None where the maps have no borders of both kinds.
     """
     features = []
     same = []
-    for interior, true in zip(interiors, cells, strict=True):
-        fragments = find_fragments(interior)
-        pairs, values = border_features(fragments, interior)
-        equal, clear = are_same(fragments, true, pairs)
-        features.append(values[clear])
+    for of_map, true in zip(borders, cells, strict=True):
+        equal, clear = are_same(of_map.fragments, true, of_map.pairs)
+        features.append(of_map.features[clear])
         same.append(equal[clear])
     inputs = np.concatenate(features)
     targets = np.concatenate(same).astype(np.float64)
