@@ -7,6 +7,7 @@ import os
 import re
 import runpy
 import shlex
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -206,6 +207,17 @@ def test_the_figures_of_other_tools_are_those_recorded() -> None:
         for row in csv.DictReader(file):
             cells = [row["tool"], f"{int(row['crops']):,}", row["side"], *list(row.values())[5:]]
             assert cells in [re.split(" {3,}", line) for line in page], row["tool"]
+
+
+def test_the_figures_of_the_recipe_of_nuclei_are_those_of_its_seeds() -> None:
+    with open(ROOT / "docs/results/nuclei_seeds.csv", newline="", encoding="utf-8") as file:
+        seeds = list(csv.DictReader(file))
+    with open(ROOT / "docs/results/nuclei_peers.csv", newline="", encoding="utf-8") as file:
+        rows = {row["tool"]: row for row in csv.DictReader(file)}
+    for tool, tta in (("unet_exp, recipe", "False"), ("unet_exp, recipe, tta", "True")):
+        for name in ("ap", "f1", "ap_fluorescence", "f1_fluorescence"):
+            values = [float(seed[name]) for seed in seeds if seed["tta"] == tta]
+            assert rows[tool][name] == f"{statistics.fmean(values):.3f}±{statistics.stdev(values):.3f}"
 
 
 def test_links_between_pages_lead_somewhere() -> None:
