@@ -69,11 +69,24 @@ def test_validations_have_object_scores_and_a_rule_is_kept(run: Path) -> None:
     last = [row for row in rows(run / "metrics.csv") if row["split"] == "val"][-1]
     assert all(last[name] for name in ("f1", "ap", "ap50", "pq", "aji", "seg", "count_error"))
     stored = json.loads((run / "objects.json").read_text())
-    assert (
-        {"dip", "foreground", "smallest", "confidence", "ap"}
-        <= stored["plain"].keys()
-        == stored["tta"].keys()
-    )
+    for rule in (stored["plain"], stored["tta"]):
+        assert rule.keys() == {"dip", "foreground", "smallest", "confidence", "target", "ap", "f1"}
+
+
+def test_a_finished_run_chooses_its_rule_anew_where_it_is_gone(run: Path, cli: Cli, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    rule = tmp_path / "run/objects.json"
+    before = rule.read_bytes()
+    rule.write_text(before.decode().replace('"dip"', '"seed"'))
+    refused = cli("task=evaluate", "run=run", cwd=tmp_path)
+    assert "objects.json lacks 'dip'" in refused.stdout
+    command = refused.stdout.split("choose anew: ")[1].splitlines()[0]
+    assert command == "rm run/objects.json; python run.py resume=run"
+    rule.unlink()
+    done = cli("resume=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert rule.read_bytes() == before
+    assert "nothing to do" in cli("resume=run", cwd=tmp_path).stdout
 
 
 def test_a_stopped_run_goes_on_to_the_same_bits_also_on_two_ranks(

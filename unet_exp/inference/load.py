@@ -117,7 +117,7 @@ def object_rules_of(config: Config, run_dir: Path, weights: str) -> tuple[Rule, 
             except KeyError as error:
                 raise CheckpointError(
                     f"{path} lacks {error}: it was written by another version, or changed by hand",
-                    do=f"remove it, and predict by fixed thresholds: rm {path}",
+                    do=f"remove it, and let the run choose anew: rm {path}; python run.py resume={run_dir}",
                 ) from error
     if config.trainer.learn_borders:
         log.warning("%s is missing or of other weights, so cells are not found", path.name)

@@ -76,7 +76,7 @@ def nothing_to_do(run: RunDirectory, config: Config, saved: Saved | None, origin
         raise ConfigError(f"epochs is {config.epochs}, but this run has {state.epoch} behind it")
     if run.status().get("state") != "finished" or not is_finished(state, config):
         return None
-    if is_threshold_due(run.path, config) or are_borders_due(run.path, config):
+    if is_threshold_due(run.path, config) or are_objects_due(run.path, config):
         return None
     limit = "" if state.epoch == config.epochs else ", by trainer.early_stop or trainer.max_minutes"
     shown = shown_path(run.path)
@@ -91,8 +91,11 @@ def is_threshold_due(run_dir: Path, config: Config) -> bool:
     return wanted is not None and (not path.exists() or atomic.read_json(path).get("metric") != wanted)
 
 
-def are_borders_due(run_dir: Path, config: Config) -> bool:
-    return config.trainer.learn_borders and not (run_dir / layout.OBJECTS).exists()
+def are_objects_due(run_dir: Path, config: Config) -> bool:
+    """Whether best.pt has no rule of objects, or no borders of cells, that the run is asked for."""
+    wanted = config.trainer.learn_borders or config.data.labels_are != "classes"
+    has_best = (run_dir / layout.CHECKPOINTS / "best.pt").exists()
+    return wanted and has_best and not (run_dir / layout.OBJECTS).exists()
 
 
 def say_from_the_start(run_dir: Path) -> None:
