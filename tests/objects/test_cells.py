@@ -1,5 +1,6 @@
 """Cells by learned borders: leaks that a threshold falls for are closed, gaps inside a cell are joined."""
 
+import dataclasses
 import itertools
 from collections.abc import Iterable
 
@@ -9,6 +10,7 @@ from scipy import ndimage
 from sklearn.linear_model import LogisticRegression
 
 from unet_exp.data.synthetic import generate_membranes
+from unet_exp.inference.cell_borders import SHIFTS, best_shift
 from unet_exp.metrics.em import proposal_segments, rand_and_info, true_segments
 from unet_exp.objects import cells, fragments, joining
 from unet_exp.objects.scores import overlaps
@@ -114,3 +116,22 @@ def test_blocks_give_the_cells_of_the_whole_image() -> None:
     # The repaired map is made in bands of rows; a shorter image has but one.
     shown = cells.repaired(interior, in_blocks, inside)
     assert np.array_equal(shown, cells.repaired_band(interior, in_blocks, inside))
+
+
+def test_the_shift_is_scored_by_regressions_that_have_not_seen_the_map() -> None:
+    maps, truths = zip(*(leaking(index, 128) for index in range(3)), strict=True)
+    borders = [joining.borders_of(interior) for interior in maps]
+    shift, reached = best_shift(borders, truths, "")
+    table = []
+    for tried in SHIFTS:
+        rows = []
+        for left in range(3):
+            others = [index for index in range(3) if index != left]
+            learned = joining.fit_joining([borders[i] for i in others], [truths[i] for i in others])
+            assert learned is not None
+            moved = dataclasses.replace(learned, bias=learned.bias + tried)
+            rows.append(rand_and_info(truths[left], cells.find_cells(maps[left], moved)[0])[0])
+        table.append(float(np.mean(rows)))
+    assert reached["v_rand"] == pytest.approx(table[SHIFTS.index(shift)])
+    assert table[SHIFTS.index(shift)] > min(table)
+    assert best_shift(borders[:1], truths[:1], "")[0] == 0
