@@ -97,7 +97,7 @@ def resumed_from(folder: Path) -> int | None:
 
 def difference(one: Path, other: Path) -> str:
     """What differs between two finished runs, empty if nothing does."""
-    for name in ("metrics.csv", "steps.csv"):
+    for name in ("metrics.csv", "steps.csv", "images.csv", "validations.csv"):
         if (one / name).read_bytes() != (other / name).read_bytes():
             return name
     for name in ("last.pt", "best.pt"):

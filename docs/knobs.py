@@ -88,6 +88,8 @@ def top_rows() -> Iterator[tuple[str, str]]:
     for field in dataclasses.fields(schema.Config):
         if field.name in top:
             yield typed(field.name, top[field.name], field), meaning(field)
+        elif field.name in schema.LABELS:
+            yield f"{field.name}={'[]' if field.name == 'tags' else 'null'}", meaning(field)
     defaults = OmegaConf.to_container(top.defaults)
     assert isinstance(defaults, list)
     chosen = {group: name for entry in defaults if isinstance(entry, dict) for group, name in entry.items()}

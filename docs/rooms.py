@@ -8,10 +8,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
 # From the ground up; a room may import those of lower ranks, and itself.
 RANKS = [
-    ["unet_exp.errors", "unet_exp.sizes"],
+    ["unet_exp.errors", "unet_exp.sizes", "unet_exp.statistics"],
     ["unet_exp.messages"],
     ["unet_exp.rundir"],
     ["unet_exp.config"],
+    ["unet_exp.comparison"],
     ["unet_exp.losses", "unet_exp.metrics", "unet_exp.models", "unet_exp.objects"],
     ["unet_exp.data"],
     ["unet_exp.training"],
@@ -44,7 +45,14 @@ CORE = [
     "unet_exp/config/schema.py",
 ]
 # What a copy of the project can do without, and still train to the same bits.
-EXTRAS = ["unet_exp/sweeps", "unet_exp/plots", "unet_exp/inference", "unet_exp/tasks"]
+EXTRAS = [
+    "unet_exp/comparison",
+    "unet_exp/inference",
+    "unet_exp/plots",
+    "unet_exp/statistics",
+    "unet_exp/sweeps",
+    "unet_exp/tasks",
+]
 
 
 def modules() -> dict[str, Path]:

@@ -20,8 +20,9 @@ Array = npt.NDArray[Any]
 S = 32
 
 
-def table(run_dir: Path) -> tuple[bytes, bytes]:
-    return (run_dir / "metrics.csv").read_bytes(), (run_dir / "steps.csv").read_bytes()
+def table(run_dir: Path) -> tuple[bytes, ...]:
+    names = ("metrics.csv", "steps.csv", "images.csv", "validations.csv")
+    return tuple((run_dir / name).read_bytes() for name in names)
 
 
 def weights(run_dir: Path) -> dict[str, torch.Tensor]:

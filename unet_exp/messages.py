@@ -4,7 +4,8 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 RUN_PY = Path(__file__).resolve().parents[1] / "run.py"
@@ -59,6 +60,21 @@ def duration(seconds: float) -> str:
 def as_lines(title: str, lines: Iterable[str]) -> str:
     """A title and below it the lines, indented."""
     return "\n".join([title, *(f"  {line}" for line in lines)])
+
+
+def in_columns(cells: Sequence[Sequence[str]], between: str = "  ") -> list[str]:
+    """Rows of cells as lines, each column as wide as its longest cell."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        between.join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
+
+
+def wrapped(line: str, width: int = 80) -> list[str]:
+    """A line as lines of at most this width; what follows the first is indented. Words, such as paths, stay
+    whole."""
+    return textwrap.wrap(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def shortened(names: list[str], most: int = 10, between: str = ", ") -> str:

@@ -42,6 +42,10 @@ def test_every_file_is_known_here() -> None:
         "task_settings",
         "sweep_settings",
         "summary",
+        "list",
+        "compare",
+        "power",
+        "clean",
     }
 
 

@@ -109,6 +109,8 @@ def other_value(field: "dataclasses.Field[Any]", value: Any) -> Any:
         return next(choice for choice in rules["choices"] if choice not in (value, "auto"))
     if isinstance(value, bool):
         return not value
+    if field.name == "tags":
+        return [*value, "other"]
     if "str" in str(field.type):
         return {"device": "cpu", "num_workers": 1, "choose_threshold": "dice"}.get(field.name, "other")
     return (value or 1) + 1

@@ -11,6 +11,7 @@ from torch import Tensor
 from unet_exp.metrics.confusion import (
     confusion,
     confusion_per_image,
+    count_by_bins,
     count_by_comparing,
     image_means,
     predict_classes,
@@ -161,4 +162,6 @@ def test_largest_of_several_logits() -> None:
 
 def test_counting_by_comparing_is_counting() -> None:
     values = torch.randint(0, 6, (3, 50))
-    assert torch.equal(count_by_comparing(values, 8), torch.bincount(values.flatten(), minlength=8))
+    by_hand = torch.stack([torch.bincount(row, minlength=8) for row in values])
+    assert torch.equal(count_by_comparing(values, 8), by_hand)
+    assert torch.equal(count_by_bins(values.int(), 8), by_hand)

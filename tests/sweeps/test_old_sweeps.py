@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tests.conftest import ROOT, Cli, write_folder
 from tests.support import state
-from unet_exp.config import saved, schema
+from unet_exp.config import saved, schema, whole
 from unet_exp.config.hydra_hooks import register
 from unet_exp.config.schema import MAY_CHANGE, knob
 from unet_exp.errors import UserError
@@ -108,6 +108,7 @@ def test_a_knob_that_came_since_is_no_change(project: Path) -> None:
     assert not {"channels", "unlabelled"} & set(values["data"])
     values["data"] = asdict(schema.DataConfig()) | values["data"] | {"unlabelled": "skip"}
     values["trainer"] = asdict(schema.TrainerConfig()) | values["trainer"]
+    values["tags"] = []
     assert saved.config_changes(project / SWEEP / DONE, values) == ["data.unlabelled: refuse -> skip"]
 
 
@@ -121,7 +122,7 @@ def with_knob(monkeypatch: pytest.MonkeyPatch) -> None:
     unet: Any = dataclass(make_dataclass("UNetConfig", new, bases=(components.UNetConfig,)))
     parts: Any = [("trainer", trainer, knob(None, "")), ("data", data, knob(None, ""))]
     config: Any = dataclass(make_dataclass("Config", parts, bases=(schema.Config,)))
-    monkeypatch.setattr(known, "Config", config)
+    monkeypatch.setattr(whole, "Config", config)
     monkeypatch.setitem(components.COMPONENTS, components.UNetConfig._target_, unet)
 
 
@@ -268,7 +269,7 @@ def test_every_default_is_filled_in() -> None:
         values["model"]["dropout"],
         values["metrics"],
     )
-    full = known.complete(values)
+    full = whole.complete(values)
     config = OmegaConf.to_container(OmegaConf.structured(check(saved.without_hydra(planned.config))))
     assert full == config
     assert MAY_CHANGE in {field.metadata.get("on_resume") for field in fields(schema.TrainerConfig)}

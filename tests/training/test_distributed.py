@@ -107,7 +107,7 @@ def test_a_stopped_run_goes_on_with_two_ranks_or_one(
     subprocess.run(["cp", "-r", "run", "copy"], cwd=tmp_path, check=True)
     done = cli("resume=run", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
-    for name in ("steps.csv", "metrics.csv"):
+    for name in ("steps.csv", "metrics.csv", "images.csv", "validations.csv"):
         assert (tmp_path / "run" / name).read_bytes() == (pair / "two" / name).read_bytes()
     done = cli("resume=copy", "trainer.devices=1", cwd=tmp_path)
     assert done.returncode == 0, done.stdout

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from unet_exp.config.paths import expanded, is_quoted, quote_path, quoted_path
 from unet_exp.config.saved import AGAIN, CARRIED, load_saved, make_primary, renamed_overrides
+from unet_exp.config.schema import LABELS
 from unet_exp.config.suggestions import OF_SWEEPS
 from unet_exp.config.task_schema import TASK_SCHEMAS
 from unet_exp.errors import ConfigError, did_you_mean
@@ -19,6 +20,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 SHOWING = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help"}  # flags that start nothing
 LOOKING = SHOWING | {"-sc", "--shell-completion"}
 TASKS = (*TASK_SCHEMAS, "check_data", "autotune")  # each in unet_exp/tasks/
+QUOTES = "'\""
 MULTIRUN = {"-m", "--multirun"}
 CONFIG_FLAGS = ("--config-name", "-cn", "--config-path", "-cp")
 FLAGS_WITH_VALUE = {*CONFIG_FLAGS, "--config-dir", "-cd", "--cfg", "-c", "--package", "-p", "-sc"}
@@ -88,6 +90,9 @@ def saved_command(run_dir: Path, resume: bool, flags: list[str], overrides: list
                 allowed="single keys, such as model.depth=3 or optimizer.lr=1e-4",
                 do=f"to change a whole group start from the groups: python run.py {override}",
             )
+    if not resume:
+        for key in LABELS:  # of that run, not of this one
+            saved.pop(key, None)
     argv = ["--config-name", make_primary(saved), *flags, *overrides]
     if not resume:
         return CommandLine(argv, run_dir)
@@ -147,10 +152,18 @@ def task_command(task: str, flags: list[str], overrides: list[str], alone: bool)
 
 
 def quote_names(override: str) -> str:
-    """data.classes with each bare name in quotes: to Hydra true, null and 1e3 are not words."""
+    """data.classes and tags with each bare name in quotes: to Hydra true, null and 1e3 are not words.
+
+    name and notes as a whole, whatever signs are in them; one tag, or several between commas, as a list.
+    """
     key, _, value = override.partition("=")
-    if key.lstrip("+") != "data.classes":
+    if key in ("name", "notes") and value not in ("", "null") and not is_quoted(value):
+        return f"{key}={quoted_path(value)}"
+    if key == "tags" and value not in ("", "null") and not value.startswith("["):
+        override = f"tags=[{value.strip(QUOTES)}]"
+    elif key.lstrip("+") not in ("data.classes", "tags"):
         return override
+    key, _, value = override.partition("=")
 
     def quote(names: re.Match[str]) -> str:
         return "[" + ",".join(f"'{name.strip()}'" for name in names[1].split(",")) + "]"

@@ -31,6 +31,7 @@ from unet_exp.training import ranks
 
 log = logging.getLogger("unet_exp")
 Train = Callable[[Config, RunDirectory, Origin], Outcome]
+FUNCTIONS = {"list": "list_runs", "power": "power_of_sweep"}  # of tasks, where it is not named as its module
 CONF = str(Path(__file__).resolve().parents[2] / "conf")
 
 
@@ -182,7 +183,8 @@ def run_task(cfg: DictConfig, command: CommandLine, train: Train) -> int:
             module = importlib.import_module(f"unet_exp.tasks.{task}")
             startup_patches.spare_compiler()
         with errors.in_words(task):
-            getattr(module, task)(options, *([train] if task == "reproduce" else []), **command.beside)
+            function = getattr(module, FUNCTIONS.get(task, task))
+            function(options, *([train] if task == "reproduce" else []), **command.beside)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

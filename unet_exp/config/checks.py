@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from unet_exp.config.components import COMPONENTS, NormalizationConfig
 from unet_exp.config.cross_checks import find_conflicts, number_problem
 from unet_exp.config.problems import Problem
-from unet_exp.config.schema import Config
+from unet_exp.config.schema import LABELS, Config
 from unet_exp.config.suggestions import unknown_key
 from unet_exp.errors import did_you_mean
 
@@ -44,7 +44,8 @@ def find_problems(cfg: DictConfig, first_start: bool = True, conflicts: bool = T
 
     first_start: see config.check. conflicts: also of values that do not fit each other, or this machine.
     """
-    absent = [field.name for field in dataclasses.fields(Config) if field.name not in cfg]
+    names = [field.name for field in dataclasses.fields(Config)]
+    absent = [name for name in names if name not in cfg and name not in LABELS]
     if absent:
         return [f"{name} is not there; give it a value" for name in absent]
     try:

@@ -24,6 +24,7 @@ PATH_KEYS = (
     "hydra.run.dir",
     "hydra.sweep.dir",
     "sweep_dir",
+    "root",
     "data.pair_regex",
     "data.split.group",
 )
@@ -45,6 +46,9 @@ def quote_path(override: str, multirun: bool) -> str:
     environment, unless there is a path of that very name.
     """
     key, equals, value = override.partition("=")
+    if key == "runs" and value:
+        runs = [run.strip(" \"'") for run in value.strip("[]").split(",")]
+        return f"runs=[{','.join(quoted_path(str(expanded(run))) for run in runs if run)}]"
     if key.lstrip("+") not in PATH_KEYS or not equals or value in ("", "null") or is_quoted(value):
         return override
     if key == "objects" and value.lower() in ("true", "false"):  # of task=predict

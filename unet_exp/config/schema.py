@@ -23,6 +23,7 @@ TEMPLATES = {  # data.kind -> the knobs of DataConfig that name its files, which
 }
 OBJECT_SCORES = ("f1", "ap", "ap50", "pq", "aji", "seg", "count_error")  # of a validation of objects
 LOWER_IS_BETTER = ("loss", "count_error")
+LABELS = ("name", "notes", "tags")  # what a run is called: no part of what it does
 SYNTHETIC = ("membranes", "nuclei")  # kinds of data that the program generates
 
 
@@ -273,6 +274,9 @@ class Config:
     optimizer: dict[str, Any] = field(default_factory=dict)
     scheduler: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+    name: str | None = knob(None, "what task=list and reports call the run", on_resume=MAY_CHANGE)
+    notes: str | None = knob(None, "a remark, for task=list and reports", on_resume=MAY_CHANGE)
+    tags: list[str] = knob([], "words to find the run by: task=list tag=WORD", on_resume=MAY_CHANGE)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
 

@@ -64,6 +64,44 @@ class EvaluateConfig:
 
 
 @dataclass
+class ListConfig:
+    """task=list"""
+
+    root: str = knob("outputs", "folder with runs, such as outputs, multirun or one sweep", path=True)
+    tag: str | None = knob(None, "only runs with this tag")
+    sort: str | None = knob(None, "score (the best first), a column or a setting; null: by directory")
+    output: str | None = knob(None, "file that ends in .csv or .json, for all columns", path=True)
+
+
+@dataclass
+class CompareConfig:
+    """task=compare"""
+
+    runs: Any = knob("???", "run directories, patterns with * and ?, or sweeps: runs=[A,B]", path=True)
+    split: str = knob("val", "whose images are scored", choices=["val", "test", "train", "all"])
+    score: str = knob("auto", "the score to test; auto: what the first run monitored, else dice")
+    tta: bool = knob(False, "scores of task=evaluate tta=true")
+    output: str = knob("comparison", "folder for tables and the picture", path=True)
+
+
+@dataclass
+class PowerConfig:
+    """task=power"""
+
+    sweep_dir: str = knob("???", "a sweep in which settings are repeated with other seeds", path=True)
+    difference: float = knob("???", "the difference of means to be shown, such as 0.01", above=0.0)
+    score: str = knob("auto", "auto: what the jobs monitored, else dice")
+
+
+@dataclass
+class CleanConfig:
+    """task=clean"""
+
+    root: str = knob("outputs", "folder with runs, such as outputs, multirun or one sweep", path=True)
+    yes: bool = knob(False, "remove what is proposed; false: only show it")
+
+
+@dataclass
 class SummaryConfig:
     """task=summary"""
 
@@ -148,4 +186,8 @@ TASK_SCHEMAS: dict[str, type] = {
     "measure": MeasureConfig,
     "export": ExportConfig,
     "summary": SummaryConfig,
+    "list": ListConfig,
+    "compare": CompareConfig,
+    "power": PowerConfig,
+    "clean": CleanConfig,
 }

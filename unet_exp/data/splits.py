@@ -120,19 +120,38 @@ def grouped(items: list[Any], split: SplitConfig) -> list[list[Any]]:
 
     Raises DataError for names in which data.split.group finds nothing.
     """
-    if split.group is None:
-        groups = [item.group or item.name for item in items]
-    else:
-        names = [item.name for item in items]
-        matches = [re.search(split.group, name) or re.search(split.group, composed(name)) for name in names]
-        lost = [item.name for item, match in zip(items, matches, strict=True) if not match]
-        if lost:
-            raise DataError(f"data.split.group={split.group} finds nothing in {shortened(lost)}")
-        groups = [match[1] for match in matches if match]
+    groups = [group_of(item, split.group) for item in items]
+    lost = [item.name for item, group in zip(items, groups, strict=True) if split.group and group is None]
+    if lost:
+        raise DataError(f"data.split.group={split.group} finds nothing in {shortened(lost)}")
     units: dict[str, list[Any]] = {}
     for item, group in zip(items, groups, strict=True):
-        units.setdefault(group, []).append(item)
+        units.setdefault(item.name if group is None else group, []).append(item)
     return list(units.values())
+
+
+def group_of(item: Any, regex: str | None) -> str | None:
+    """What data.split.group finds in a sample's name, or what its list says; None where that is nothing."""
+    if regex is None:
+        return item.group or None
+    match = re.search(regex, item.name) or re.search(regex, composed(item.name))
+    return match[1] if match else None
+
+
+def clusters(items: list[Any], regex: str | None) -> list[str]:
+    """Of each sample what others may share that are like it: its group, else the file of which it is a page
+    or a window, else its name."""
+    return [group_of(item, regex) or (file_of(item) if is_part(item) else item.name) for item in items]
+
+
+def is_part(item: Any) -> bool:
+    return item.window is not None or getattr(item, "page", None) is not None
+
+
+def file_of(item: Any) -> str:
+    """The last two words of a file's path; the name of an image that was generated."""
+    path = item.image if isinstance(item, Item) else Path(item.name.partition("[")[0])
+    return "/".join(path.parts[-2:])
 
 
 def fold(splits: Splits, data: DataConfig) -> Splits:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from unet_exp.metrics.em import rand_and_info, true_segments
 from unet_exp.objects.cells import find_cells
 from unet_exp.objects.joining import Borders, Joining, borders_of, fit_joining
 from unet_exp.rundir import atomic, layout
+from unet_exp.training.image_scores import add_columns
 from unet_exp.training.parts import Parts
 
 log = logging.getLogger("unet_exp")
 SHIFTS = tuple(0.5 * number for number in range(-2, 7))  # of the log-odds that two fragments are one cell
+NO_CELL = (math.nan, math.nan)
 
 
 def learn_borders(run_dir: Path, parts: Parts) -> dict[str, float]:
@@ -35,6 +38,7 @@ def learn_borders(run_dir: Path, parts: Parts) -> dict[str, float]:
     parts, sha256 = best
     stored: dict[str, Any] = {"metric": "v_rand", "weights_sha256": sha256}
     scores: dict[str, float] = {}
+    columns: dict[str, list[float]] = {}
     for name, ending, network in networks(parts):
         scored = score(parts, network, "val", keep_maps=True)
         truths = true_cells(scored)
@@ -43,10 +47,16 @@ def learn_borders(run_dir: Path, parts: Parts) -> dict[str, float]:
         if joining is None:
             log.warning("no borders are learnt: the validation samples have none of both kinds")
             return {}
-        shift, reached = best_shift(borders, truths, f"cells, {name}")
+        shift, of_samples = best_shift(borders, truths, f"cells, {name}")
+        reached = mean_of(of_samples)
         joining = shifted(joining, shift)
         stored[name] = dataclasses.asdict(joining) | reached
+        columns |= {
+            f"cells_{key}{ending}": [pair[place] for pair in of_samples]
+            for place, key in enumerate(("v_rand", "v_info"))
+        }
         scores |= {f"cells_{key}{ending}": value for key, value in reached.items()}
+    add_columns(run_dir, columns)
     atomic.write_json(run_dir / layout.OBJECTS, stored)
     shown = [
         f"V-Rand {stored[name]['v_rand']:.4f}, V-Info {stored[name]['v_info']:.4f}"
@@ -59,25 +69,25 @@ def learn_borders(run_dir: Path, parts: Parts) -> dict[str, float]:
 
 def best_shift(
     borders: Sequence[Borders], truths: Sequence[np.ndarray], words: str
-) -> tuple[float, dict[str, float]]:
-    """The one of SHIFTS with the best V-Rand, and the mean v_rand and v_info with it, of the maps, each by a
-    regression that has not seen it; 0 and nan where there are not two.
+) -> tuple[float, list[tuple[float, float]]]:
+    """The one of SHIFTS with the best V-Rand, and with it v_rand and v_info of each map by a regression that
+    has not seen it: nan of a map without a cell, and of all, with the shift 0, where there are not two.
 
     A single large cell that is cut or joined moves V-Rand much, so the mean of each shift and its neighbours
     decides.
     """
-    rows = []
+    rows: dict[int, list[tuple[float, float]]] = {}
     for index in tqdm(range(len(borders)), words, leave=False, disable=None, ncols=79):
         others = [i for i in range(len(borders)) if i != index]
         joining = fit_joining([borders[i] for i in others], [truths[i] for i in others]) if others else None
         if joining is not None and truths[index].any():
             cells = (borders[index].cells(shifted(joining, shift)) for shift in SHIFTS)
-            rows.append([rand_and_info(truths[index], numbers) for numbers in cells])
+            rows[index] = [rand_and_info(truths[index], numbers) for numbers in cells]
     if not rows:
-        return 0.0, mean_of([])
-    means = np.mean(rows, axis=0)
+        return 0.0, [NO_CELL] * len(borders)
+    means = np.mean(list(rows.values()), axis=0)
     best = int(uniform_filter1d(means[:, 0], 3, mode="nearest").argmax())
-    return SHIFTS[best], mean_of([means[best]])
+    return SHIFTS[best], [rows[index][best] if index in rows else NO_CELL for index in range(len(borders))]
 
 
 def shifted(joining: Joining, shift: float) -> Joining:
@@ -97,8 +107,10 @@ def score_cells(scored: SplitScores, joining: Joining) -> dict[str, float]:
     return mean_of(rows) | {"cells": float(count)}
 
 
-def mean_of(rows: Sequence[Any]) -> dict[str, float]:
-    v_rand, v_info = np.mean(rows, axis=0).tolist() if rows else (float("nan"), float("nan"))
+def mean_of(rows: Sequence[tuple[float, float]]) -> dict[str, float]:
+    """The means over the slices that have a cell."""
+    scored = [pair for pair in rows if pair[0] == pair[0]]
+    v_rand, v_info = np.mean(scored, axis=0).tolist() if scored else NO_CELL
     return {"v_rand": v_rand, "v_info": v_info}
 
 

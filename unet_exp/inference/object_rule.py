@@ -14,10 +14,11 @@ from unet_exp.inference.best import best_parts, networks
 from unet_exp.inference.scores import Network
 from unet_exp.losses import class_probabilities
 from unet_exp.models.unet import center_crop
-from unet_exp.objects.scores import ObjectCounts, count_objects, mean_scores
+from unet_exp.objects.scores import ObjectCounts, count_objects, mean_scores, object_scores
 from unet_exp.objects.targets import object_maps
 from unet_exp.objects.watershed import ObjectRule, confident, find_objects
 from unet_exp.rundir import atomic, layout
+from unet_exp.training.image_scores import add_columns
 from unet_exp.training.loop import forward
 from unet_exp.training.parts import Parts
 
@@ -42,23 +43,32 @@ def choose_object_rule(run_dir: Path, parts: Parts) -> dict[str, float]:
     parts, sha256 = best
     stored: dict[str, Any] = {"metric": "ap", "weights_sha256": sha256}
     scores: dict[str, float] = {}
+    columns: dict[str, list[float]] = {}
     for name, ending, network in networks(parts):
-        rule, reached = best_rule(parts, network, name)
+        rule, counts = best_rule(parts, network, name)
+        reached = mean_scores(counts)
+        of_images = [object_scores(count) for count in counts]
+        columns |= {f"object_{key}{ending}": [one[key] for one in of_images] for key in ("ap", "f1")}
         stored[name] = dataclasses.asdict(rule) | {"ap": reached["ap"], "f1": reached["f1"]}
         scores |= {f"object_{key}{ending}": reached[key] for key in ("ap", "f1")}
+    add_columns(run_dir, columns)
     atomic.write_json(run_dir / layout.OBJECTS, stored)
     shown = [f"AP {stored[name]['ap']:.4f}, F1 {stored[name]['f1']:.4f}" for name in ("plain", "tta")]
     log.info("objects of the validation samples: %s; with tta %s", *shown)
     return scores
 
 
-def best_rule(parts: Parts, network: Network, name: str) -> tuple[ObjectRule, dict[str, float]]:
-    """The rule with the highest mean AP, chosen value by value from the fixed one on, until none is better;
-    and its scores."""
-    maps = list(maps_of(parts, network, name))
-    scored: dict[ObjectRule, dict[str, float]] = {}
+def best_rule(parts: Parts, network: Network, name: str) -> tuple[ObjectRule, list[ObjectCounts]]:
+    """rule_for the validation samples, and the counts of each of them by it."""
     assert parts.objects is not None
-    best = parts.objects
+    return rule_for(list(maps_of(parts, network, name)), parts.objects, name)
+
+
+def rule_for(maps: list[Maps], fixed: ObjectRule, name: str) -> tuple[ObjectRule, list[ObjectCounts]]:
+    """The rule with the highest mean AP, chosen value by value from the fixed one on, until none is better;
+    and the counts of each map by it."""
+    scored: dict[ObjectRule, list[ObjectCounts]] = {}
+    best = fixed
     before = None
     while best != before:
         before = best
@@ -68,12 +78,14 @@ def best_rule(parts: Parts, network: Network, name: str) -> tuple[ObjectRule, di
             missing = [rule for rule in rules if rule not in scored]
             words = f"objects, {name}, {field}"
             scored |= score_rules(missing, maps, words)
-            best = max(rules, key=lambda rule: scored[rule]["ap"])
+            best = max(rules, key=lambda rule: mean_scores(scored[rule])["ap"])
     return best, scored[best]
 
 
-def score_rules(rules: list[ObjectRule], maps: list[Maps], words: str) -> dict[ObjectRule, dict[str, float]]:
-    """The scores of each rule; those that differ by confidence alone divide the foreground once."""
+def score_rules(
+    rules: list[ObjectRule], maps: list[Maps], words: str
+) -> dict[ObjectRule, list[ObjectCounts]]:
+    """The counts of each map by each rule; those that differ by confidence alone divide it once."""
     counts = dict[ObjectRule, list[ObjectCounts]]((rule, []) for rule in rules)
     for interior, foreground, true in tqdm(maps, words, leave=False, disable=None, ncols=79):
         divided: dict[ObjectRule, np.ndarray] = {}
@@ -83,7 +95,7 @@ def score_rules(rules: list[ObjectRule], maps: list[Maps], words: str) -> dict[O
                 divided[unsure] = find_objects(interior, foreground, unsure)
             objects = confident(divided[unsure], foreground, rule.confidence)
             counts[rule].append(count_objects(true, objects))
-    return {rule: mean_scores(of_rule) for rule, of_rule in counts.items()}
+    return counts
 
 
 def maps_of(parts: Parts, network: Network, name: str) -> Iterator[Maps]:

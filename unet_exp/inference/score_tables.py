@@ -7,12 +7,13 @@ import torch
 
 from unet_exp.config.schema import OBJECT_SCORES
 from unet_exp.data.datasets import Samples
+from unet_exp.data.splits import clusters
 from unet_exp.inference.object_summary import object_lines
 from unet_exp.inference.scores import SplitScores
 from unet_exp.messages import counted
 from unet_exp.metrics.confusion import NAMES, class_scores, shown
-from unet_exp.objects.meter import ObjectMeter
-from unet_exp.objects.scores import object_scores
+from unet_exp.objects.meter import CountedObjects
+from unet_exp.training.image_scores import image_rows
 
 
 def class_rows(scored: SplitScores, classes: list[str]) -> list[dict[str, Any]]:
@@ -29,26 +30,25 @@ def class_rows(scored: SplitScores, classes: list[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def image_rows(
-    result: SplitScores, samples: Samples, classes: list[str], objects: ObjectMeter | None
+def rows_of_images(
+    result: SplitScores,
+    samples: Samples,
+    classes: list[str],
+    regex: str | None,
+    objects: CountedObjects | None,
 ) -> list[dict[str, Any]]:
-    """Each image's Dice and IoU: the mean over the classes that occur in it, and of each class; of two
-    classes also those at the threshold of predict; and the scores of its objects."""
-    kinds = {"": result.matrices} | ({"predict_": result.predicted} if len(classes) == 2 else {})
-    values = {prefix: class_scores(torch.stack(matrices)) for prefix, matrices in kinds.items()}
-    rows = []
-    for i, item in enumerate(samples.items):
-        row: dict[str, Any] = {"name": item.name}
-        for prefix, scored in values.items():
-            row |= {f"{prefix}{key}": float(torch.nanmean(scored[key][i])) for key in ("dice", "iou")}
-            row |= {
-                f"{prefix}{key}_{name}": float(scored[key][i][j])
-                for key in ("dice", "iou")
-                for j, name in enumerate(classes)
-            }
-        if objects is not None:
-            row |= object_scores(objects.counts[i])
-        rows.append(row)
+    """The rows of image_rows; of two classes also Dice and IoU at the threshold of predict, with predict_.
+
+    regex: data.split.group.
+    """
+    names = [item.name for item in samples.items]
+    groups = clusters(samples.items, regex)
+    counts = None if objects is None else [objects.counts[index] for index in range(len(names))]
+    rows = image_rows(names, groups, torch.stack(result.matrices), classes, counts)
+    if len(classes) == 2:
+        predicted = image_rows(names, groups, torch.stack(result.predicted), classes)
+        for row, more in zip(rows, predicted, strict=True):
+            row |= {f"predict_{key}": value for key, value in more.items() if key not in ("name", "group")}
     return rows
 
 

@@ -12,10 +12,10 @@ from unet_exp.config.schema import IGNORE
 from unet_exp.inference.samples import classes_at
 from unet_exp.losses import class_probabilities
 from unet_exp.metrics import em
-from unet_exp.metrics.confusion import confusion_per_image, predict_classes
+from unet_exp.metrics.confusion import confusion_per_image
 from unet_exp.models.unet import center_crop
 from unet_exp.objects.meter import ObjectMeter
-from unet_exp.training.loop import counts, forward
+from unet_exp.training.loop import counts_of_images, forward
 from unet_exp.training.other_scores import OtherScores
 from unet_exp.training.parts import Parts
 from unet_exp.training.state import Sums
@@ -57,13 +57,13 @@ def score(
     with torch.inference_mode():
         for batch in batches:
             image, label, logits, loss = forward(network, parts, batch)
-            result.sums.add(loss.item(), len(image), counts(logits, label, parts))
-            prediction = predict_classes(logits)
-            others.add(batch, label, logits)
+            matrices = counts_of_images(logits, label, parts)
+            result.sums.add(loss.item(), len(image), matrices.sum(0))
+            others.add(batch, label, logits, matrices)
             if objects is not None:
                 numbers = center_crop(batch["objects"], *logits.shape[-2:])
                 objects.add(class_probabilities(logits), numbers, batch["index"])
-            result.matrices += list(confusion_per_image(prediction, label, classes).cpu())
+            result.matrices += list(matrices.cpu())
             result.predicted += list(confusion_per_image(classes_at(logits, threshold), label, classes).cpu())
             if keep_maps:
                 result.maps += list(class_probabilities(logits)[:, 1].cpu().numpy())
@@ -72,6 +72,7 @@ def score(
     return result
 
 
-def em_table(scored: SplitScores) -> list[dict[str, float]]:
+def em_values(scored: SplitScores) -> np.ndarray:
+    """em.em_values of the maps."""
     ignored = [label == IGNORE for label in scored.labels]
-    return em.em_table(scored.maps, [label == 1 for label in scored.labels], ignore=ignored)
+    return em.em_values(scored.maps, [label == 1 for label in scored.labels], ignore=ignored)

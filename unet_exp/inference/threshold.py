@@ -11,10 +11,11 @@ import torch
 
 from unet_exp.config.schema import IGNORE, Config
 from unet_exp.inference.best import best_parts, networks
-from unet_exp.inference.scores import SplitScores, em_table, score
+from unet_exp.inference.scores import SplitScores, em_values, score
 from unet_exp.metrics import em
 from unet_exp.metrics.confusion import class_scores
 from unet_exp.rundir import atomic, layout
+from unet_exp.training.image_scores import add_columns
 from unet_exp.training.parts import Parts
 
 log = logging.getLogger("unet_exp")
@@ -32,11 +33,16 @@ def choose_threshold(run_dir: Path, config: Config, parts: Parts) -> dict[str, f
     parts, sha256 = best
     stored: dict[str, Any] = {"metric": metric, "weights_sha256": sha256}
     scores: dict[str, float] = {}
+    columns: dict[str, list[float]] = {}
     for name, ending, network in networks(parts):
         scored = score(parts, network, "val", keep_maps=True)
-        table = em_table(scored) if metric == "v_rand" else dice_table(scored, parts.class_names)
-        row = em.row_at(table, em.best_threshold(table, metric))
-        if metric != "v_rand":
+        if metric == "v_rand":
+            values = em_values(scored)
+            row = best_row(em.table_of(values), metric)
+            columns |= em.of_slices(values, row["threshold"], ending)
+        else:
+            row = best_row(dice_table(scored, parts.class_names), metric)
+            columns |= dice_of_images(scored, parts.class_names, row["threshold"], ending)
             row = {name: row[name] for name in dict.fromkeys(("threshold", "dice", metric))}
         if math.isnan(row[metric]):
             log.warning(
@@ -47,10 +53,33 @@ def choose_threshold(run_dir: Path, config: Config, parts: Parts) -> dict[str, f
             return {}
         stored[name] = row
         scores |= {f"{key}{ending}": value for key, value in row.items() if key != "slices"}
+    add_columns(run_dir, columns)
     atomic.write_json(run_dir / layout.THRESHOLD, stored)
     shown = [f"{stored[name][metric]:.4f} at {stored[name]['threshold']:.2f}" for name in ("plain", "tta")]
     log.info("%s on the validation samples: %s; with tta %s", metric, *shown)
     return scores
+
+
+def best_row(table: list[em.Row], metric: str) -> em.Row:
+    return em.row_at(table, em.best_threshold(table, metric))
+
+
+def dice_of_images(
+    scored: SplitScores, classes: Sequence[str], threshold: float, ending: str
+) -> dict[str, list[float]]:
+    """predict_dice of each image, as task=evaluate names it, and of each class."""
+    pairs = zip(scored.maps, scored.labels, strict=True)
+    matrices = torch.stack([matrix_at(threshold, probability, label) for probability, label in pairs])
+    dice = class_scores(matrices)["dice"]
+    means = {f"predict_dice{ending}": torch.nanmean(dice, 1).tolist()}
+    return means | {f"predict_dice_{label}{ending}": dice[:, i].tolist() for i, label in enumerate(classes)}
+
+
+def matrix_at(threshold: float, probability: np.ndarray, label: np.ndarray) -> torch.Tensor:
+    """The confusion, int64 2 x 2, of one image at a threshold."""
+    counted = label != IGNORE
+    pairs = 2 * (label[counted] == 1) + (probability > threshold)[counted]
+    return torch.from_numpy(np.bincount(pairs, minlength=4).reshape(2, 2))
 
 
 def dice_table(
@@ -62,10 +91,7 @@ def dice_table(
     for threshold in thresholds:
         matrix = torch.zeros(2, 2, dtype=torch.int64)
         for probability, label in zip(scored.maps, scored.labels, strict=True):
-            predicted = probability > threshold
-            counted = label != IGNORE
-            pairs = 2 * (label[counted] == 1) + predicted[counted]
-            matrix += torch.from_numpy(np.bincount(pairs, minlength=4).reshape(2, 2))
+            matrix += matrix_at(threshold, probability, label)
         dice = class_scores(matrix)["dice"]
         row = {"threshold": float(threshold), "dice": float(torch.nanmean(dice))}
         rows.append(row | {f"dice_{name}": float(dice[index]) for index, name in enumerate(classes)})

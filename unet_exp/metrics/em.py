@@ -12,6 +12,7 @@ from scipy import ndimage
 from tqdm import tqdm
 
 THRESHOLDS = tuple(round(0.05 * number, 2) for number in range(1, 20))
+SCORES = ("v_rand", "v_info", "pixel_error", "pixel_f1")
 LINE = -1
 OUTSIDE = -2
 Row = dict[str, float]
@@ -118,15 +119,41 @@ def em_table(
     thresholds: Sequence[float] = THRESHOLDS,
     ignore: Sequence[np.ndarray] | None = None,
 ) -> list[Row]:
-    """A row for each threshold: threshold, v_rand, v_info, pixel_error, pixel_f1, slices.
+    """table_of the em_values of these arguments."""
+    return table_of(em_values(probabilities, labels, thresholds, ignore), thresholds)
+
+
+def table_of(values: np.ndarray, thresholds: Sequence[float] = THRESHOLDS) -> list[Row]:
+    """A row for each threshold: threshold, SCORES, slices. values: of em_values.
+
+    Scores are means over the slices, not pooled; a slice without a cell in its label is left out, and
+    `slices` says how many are in.
+    """
+    used = ~np.isnan(values[:, :1, 0]).all(1)
+    means = values[used].mean(0) if used.any() else values[:0].sum(0) + np.nan
+    return [
+        {
+            "threshold": float(threshold),
+            **dict(zip(SCORES, map(float, row), strict=True)),
+            "slices": int(used.sum()),
+        }
+        for threshold, row in zip(thresholds, means, strict=True)
+    ]
+
+
+def em_values(
+    probabilities: Iterable[np.ndarray],
+    labels: Sequence[np.ndarray],
+    thresholds: Sequence[float] = THRESHOLDS,
+    ignore: Sequence[np.ndarray] | None = None,
+) -> np.ndarray:
+    """float64 slices x thresholds x SCORES; nan for a slice without a cell in its label.
 
     probabilities: of the cells' interior, float H x W each; labels: bool H x W, True inside cells; ignore:
-    bool H x W, True where nothing counts. Scores are means over the slices, not pooled; a slice without a
-    cell in its label is left out, and `slices` says how many are in. pixel_error: share of pixels of the
-    wrong class; pixel_f1: F-score of the membrane pixels.
+    bool H x W, True where nothing counts. pixel_error: share of pixels of the wrong class; pixel_f1: F-score
+    of the membrane pixels.
     """
-    names = ("v_rand", "v_info", "pixel_error", "pixel_f1")
-    values = np.full((len(labels), len(thresholds), len(names)), np.nan)
+    values = np.full((len(labels), len(thresholds), len(SCORES)), np.nan)
     slices = tqdm(
         zip(probabilities, labels, strict=True), "V-Rand", len(labels), leave=False, disable=None, ncols=79
     )
@@ -148,16 +175,14 @@ def em_table(
             right = (~label & ~interior)[counted].sum()
             f1 = 2 * right / membranes if membranes else 1.0
             values[number, column] = *rand_and_info(truth, proposal), wrong.mean(), f1
-    used = ~np.isnan(values[:, :1, 0]).all(1)
-    means = values[used].mean(0) if used.any() else values[:0].sum(0) + np.nan
-    return [
-        {
-            "threshold": float(threshold),
-            **dict(zip(names, map(float, row), strict=True)),
-            "slices": int(used.sum()),
-        }
-        for threshold, row in zip(thresholds, means, strict=True)
-    ]
+    return values
+
+
+def of_slices(values: np.ndarray, threshold: float, ending: str = "") -> dict[str, list[float]]:
+    """v_rand and v_info of each slice at a threshold, names with this ending. values: of em_values."""
+    column = min(range(len(THRESHOLDS)), key=lambda index: abs(THRESHOLDS[index] - threshold))
+    names = SCORES[:2]
+    return {f"{name}{ending}": values[:, column, place].tolist() for place, name in enumerate(names)}
 
 
 def best_threshold(table: Sequence[Row], metric: str = "v_rand") -> float:

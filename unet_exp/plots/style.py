@@ -19,6 +19,8 @@ from unet_exp.rundir import atomic
 
 BLUE = "#1f77b4"
 ORANGE = "#d95f02"
+# Of recipes beside each other: Okabe and Ito's, told apart by colour-blind eyes too, the dark ones first.
+RECIPES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
 BLACK_AND_WHITE: list[Colour] = [(0, 0, 0), (255, 255, 255)]
 OF_TWO: list[Colour] = [(0, 0, 0), (214, 39, 40)]  # over an image: the second of two classes in red
 GREY = 0.5  # of pixels that are ignored

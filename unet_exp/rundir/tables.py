@@ -110,26 +110,25 @@ def as_text(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-class StepLog:
-    """steps.csv: a line for each step, appended, on disk by the next checkpoint.
+class AppendedTable:
+    """A table that grows line by line; flush() puts it on disk.
 
-    last_step: steps that count from an earlier start; lines after it are dropped.
+    columns: among them epoch and step. Lines of an earlier start stay up to `last`, a value of column `by`.
     """
 
-    def __init__(self, path: Path, last_step: int) -> None:
-        rows = [row for row in read_table(path) if int(row["step"]) <= last_step]
-        if len(rows) < last_step:
-            log.warning("%s lacks %d of %s", path.name, last_step - len(rows), counted(last_step, "step"))
-        write_table(path, STEP_COLUMNS, rows)
+    def __init__(self, path: Path, columns: Sequence[str], by: str, last: int) -> None:
+        self.kept = [row for row in read_table(path) if int(row[by]) <= last]
+        write_table(path, columns, self.kept)
         self.path = path
         try:
             self.file = open(path, "a", encoding="utf-8", newline="")  # noqa: SIM115
         except OSError as error:
             raise atomic.cannot_write(path, error) from error
+        self.writer = csv.DictWriter(self.file, columns, lineterminator="\n")
 
     def add(self, row: Row) -> None:
         try:
-            self.file.write(",".join(row[name] for name in STEP_COLUMNS) + "\n")
+            self.writer.writerow(row)
         except OSError as error:
             raise atomic.cannot_write(self.path, error) from error
 
@@ -143,3 +142,17 @@ class StepLog:
     def close(self) -> None:
         with suppress(OSError):  # what could not be written was an error of add or flush already
             self.file.close()
+
+
+class StepLog(AppendedTable):
+    """steps.csv: a line for each step, on disk by the next checkpoint.
+
+    last_step: steps that count from an earlier start; lines after it are dropped.
+    """
+
+    def __init__(self, path: Path, last_step: int) -> None:
+        super().__init__(path, STEP_COLUMNS, "step", last_step)
+        if len(self.kept) < last_step:
+            log.warning(
+                "%s lacks %d of %s", path.name, last_step - len(self.kept), counted(last_step, "step")
+            )

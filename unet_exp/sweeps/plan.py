@@ -20,7 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 from unet_exp.config.checks import find_problems, literal
 from unet_exp.config.paths import quote_path
 from unet_exp.config.saved import PLACES, read_config, save_composed, without_hydra
-from unet_exp.config.schema import LOWER_IS_BETTER
+from unet_exp.config.schema import LABELS, LOWER_IS_BETTER
+from unet_exp.config.whole import without_labels
 from unet_exp.errors import ConfigError, did_you_mean
 from unet_exp.rundir import atomic, layout
 from unet_exp.rundir.sweep_directory import POINT, RECORD, Job
@@ -122,7 +123,7 @@ def compose(
     if problems:
         return Planned(Job(Path(), {}, "", "", 0), config, overrides), problems
     kept = {} if point is None else {POINT: point}
-    hidden = {"sweep", *(of_points if point is not None else ())}
+    hidden = {"sweep", *LABELS, *(of_points if point is not None else ())}
     for override in overrides:
         key, _, text = override.lstrip("+").partition("=")
         if key not in hidden and not key.startswith("hydra"):
@@ -145,8 +146,9 @@ def values_of(planned: Planned) -> dict[str, Any]:
 
 
 def digest(config: DictConfig) -> str:
-    """Eight hexadecimal digits of a whole config, to make names differ."""
-    return hash_of(OmegaConf.to_container(config, resolve=True))
+    """Eight hexadecimal digits of a whole config but for its labels, to make names differ."""
+    values: Any = OmegaConf.to_container(config, resolve=True)
+    return hash_of(without_labels(values))
 
 
 def hash_of(value: Any) -> str:

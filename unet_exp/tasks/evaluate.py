@@ -33,8 +33,8 @@ from unet_exp.inference.object_summary import (
     object_summary,
 )
 from unet_exp.inference.samples import averaged, predict_sample
-from unet_exp.inference.score_tables import as_table, cell_line, class_rows, image_rows, plain
-from unet_exp.inference.scores import Network, SplitScores, em_table, score
+from unet_exp.inference.score_tables import as_table, cell_line, class_rows, plain, rows_of_images
+from unet_exp.inference.scores import Network, SplitScores, em_values, score
 from unet_exp.inference.worst_objects import Scene, scene_of, tiles_of, worst_objects
 from unet_exp.messages import counted
 from unet_exp.metrics import em
@@ -80,8 +80,10 @@ def evaluate(options: EvaluateConfig) -> None:
 
     classes = config.data.classes
     result = summary_of(scored, options, contents, classes, threshold)
+    values = None
     if wants_em:
-        table = em_table(scored)
+        values = em_values(scored)
+        table = em.table_of(values)
         best, source = choose_threshold(options, config, contents, run_dir, table)
         result["em"] = em.row_at(table, best) | {"threshold_from": source}
         at_threshold = em.row_at(table, threshold)
@@ -95,7 +97,10 @@ def evaluate(options: EvaluateConfig) -> None:
         result["objects"] = {"rule": dataclasses.asdict(objects.rule), **object_summary(objects)}
         write_rows(folder / "objects.csv", object_rows(objects, samples))
     atomic.write_text(folder / "evaluation.json", json.dumps(plain(result), indent=2) + "\n")
-    rows = image_rows(scored, samples, classes, objects)
+    rows = rows_of_images(scored, samples, classes, config.data.split.group, objects)
+    if values is not None:
+        of_slices = em.of_slices(values, threshold)
+        rows = [row | {name: of_slices[name][index] for name in of_slices} for index, row in enumerate(rows)]
     write_rows(folder / "classes.csv", class_rows(scored, classes))
     write_rows(folder / "images.csv", rows)
     print(as_table(result, scored, classes))
@@ -276,4 +281,5 @@ def choose_threshold(
     own_config = run_config(run_dir, options.device)
     own_config = dataclasses.replace(own_config, trainer=config.trainer, num_workers=0)
     parts, network = parts_with(own_config, samples_of(own_config, "val"), contents, options.tta)
-    return em.best_threshold(em_table(score(parts, network, "val", keep_maps=True))), "val"
+    scored = score(parts, network, "val", keep_maps=True)
+    return em.best_threshold(em.table_of(em_values(scored))), "val"

@@ -145,6 +145,7 @@ def build_parts(config: Config, data: dict[str, Samples], first_start: bool = Fa
         class_names=config.data.classes,
         logits_per_pixel=allowed_heads(config)[0],
         objects=None if config.data.labels_are == "classes" else ObjectRule(target=config.data.target),
+        groups=config.data.split.group,
         metrics={name: build_metric(name, node, config, place) for name, node in config.metrics.items()},
         trained=distributed.wrap(model, config.device, config.trainer.sync_batchnorm),
     )

@@ -12,7 +12,7 @@ from torch.profiler import record_function
 
 from unet_exp.config.schema import Config, TrainerConfig
 from unet_exp.losses import supervised
-from unet_exp.metrics.confusion import confusion, predict_classes
+from unet_exp.metrics.confusion import confusion, confusion_per_image, predict_classes
 from unet_exp.models.unet import center_crop
 from unet_exp.rundir.signals import Stop
 from unet_exp.training import distributed, machine
@@ -50,6 +50,7 @@ def fit(
             best = update_best(state, epoch, val_metrics[monitor], config.trainer)
             tracker.epoch("val", epoch, state.step, val_metrics, state.lr, val.seconds)
             state.seconds += val.seconds
+            tracker.images_scored(epoch, state.step, val.images, best)
         tracker.end_epoch(epoch, train_metrics, val_metrics, state.lr, best)
 
         # The state stands at the start of the next epoch when it is saved.
@@ -154,8 +155,9 @@ def evaluate(model: nn.Module, parts: Parts, epoch: int, tracker: Tracker, stop:
     with torch.inference_mode(), tracker.progress(batches, "val", epoch, len(parts.val)) as bar:
         for batch in bar:
             image, label, logits, loss = forward(model, parts, batch.sample)
-            meter.add(batch, loss, counts(logits, label, parts))
-            others.add(batch.sample, label, logits)
+            matrices = counts_of_images(logits, label, parts)
+            meter.add(batch, loss, matrices.sum(0))
+            others.add(batch.sample, label, logits, matrices)
             if tracker.wants_images("val", epoch, batch.number):
                 tracker.images("val", epoch, batch.number, len(parts.val), image, label, logits)
             if stop.requested and parts.val.batches.ranks == 1:  # several ranks agree at the end
@@ -167,6 +169,7 @@ def evaluate(model: nn.Module, parts: Parts, epoch: int, tracker: Tracker, stop:
     if distributed.agree_on_stop(stop):
         return None
     sums.others = others.scores()
+    sums.images = others.images()
     return sums
 
 
@@ -218,6 +221,11 @@ def end_of_epoch_schedule(parts: Parts, monitored: float | None) -> None:
 
 def counts(logits: Tensor, label: Tensor, parts: Parts) -> Tensor:
     return confusion(predict_classes(logits.detach()), label, len(parts.class_names))
+
+
+def counts_of_images(logits: Tensor, label: Tensor, parts: Parts) -> Tensor:
+    """As counts, N x K x K for N images, which sum to the same."""
+    return confusion_per_image(predict_classes(logits), label, len(parts.class_names))
 
 
 def is_last_epoch(epoch: int, seconds: float, config: Config) -> bool:

@@ -1,15 +1,18 @@
-"""What a validation scores beside its loss and its confusion: objects, and by metrics of other packages."""
+"""What a validation scores beside its loss and its confusion: images, objects, and by other packages."""
 
 import inspect
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from unet_exp.data.splits import clusters
 from unet_exp.losses import class_probabilities
 from unet_exp.metrics.confusion import predict_classes
 from unet_exp.models.unet import center_crop
 from unet_exp.objects.meter import ObjectMeter
 from unet_exp.training import distributed
+from unet_exp.training.image_scores import image_rows
 from unet_exp.training.parts import Parts
 
 MORE = ("probabilities", "objects")  # what a metric is given besides, where its update() names it
@@ -25,18 +28,39 @@ class OtherScores:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self.objects = None if parts.objects is None else ObjectMeter(parts.objects)
+        self.matrices: list[tuple[Tensor, Tensor]] = []
         self.wanted = {name: more_wanted(metric) for name, metric in parts.metrics.items()}
         for metric in parts.metrics.values():
             metric.reset()
 
-    def add(self, sample: dict[str, Any], label: Tensor, logits: Tensor) -> None:
-        """label: N x 1 x H x W; logits: N x C x H x W of the same size."""
+    def add(self, sample: dict[str, Any], label: Tensor, logits: Tensor, matrices: Tensor) -> None:
+        """label: N x 1 x H x W; logits: N x C x H x W of the same size; matrices: confusions N x K x K."""
+        self.matrices.append((sample["index"], matrices))
         numbers = None
         if self.objects is not None:
             numbers = center_crop(sample["objects"], *logits.shape[-2:])
             self.objects.add(class_probabilities(logits), numbers, sample["index"])
         if self.parts.metrics:
             self.update(self.images_of(label, logits, numbers, sample["index"].tolist()))
+
+    def images(self) -> list[dict[str, Any]]:
+        """Of all ranks, in the order of the split: the rows of image_rows. After `scores`."""
+        mine: dict[int, Tensor] = {}
+        if self.matrices:
+            indices, matrices = (torch.cat(parts).cpu() for parts in zip(*self.matrices, strict=True))
+            mine = dict(zip(indices.tolist(), matrices, strict=True))
+        everywhere = distributed.union(mine)
+        samples = self.parts.val.dataset.samples
+        chosen = sorted(everywhere)
+        items = [samples.items[index] for index in chosen]
+        objects = None if self.objects is None else [self.objects.counts[index] for index in chosen]
+        return image_rows(
+            [item.name for item in items],
+            clusters(items, self.parts.groups),
+            torch.stack([everywhere[index] for index in chosen]),
+            self.parts.class_names,
+            objects,
+        )
 
     def images_of(
         self, label: Tensor, logits: Tensor, numbers: Tensor | None, indices: list[int]

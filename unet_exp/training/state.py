@@ -20,6 +20,7 @@ class Sums:
     confusion: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
     seconds: float = 0.0
     others: dict[str, float] = field(default_factory=dict)  # what the objects under `metrics` computed
+    images: list[dict[str, Any]] = field(default_factory=list)  # of a validation: the scores of each image
 
     def __post_init__(self) -> None:
         if self.confusion.numel() == 0:

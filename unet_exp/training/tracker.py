@@ -25,13 +25,14 @@ from unet_exp.messages import counted, write_to_log
 from unet_exp.metrics.confusion import NAMES, predict_classes, shown
 from unet_exp.rundir import atomic, layout
 from unet_exp.rundir.tables import Recorded, Row, StepLog, as_text, read_table, write_table
+from unet_exp.training.image_scores import ImageLog
 from unet_exp.training.pace import Pace
 from unet_exp.training.state import State
 
 log = logging.getLogger(__name__)
 TAGS = {"train": "TRAIN", "val": "VALID"}
 TIMING_COLUMNS = ["epoch", "step", "split", "seconds", "images_per_second"]
-BEST_SCALARS = ("dice", "iou", "loss")  # beside trainer.monitor, of the best validation, for HPARAMS
+BEST_SCALARS = ("dice", "iou", "loss")  # beside trainer.monitor, for HPARAMS
 TENSORBOARD_SCALARS = ("loss", "dice", "iou", "lr", "images_per_second")
 
 
@@ -48,8 +49,7 @@ def fn_denorm(x: np.ndarray, mean: Any, std: Any) -> np.ndarray:
 def fn_class(logits: Tensor) -> Tensor:
     """Class indices of logits, float N x 1 x H x W.
 
-    The lecture thresholds the logits themselves at 0.5, which is a probability of 0.62; here the
-    threshold 0.5 is one of the probability, sigmoid(logit), so a logit of 0.
+    The lecture has the threshold 0.5 of the logit, a probability of 0.62; here it is of the probability.
     """
     return predict_classes(logits).float()
 
@@ -79,7 +79,7 @@ class Tracker:
         self.pace = Pace(config, state.seconds)
         self.metrics_path = run_dir / layout.METRICS
         self.timing_path = run_dir / layout.TIMING
-        self.others = list(config.metrics) + list(OBJECT_SCORES) * (config.data.labels_are != "classes")
+        self.others = [*config.metrics, *OBJECT_SCORES * (config.data.labels_are != "classes")]
         self.palette = palette(label_map(config.data))
         self.classes = config.data.classes
         self.denorm = denorm
@@ -92,6 +92,7 @@ class Tracker:
         self.rows = rows_until(self.metrics_path, state.epoch)
         self.timing = rows_until(self.timing_path, state.epoch)
         self.steps = StepLog(run_dir / layout.STEPS, state.step)
+        self.image_log = ImageLog(run_dir, trainer.monitor, state.epoch)
         self.expected = expected
         self.every = {"train": 1, "val": trainer.validate_every}
         # Pictures of every batch count batches, not epochs, and would be purged too.
@@ -209,6 +210,10 @@ class Tracker:
                 if tag in row:
                     self.writers[split].add_scalar(tag, row[tag], epoch)
 
+    def images_scored(self, epoch: int, step: int, rows: list[dict[str, Any]], best: bool) -> None:
+        if not self.silent:  # before a checkpoint can know of it
+            self.image_log.add(epoch, step, rows, best)
+
     def end_epoch(
         self, epoch: int, train: dict[str, float], val: dict[str, float] | None, lr: float, best: bool
     ) -> None:
@@ -254,6 +259,7 @@ class Tracker:
         if self.silent:
             return
         self.steps.close()
+        self.image_log.close()
         for events in self.writers.values():
             with suppress(OSError):  # a full disk, an error of writing() already
                 events.close()

@@ -1,0 +1,170 @@
+"""task=compare: settings, scores and differences of finished runs."""
+
+import csv
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from tests.conftest import TINY, Cli
+from unet_exp.comparison.image_scores import chosen_by_others, read_images
+from unet_exp.comparison.settings import Reader
+from unet_exp.statistics.difference import difference
+from unet_exp.statistics.selection import left_out_scores
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def in_one_line(printed: str) -> str:
+    return " ".join(printed.split())
+
+
+def jobs(start: Path) -> list[Path]:
+    return sorted(path.parent for path in start.glob("multirun/two/*/job.json"))
+
+
+def test_scores_are_paired_by_image_and_repeated_by_seed(recipes: Path, cli: Cli, tmp_path: Path) -> None:
+    done = cli("task=compare", "runs=multirun/two", f"output={tmp_path}", cwd=recipes)
+    assert done.returncode == 0, done.stdout
+    assert "A  lr=0.001: multirun/two/" in done.stdout
+    assert "12 images, 2 trainings of each recipe" in done.stdout
+    assert max(map(len, done.stdout.splitlines()[5:])) <= 80
+    values = [
+        left_out_scores(
+            np.array([[float(v) for k, v in row.items() if k not in ("epoch", "step")] for row in table(p)]),
+            [str(i) for i in range(12)],
+        )
+        for p in (job / "validations.csv" for job in jobs(recipes))
+    ]
+    expected = difference(np.stack(values[:2]), np.stack(values[2:]))
+    (row,) = table(tmp_path / "differences.csv")
+    for name in ("mean", "low", "high", "p"):
+        column = "difference" if name == "mean" else name
+        assert float(row[column]) == pytest.approx(getattr(expected, name), abs=1e-9)
+    settings = table(tmp_path / "settings.csv")
+    assert [(row["lr"], row["seed"]) for row in settings] == [
+        ("0.001", "0"),
+        ("0.001", "1"),
+        ("0.003", "0"),
+        ("0.003", "1"),
+    ]
+    assert (tmp_path / "comparison.png").stat().st_size > 10_000
+
+
+def test_images_csv_is_the_best_epoch_and_evaluate_gives_the_same(recipes: Path, cli: Cli) -> None:
+    run = jobs(recipes)[0]
+    rows = table(run / "images.csv")
+    best = json.loads((run / "status.json").read_text())["best_epoch"]
+    assert {row["epoch"] for row in rows} == {str(best)}
+    done = cli("task=evaluate", f"run={run}", cwd=recipes)
+    assert done.returncode == 0, done.stdout
+    for ours, theirs in zip(rows, table(run / "evaluation/val/images.csv"), strict=True):
+        for name in ("name", "group", "dice", "iou_membrane"):
+            assert ours[name] == theirs[name]
+    of_best = next(row for row in table(run / "validations.csv") if row["epoch"] == str(best))
+    assert {row["name"]: float(row["dice"]) for row in rows} == pytest.approx(
+        {name: float(value) for name, value in of_best.items() if name not in ("epoch", "step")}, abs=1e-6
+    )
+
+
+def test_one_run_each_is_a_paired_t_test_and_says_what_it_leaves_out(
+    recipes: Path, cli: Cli, tmp_path: Path
+) -> None:
+    first, _, second, _ = jobs(recipes)
+    for run in (first, second):
+        assert cli("task=evaluate", f"run={run}", "split=test", cwd=recipes).returncode == 1  # there is none
+        assert cli("task=evaluate", f"run={run}", "split=train", cwd=recipes).returncode == 0
+    words = [f"runs=[{first},{second}]", "split=train", "score=iou", f"output={tmp_path}"]
+    done = cli("task=compare", *words, cwd=recipes)
+    assert done.returncode == 0, done.stdout
+    assert "nothing can be said of other images or trainings" in in_one_line(done.stdout)  # six images
+    words = [f"runs=[{first},{second}]", "score=iou", f"output={tmp_path}"]
+    done = cli("task=compare", *words, cwd=recipes)
+    assert "the intervals leave out the luck of training" in in_one_line(done.stdout)
+    assert f"-m from_run={first.relative_to(recipes)} seed=1,2,3,4" in done.stdout
+    assert "the best epoch was chosen on these images" in in_one_line(done.stdout)
+    values = [[float(row["iou"]) for row in table(run / "images.csv")] for run in (first, second)]
+    (row,) = table(tmp_path / "differences.csv")
+    assert float(row["p"]) == pytest.approx(stats.ttest_rel(values[1], values[0]).pvalue)
+
+
+def test_runs_that_differ_in_their_seed_alone_are_compared_as_they_are(
+    recipes: Path, cli: Cli, tmp_path: Path
+) -> None:
+    done = cli("task=compare", "runs=[multirun/two/lr-0.001*]", f"output={tmp_path}", cwd=recipes)
+    assert done.returncode == 0, done.stdout
+    assert "A  seed=0: " in done.stdout
+    assert "B  seed=1: " in done.stdout
+
+
+def test_a_run_that_is_given_twice_counts_once(recipes: Path, cli: Cli, tmp_path: Path) -> None:
+    shutil.copytree(jobs(recipes)[0], tmp_path / "again")
+    done = cli("task=compare", f"runs=[multirun/two,{tmp_path}/again]", f"output={tmp_path}/o", cwd=recipes)
+    assert done.returncode == 0, done.stdout
+    assert "has recipe and seed of" in done.stdout
+    assert (table(tmp_path / "o/differences.csv"))[0]["trainings_first"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["runs=[multirun/two/lr-0.001_seed-0*]"], "runs finds 1 run"),
+        (["runs=[nowhere,multirun/two]"], "nowhere finds no directory"),
+        (["runs=[no*,multirun/two]"], "no* finds no directory"),
+        (["runs=multirun/two", "score=dise"], "has no score dise"),
+        (["runs=multirun/two", "split=test"], "task=evaluate run="),
+    ],
+)
+def test_what_cannot_be_compared_is_said(words: list[str], said: str, recipes: Path, cli: Cli) -> None:
+    done = cli("task=compare", *words, cwd=recipes)
+    assert done.returncode == 1
+    assert said in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_other_images_of_the_same_name_are_refused(recipes: Path, cli: Cli, tmp_path: Path) -> None:
+    words = [*TINY, "data.split.val=12", "data.seed=5", "hydra.run.dir=other", "trainer.plots=false"]
+    assert cli(*words, cwd=tmp_path).returncode == 0
+    done = cli("task=compare", f"runs=[{jobs(recipes)[0]},other]", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "differ in their images, so their scores can't be paired" in done.stdout
+
+
+def test_scores_of_an_older_epoch_are_not_taken(recipes: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(jobs(recipes)[0], run)
+    shutil.rmtree(run / "evaluation", ignore_errors=True)
+    status = json.loads((run / "status.json").read_text())
+    (run / "status.json").write_text(json.dumps(status | {"best_epoch": 99}))
+    with pytest.raises(Exception, match="no scores of the val images yet"):
+        read_images(run, "val")
+
+
+def test_a_run_with_lost_validations_is_not_corrected(recipes: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(jobs(recipes)[0], run)
+    settings = Reader().settings(run)
+    images = read_images(run, "val")
+    assert chosen_by_others(run, images, settings, "dice") is not None
+    assert chosen_by_others(run, images, settings, "iou") is None
+    lines = (run / "validations.csv").read_text().splitlines()
+    (run / "validations.csv").write_text("\n".join(lines[:-1]) + "\n")
+    assert chosen_by_others(run, images, settings, "dice") is None
+
+
+def test_a_csv_of_nan_is_empty(recipes: Path, cli: Cli, tmp_path: Path) -> None:
+    first, _, second, _ = jobs(recipes)
+    for run in (first, second):
+        cli("task=evaluate", f"run={run}", "split=train", cwd=recipes)
+    words = [f"runs=[{first},{second}]", "split=train", f"output={tmp_path}"]
+    assert cli("task=compare", *words, cwd=recipes).returncode == 0
+    (row,) = table(tmp_path / "differences.csv")
+    assert row["low"] == row["p"] == ""
+    assert not math.isnan(float(row["difference"]))

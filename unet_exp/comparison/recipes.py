@@ -1,0 +1,226 @@
+"""Finished runs as recipes: those that differ in their seed or fold alone are repeats of one recipe."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unet_exp.comparison.image_scores import (
+    ImageTable,
+    chosen_by_others,
+    column,
+    groups_of,
+    read_images,
+    was_chosen,
+)
+from unet_exp.comparison.settings import Reader, differing, recipe_of, shortest_names
+from unet_exp.errors import CheckpointError, ConfigError, did_you_mean
+from unet_exp.messages import counted, shortened, shown_path
+from unet_exp.rundir import atomic, layout
+from unet_exp.rundir.sweep_directory import by_number
+
+OF_THE_IMAGES = ("data.kind", "data.seed", "data.size")  # of generated images, which have no files
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run with its settings and the scores of its images."""
+
+    directory: Path
+    settings: dict[str, Any]
+    table: ImageTable
+
+    @property
+    def repeat(self) -> tuple[Any, Any]:
+        """What tells it from the other runs of its recipe: seed and fold."""
+        folds = self.settings.get("data.folds")
+        return self.settings.get("seed"), self.settings.get("data.fold") if folds else None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """label: what it has that the others have not. runs: its trainings."""
+
+    label: str
+    runs: list[Run]
+
+    @property
+    def seeds(self) -> list[Any]:
+        return list(dict.fromkeys(run.repeat[0] for run in self.runs))
+
+    @property
+    def folds(self) -> list[Any]:
+        return [fold for fold in dict.fromkeys(run.repeat[1] for run in self.runs) if fold is not None]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Recipes on the same images.
+
+    values: float trainings x images of each recipe; with folds a training is one network per fold. names,
+    groups: of the images; with one seed and several folds a group is a fold, whose images share a network.
+    corrected: whether the scores are those of epochs that other images chose; if not, optimistic says that
+    a best epoch was chosen on these very images. left_out: images without the score, in some run.
+    """
+
+    score: str
+    split: str
+    recipes: list[Recipe]
+    values: list[np.ndarray]
+    names: list[str]
+    groups: list[str]
+    corrected: bool
+    optimistic: bool
+    left_out: int
+    by_fold: bool
+
+
+def read_runs(run_dirs: Sequence[Path], split: str, tta: bool) -> list[Run]:
+    """Raises CheckpointError for the first that is no run, or has no scores of this split."""
+    reader = Reader()
+    runs = [Run(path, reader.settings(path), read_images(path, split, tta)) for path in run_dirs]
+    refuse_other_images(runs)
+    return runs
+
+
+def as_recipes(runs: Sequence[Run]) -> tuple[list[Recipe], list[str]]:
+    """The recipes in the order of their first run, and lines on runs that count once. Runs that are all
+    repeats of one recipe are compared as recipes of their own."""
+    of_recipe: dict[Any, list[Run]] = {}
+    for run in runs:
+        of_recipe.setdefault(recipe_of(run.settings), []).append(run)
+    if len(of_recipe) == 1 and len(runs) > 1 and not any(run.repeat[1] is not None for run in runs):
+        alone = [Recipe(f"seed={run.settings.get('seed')}", [run]) for run in runs]
+        labels = [recipe.label for recipe in alone]
+        if len(set(labels)) < len(labels):
+            alone = [Recipe(shown_path(run.directory), [run]) for run in runs]
+        return alone, []
+    lines = []
+    groups = []
+    for members in of_recipe.values():
+        once: dict[Any, Run] = {}
+        for run in members:
+            if run.repeat in once:
+                before = once[run.repeat].directory
+                lines.append(
+                    f"{shown_path(run.directory)} has recipe and seed of {shown_path(before)}: left out"
+                )
+            else:
+                once[run.repeat] = run
+        groups.append(list(once.values()))
+    return [Recipe(label, group) for label, group in zip(labels_of(groups), groups, strict=True)], lines
+
+
+def labels_of(groups: Sequence[Sequence[Run]]) -> list[str]:
+    """What each recipe has differently, such as lr=0.001; a name that all runs of a recipe have goes
+    first."""
+    settings = [group[0].settings for group in groups]
+    keys = differing(settings)
+    names = shortest_names(keys)
+    labels = []
+    for group in groups:
+        called = {run.settings.get("name") for run in group}
+        words = [f"{names[key]}={group[0].settings.get(key)}" for key in keys]
+        label = ", ".join(words) or shown_path(group[0].directory)
+        labels.append(str(next(iter(called))) if len(called) == 1 and None not in called else label)
+    return (
+        labels
+        if len(set(labels)) == len(labels)
+        else [
+            f"{label} ({shown_path(group[0].directory)})" for label, group in zip(labels, groups, strict=True)
+        ]
+    )
+
+
+def refuse_other_images(runs: Sequence[Run]) -> None:
+    """Raises CheckpointError where an image of one name is another image in two runs."""
+    known: dict[str, tuple[str, Path]] = {}
+    made: dict[str, tuple[Any, Path]] = {}
+    for run in runs:
+        generated = run.settings.get("data.kind") in ("membranes", "nuclei")
+        of_run = tuple(run.settings.get(key) for key in OF_THE_IMAGES) if generated else "files"
+        other = made.setdefault("all", (of_run, run.directory))
+        if other[0] != of_run:
+            raise other_images(run.directory, other[1], "their images")
+        path = run.directory / layout.FINGERPRINT
+        files = atomic.read_json(path).get("files", {}) if path.exists() else {}
+        for name, facts in files.items():
+            part, _, rest = str(name).partition("/")
+            if part in ("train", "val") and facts.get("sha256"):
+                before = known.setdefault(rest, (facts["sha256"], run.directory))
+                if before[0] != facts["sha256"]:
+                    raise other_images(run.directory, before[1], f"the content of {rest}")
+
+
+def other_images(run_dir: Path, other: Path, what: str) -> CheckpointError:
+    return CheckpointError(
+        f"{shown_path(run_dir)} and {shown_path(other)} differ in {what}, so their scores can't be paired",
+        do="compare runs on the same images and labels",
+    )
+
+
+def scored(recipes: Sequence[Recipe], score: str, split: str) -> Scored:
+    """The recipes on the images that all of them scored. Raises CheckpointError where there is none, and
+    ConfigError for a score that some run does not have."""
+    runs = [run for recipe in recipes for run in recipe.runs]
+    lacking = [run for run in runs if score not in run.table.scores]
+    if lacking:
+        names = lacking[0].table.scores
+        raise ConfigError(
+            f"{shown_path(lacking[0].table.source)} has no score {score}{did_you_mean(score, names)}",
+            allowed=shortened(names, 12),
+        )
+    chosen = split == "val" and any(was_chosen(run.directory, run.settings) for run in runs)
+    columns = [chosen_by_others(run.directory, run.table, run.settings, score) for run in runs]
+    corrected = chosen and all(values is not None for values in columns)
+    plain = [column(run.table, score) for run in runs]
+    by_run = dict(
+        zip(
+            (run.directory for run in runs),
+            [values for values in columns if values is not None] if corrected else plain,
+            strict=True,
+        )
+    )
+    trainings = [of_trainings(recipe, by_run) for recipe in recipes]
+    every = [values for of_recipe in trainings for values in of_recipe]
+    shared = [name for name in every[0] if all(name in values for values in every)]
+    names = [name for name in shared if not any(np.isnan(values[name]) for values in every)]
+    if not names:
+        raise CheckpointError(
+            f"no image has {score} in all of these runs: their {split} images differ",
+            do=f"python run.py task=evaluate run=RUN_DIR split=test for each, then split=test; "
+            f"or train with the same data.split (here: {counted(len(every[0]), 'image')} in the first)",
+        )
+    names.sort(key=by_number)
+    by_fold = all(len(recipe.seeds) == 1 and len(recipe.folds) > 1 for recipe in recipes)
+    groups: dict[str, str] = {}
+    for run in runs:
+        of_run = groups_of(run.table)
+        groups |= dict.fromkeys(of_run, f"fold {run.repeat[1]}") if by_fold else of_run
+    return Scored(
+        score=score,
+        split=split,
+        recipes=list(recipes),
+        values=[np.array([[values[n] for n in names] for values in of_recipe]) for of_recipe in trainings],
+        names=names,
+        groups=independent([groups[name] for name in names], names),
+        corrected=corrected,
+        optimistic=chosen and not corrected,
+        left_out=len(shared) - len(names),
+        by_fold=by_fold,
+    )
+
+
+def of_trainings(recipe: Recipe, by_run: dict[Path, dict[str, float]]) -> list[dict[str, float]]:
+    """The scores of each seed's images: of its run, or of the runs of its folds together."""
+    merged: dict[Any, dict[str, float]] = {}
+    for run in recipe.runs:
+        merged.setdefault(run.repeat[0], {}).update(by_run[run.directory])
+    return list(merged.values())
+
+
+def independent(groups: list[str], names: list[str]) -> list[str]:
+    """The groups, or the images where all are of one group, such as the slices of one volume."""
+    return groups if len(set(groups)) > 1 else names

@@ -1,0 +1,58 @@
+"""Runs by what somebody types: directories, patterns, and sweeps, which stand for their jobs."""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from unet_exp.errors import CheckpointError, ConfigError
+from unet_exp.rundir import layout
+from unet_exp.rundir.sweep_directory import RECORD, by_number
+
+
+def find_runs(texts: Sequence[str]) -> list[Path]:
+    """Each run once, in the order given; numbers in names by size.
+
+    Raises ConfigError for what finds nothing, CheckpointError for a directory that is no run and no sweep.
+    """
+    found: dict[Path, None] = {}
+    for text in texts:
+        pattern = os.path.expanduser(text.strip())
+        exists = os.path.exists(pattern)
+        matches = [pattern] if exists or not glob.has_magic(pattern) else glob.glob(pattern)
+        paths = [Path(match) for match in sorted(matches, key=by_number) if exists or os.path.isdir(match)]
+        if not paths:
+            raise ConfigError(f"{text} finds no directory", do="python run.py task=list shows the runs")
+        for path in paths:
+            found |= dict.fromkeys(runs_of(path))
+    return list(found)
+
+
+def runs_of(path: Path) -> list[Path]:
+    """The run itself, or the jobs of a sweep. Raises CheckpointError for neither."""
+    if layout.is_run(path):
+        return [path]
+    jobs = sorted(path.glob(f"*/{RECORD}"), key=lambda record: by_number(record.parent.name))
+    if not jobs:
+        raise CheckpointError(
+            f"{path} is no run and no sweep (the folder {'is there' if path.is_dir() else 'is not there'})",
+            allowed="a directory such as outputs/DATE/TIME or multirun/lr_batch",
+            do="python run.py task=list shows the runs",
+        )
+    return [record.parent for record in jobs]
+
+
+def walk_runs(root: Path) -> Iterator[Path]:
+    """Every run below a folder, by name; links are not followed, runs within runs not looked for."""
+    try:
+        entries = sorted(os.scandir(root), key=lambda entry: entry.name)
+    except OSError:
+        return
+    for entry in entries:
+        if not entry.is_dir(follow_symlinks=False) or entry.name.startswith("."):
+            continue
+        path = Path(entry.path)
+        if layout.is_run(path):
+            yield path
+        else:
+            yield from walk_runs(path)

@@ -1,0 +1,163 @@
+"""task=compare: what differs between finished runs, in their settings and, with its uncertainty, their
+scores."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unet_exp.comparison import differences
+from unet_exp.comparison.differences import Pair, letter
+from unet_exp.comparison.image_scores import mean_of, shared_scores
+from unet_exp.comparison.recipes import Recipe, Scored, as_recipes, read_runs, scored
+from unet_exp.comparison.settings import differing
+from unet_exp.config.paths import expanded
+from unet_exp.config.schema import LOWER_IS_BETTER
+from unet_exp.config.task_schema import CompareConfig
+from unet_exp.errors import ConfigError
+from unet_exp.messages import counted, in_columns, say, shown_path, wrapped
+from unet_exp.plots.comparison import plot_comparison
+from unet_exp.rundir import atomic
+from unet_exp.rundir.found import find_runs
+from unet_exp.rundir.tables import write_table
+
+MOST_SCORES = 8  # on the terminal
+FIRST_SCORES = ("dice", "iou", "v_rand", "v_info", "ap", "f1", "object_ap", "object_f1", "predict_dice")
+
+
+def compare(options: CompareConfig) -> None:
+    """Prints tables; writes settings.csv, scores.csv, images.csv, differences.csv and comparison.png.
+
+    Raises CheckpointError, ConfigError.
+    """
+    texts = [options.runs] if isinstance(options.runs, str) else [str(text) for text in options.runs]
+    paths = find_runs(texts)
+    if len(paths) < 2:
+        raise ConfigError(f"runs finds {counted(len(paths), 'run')}", allowed="two or more: runs=[A,B]")
+    runs = read_runs(paths, options.split, options.tta)
+    recipes, lines = as_recipes(runs)
+    result = scored(recipes, score_of(options.score, recipes), options.split)
+    pairs = differences.against_first(result) if len(recipes) > 1 else []
+    folder = expanded(options.output)
+    atomic.make_directory(folder)
+    write_tables(folder, result, pairs)
+    plot_comparison(folder / "comparison.png", result, pairs)
+    say("\n".join([*lines, *summary_lines(result, pairs)]))
+    say(f"written: {shown_path(folder)}")
+
+
+def score_of(asked: str, recipes: Sequence[Recipe]) -> str:
+    """The score to test: as asked; auto: what the first run monitored if its images have it, else Dice."""
+    first = recipes[0].runs[0]
+    monitor = str(first.settings.get("trainer.monitor"))
+    return asked if asked != "auto" else monitor if monitor in first.table.scores else "dice"
+
+
+def summary_lines(result: Scored, pairs: Sequence[Pair]) -> list[str]:
+    """What the terminal shows."""
+    recipes = result.recipes
+    letters = [letter(index) for index in range(len(recipes))]
+    lines = [""]
+    for name, recipe in zip(letters, recipes, strict=True):
+        place = shown_path(recipe.runs[0].directory)
+        more = f" and {counted(len(recipe.runs) - 1, 'more run')}" if len(recipe.runs) > 1 else ""
+        lines.append(f"{name}  {recipe.label}: {place}{more}")
+    keys = differing([recipe.runs[0].settings for recipe in recipes])
+    if keys:
+        settings = [[key, *(text(r.runs[0].settings.get(key)) for r in recipes)] for key in keys]
+        lines += ["", *in_columns([["settings that differ", *letters], *settings])]
+    lines += ["", *in_columns([[f"means over {len(result.names)} images", *letters], *score_cells(result)])]
+    if not pairs:
+        return lines
+    lower = result.score in LOWER_IS_BETTER
+    head = ["difference", result.score, "95 % interval", "p", *(["p, Holm"] * (len(pairs) > 1))]
+    rows = [
+        [
+            f"{letter(pair.second)} - {letter(pair.first)}",
+            f"{pair.difference.mean:+.4f}",
+            differences.interval_text(pair.difference),
+            differences.p_text(pair.difference.p),
+            *([differences.p_text(pair.p_holm)] * (len(pairs) > 1)),
+        ]
+        for pair in pairs
+    ]
+    verdicts = [differences.verdict(result, pair, lower) for pair in pairs]
+    notes = [*differences.scope_lines(result, pairs), *differences.caution_lines(result)]
+    lines += ["", *in_columns([head, *rows]), "", *verdicts, ""]
+    return [
+        *lines,
+        *(line for note in notes for line in wrapped(note)),
+        *differences.more_lines(result, pairs),
+    ]
+
+
+def text(value: Any) -> str:
+    shown = "null" if value is None else str(value)
+    return shown if len(shown) <= 24 else f"{shown[:23]}\u2026"
+
+
+def score_cells(result: Scored) -> list[list[str]]:
+    """The tested score first, then the others that all runs have, up to MOST_SCORES; mean and sd over
+    trainings."""
+    cells = [[result.score, *(spread_text(values.mean(1)) for values in result.values)]]
+    tables = [run.table for recipe in result.recipes for run in recipe.runs]
+    shared = shared_scores(tables)
+    others = [name for name in FIRST_SCORES if name in shared and name != result.score]
+    for name in others[: MOST_SCORES - 1]:
+        cells.append(
+            [name, *(spread_text(means_of(recipe, name, result.names)) for recipe in result.recipes)]
+        )
+    return cells
+
+
+def means_of(recipe: Recipe, score: str, names: Sequence[str]) -> np.ndarray:
+    """Of each run the mean over these images, of its best epoch."""
+    wanted = set(names)
+    return np.array(
+        [
+            mean_of(
+                {row["name"]: float(row[score] or "nan") for row in run.table.rows if row["name"] in wanted}
+            )
+            for run in recipe.runs
+        ]
+    )
+
+
+def spread_text(values: np.ndarray) -> str:
+    mean = f"{np.nanmean(values):.4f}" if not np.isnan(values).all() else "-"
+    return f"{mean} ± {np.nanstd(values, ddof=1):.4f}" if len(values) > 1 else mean
+
+
+def write_tables(folder: Path, result: Scored, pairs: Sequence[Pair]) -> None:
+    recipes = result.recipes
+    runs = [(recipe, run) for recipe in recipes for run in recipe.runs]
+    keys = differing([run.settings for _, run in runs], aside=True)
+    settings = [
+        {"recipe": recipe.label, "run": str(run.directory)} | {key: run.settings.get(key) for key in keys}
+        for recipe, run in runs
+    ]
+    write_table(folder / "settings.csv", list(settings[0]), settings)
+    shared = shared_scores([run.table for _, run in runs])
+    scores = [
+        {"recipe": recipe.label, "run": str(run.directory), "seed": run.repeat[0], "fold": run.repeat[1]}
+        | {name: means_of(Recipe("", [run]), name, result.names)[0] for name in shared}
+        for recipe, run in runs
+    ]
+    write_table(folder / "scores.csv", list(scores[0]), scores)
+    images = [
+        {"name": name, "group": result.groups[index]}
+        | {
+            recipe.label: float(values[:, index].mean())
+            for recipe, values in zip(recipes, result.values, strict=True)
+        }
+        for index, name in enumerate(result.names)
+    ]
+    write_table(folder / "images.csv", list(images[0]), images)
+    rows = [differences.row_of(result, pair) for pair in pairs]
+    if rows:
+        plain = [
+            {k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()} for row in rows
+        ]
+        write_table(folder / "differences.csv", list(rows[0]), plain)
