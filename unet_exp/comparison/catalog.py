@@ -85,7 +85,7 @@ def rows_of(entries: Sequence[Entry], root: Path) -> list[dict[str, Any]]:
     """A row for each run, JSON-ready: what it is called, how it went, and in what it differs from the most
     common value of each setting; its seed and fold always, where several occur."""
     every = [entry.settings for entry in entries if entry.settings]
-    keys = differing(every, aside=True)
+    keys = differing(every, aside=True, lacking=False)
     common = most_common(every, keys)
     names = shortest_names(keys)
     repeats = [key for key in ("seed", "data.fold") if key in keys]

@@ -99,15 +99,30 @@ def interval_text(one: Difference) -> str:
     return "no interval" if math.isnan(one.low) else f"[{one.low:+.4f}, {one.high:+.4f}]"
 
 
-def verdict(scored: Scored, pair: Pair, lower: bool) -> str:
-    """What a pair shows, in a sentence. lower: whether a lower score is better."""
-    first, second = (letter(index) for index in (pair.first, pair.second))
-    if math.isnan(pair.p_holm):
-        return f"{first} and {second}: nothing can be said but of these images and networks"
-    if not pair.is_clear:
-        return f"{first} and {second} can't be told apart"
-    better = second if (pair.difference.mean < 0) == lower else first
-    return f"{better} is better than {second if better == first else first}"
+def verdicts(pairs: Sequence[Pair], lower: bool) -> list[str]:
+    """What the pairs show, a sentence for each finding. lower: whether a lower score is better.
+
+    All pairs have the same first recipe.
+    """
+    first = letter(pairs[0].first)
+    better, worse, same, nothing = list[str](), list[str](), list[str](), list[str]()
+    for pair in pairs:
+        finding = nothing if math.isnan(pair.p_holm) else same
+        if pair.is_clear:
+            finding = better if (pair.difference.mean < 0) == lower else worse
+        finding.append(letter(pair.second))
+    lines = [f"{joined(names)} better than {first}" for names in (better,) if names]
+    lines += [f"{joined(names)} worse than {first}" for names in (worse,) if names]
+    lines += [f"{' and '.join([first, ' or '.join(same)])} can't be told apart"] * bool(same)
+    lines += [f"{first} and {' or '.join(nothing)}: no verdict, see below"] * bool(nothing)
+    return lines
+
+
+def joined(names: Sequence[str]) -> str:
+    """'A is', 'A and B are', 'A, B and C are'."""
+    if len(names) == 1:
+        return f"{names[0]} is"
+    return f"{', '.join(names[:-1])} and {names[-1]} are"
 
 
 def letter(index: int) -> str:

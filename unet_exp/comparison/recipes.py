@@ -1,5 +1,6 @@
 """Finished runs as recipes: those that differ in their seed or fold alone are repeats of one recipe."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from unet_exp.comparison.image_scores import (
     chosen_by_others,
     column,
     groups_of,
+    mean_of,
     read_images,
     was_chosen,
 )
@@ -19,8 +21,9 @@ from unet_exp.comparison.settings import Reader, differing, recipe_of, shortest_
 from unet_exp.errors import CheckpointError, ConfigError, did_you_mean
 from unet_exp.messages import counted, shortened, shown_path
 from unet_exp.rundir import atomic, layout
-from unet_exp.rundir.sweep_directory import by_number
+from unet_exp.rundir.sweep_directory import POINT, RECORD, by_number, read_job
 
+MOST_WORDS = 3  # settings in the label of a recipe
 OF_THE_IMAGES = ("data.kind", "data.seed", "data.size")  # of generated images, which have no files
 
 
@@ -114,24 +117,41 @@ def as_recipes(runs: Sequence[Run]) -> tuple[list[Recipe], list[str]]:
 
 
 def labels_of(groups: Sequence[Sequence[Run]]) -> list[str]:
-    """What each recipe has differently, such as lr=0.001; a name that all runs of a recipe have goes
-    first."""
+    """What to call each recipe: the name that its runs have, or that of its point in a sweep, else what it
+    has differently, such as lr=0.001; with its directory where that is not enough."""
     settings = [group[0].settings for group in groups]
     keys = differing(settings)
     names = shortest_names(keys)
     labels = []
     for group in groups:
-        called = {run.settings.get("name") for run in group}
-        words = [f"{names[key]}={group[0].settings.get(key)}" for key in keys]
-        label = ", ".join(words) or shown_path(group[0].directory)
+        called = {name_of(run) for run in group}
+        words = [f"{names[key]}={short_value(group[0].settings.get(key))}" for key in keys]
+        more = f" and {counted(len(words) - MOST_WORDS, 'more setting')}" if len(words) > MOST_WORDS else ""
+        label = ", ".join(words[:MOST_WORDS]) + more
         labels.append(str(next(iter(called))) if len(called) == 1 and None not in called else label)
-    return (
-        labels
-        if len(set(labels)) == len(labels)
-        else [
-            f"{label} ({shown_path(group[0].directory)})" for label, group in zip(labels, groups, strict=True)
-        ]
-    )
+    if len(set(labels)) == len(labels):
+        return labels
+    return [
+        f"{label} ({shown_path(group[0].directory)})" for label, group in zip(labels, groups, strict=True)
+    ]
+
+
+def name_of(run: Run) -> str | None:
+    """The name of a run, or of its point in a sweep."""
+    name = run.settings.get("name")
+    record = run.directory / RECORD
+    if name is None and record.exists():
+        name = read_job(run.directory).overrides.get(POINT)
+    return None if name is None else str(name)
+
+
+def short_value(value: Any) -> str:
+    """null for None; of a class its name alone."""
+    return "null" if value is None else str(value).rpartition(".")[2] if is_target(value) else str(value)
+
+
+def is_target(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[a-z_]+(\.\w+)+", value) is not None
 
 
 def refuse_other_images(runs: Sequence[Run]) -> None:
@@ -211,6 +231,16 @@ def scored(recipes: Sequence[Recipe], score: str, split: str) -> Scored:
         left_out=len(shared) - len(names),
         by_fold=by_fold,
     )
+
+
+def means_of(scored: Scored, score: str) -> list[np.ndarray]:
+    """Of each recipe the mean of another score over the same images, one for each training, in the best
+    epoch."""
+    by_run = {run.directory: column(run.table, score) for recipe in scored.recipes for run in recipe.runs}
+    return [
+        np.array([mean_of({n: values.get(n, np.nan) for n in scored.names}) for values in of_recipe])
+        for of_recipe in (of_trainings(recipe, by_run) for recipe in scored.recipes)
+    ]
 
 
 def of_trainings(recipe: Recipe, by_run: dict[Path, dict[str, float]]) -> list[dict[str, float]]:

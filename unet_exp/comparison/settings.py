@@ -131,19 +131,18 @@ def recipe_of(settings: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple((key, repr(value)) for key, value in sorted(settings.items()) if key not in ASIDE)
 
 
-def differing(many: Sequence[Mapping[str, Any]], aside: bool = False) -> list[str]:
+def differing(many: Sequence[Mapping[str, Any]], aside: bool = False, lacking: bool = True) -> list[str]:
     """The keys in which several settings differ; those of ASIDE only on demand, labels never.
 
-    Settings without a key, of before there was one, do not count.
+    lacking: whether settings that lack a key, such as a transform step that was left out, differ by that;
+    else they lack it because they are older.
     """
     keys = dict.fromkeys(key for settings in many for key in settings)
-    return [
-        key
-        for key in keys
-        if key not in LABELS
-        and (aside or key not in ASIDE)
-        and len({repr(settings[key]) for settings in many if key in settings}) > 1
-    ]
+
+    def values(key: str) -> set[str]:
+        return {repr(settings.get(key)) for settings in many if lacking or key in settings}
+
+    return [key for key in keys if key not in LABELS and (aside or key not in ASIDE) and len(values(key)) > 1]
 
 
 def most_common(many: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[str, Any]:

@@ -27,6 +27,8 @@ WORDS = ("task", "resume", "from_run", "experiment", "sweep", "hydra.run.dir")  
 OF_SWEEPS = {  # short names of the settings of a sweep
     "sweep_dir": "hydra.sweep.dir",
     "points": "hydra.sweeper.points",
+    "confirm": "hydra.sweeper.confirm",
+    "top": "hydra.sweeper.top",
     "n_trials": "hydra.sweeper.n_trials",
     "n_jobs": "hydra.launcher.n_jobs",
     "gpus": "hydra.launcher.gpus",

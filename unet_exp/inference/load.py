@@ -26,6 +26,7 @@ from unet_exp.objects.rules import Rule, read_rule
 from unet_exp.objects.watershed import ObjectRule
 from unet_exp.rundir import atomic, layout
 from unet_exp.rundir.provenance import starts
+from unet_exp.rundir.sweep_directory import RECORD
 from unet_exp.training import build, checkpoint, machine, setup
 
 log = logging.getLogger("unet_exp")
@@ -45,9 +46,21 @@ def load_run(run_dir: str | Path, device: str = "auto", weights: str = "best") -
 
 
 def run_dirs(text: str) -> list[Path]:
-    """One run, or several between commas or found by a pattern."""
-    if expanded(text).exists():
-        return [expanded(text)]
+    """One run, or several: between commas, found by a pattern, or the folds of a sweep.
+
+    Raises ConfigError for a sweep that is none over folds.
+    """
+    path = expanded(text)
+    if (path / layout.FOLDS).exists():
+        return [path / name for name in atomic.read_json(path / layout.FOLDS)["runs"]]
+    if not layout.is_run(path) and any(path.glob(f"*/{RECORD}")):
+        raise ConfigError(
+            f"{path} is a sweep without {layout.FOLDS}, so it is no predictor",
+            allowed="a job of it, or a sweep over folds that has ended",
+            do=f"python run.py task=summary sweep_dir={path}",
+        )
+    if path.exists():
+        return [path]
     dirs = []
     for part in text.strip("[]").split(","):
         pattern = str(expanded(part.strip()))

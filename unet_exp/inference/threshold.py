@@ -60,6 +60,11 @@ def choose_threshold(run_dir: Path, config: Config, parts: Parts) -> dict[str, f
     return scores
 
 
+def em_table(scored: SplitScores) -> list[em.Row]:
+    """A row for each threshold, of the maps of a split."""
+    return em.table_of(em_values(scored))
+
+
 def best_row(table: list[em.Row], metric: str) -> em.Row:
     return em.row_at(table, em.best_threshold(table, metric))
 

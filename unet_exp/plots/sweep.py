@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from unet_exp.comparison.intervals import interval_of
 from unet_exp.plots.style import BLUE, MOST_INCHES, ONE_PANE, ORANGE, save
-from unet_exp.rundir.sweep_directory import POINT, REPEATS, SHOWN, Row, by_number, columns, mean_and_sd
+from unet_exp.rundir.sweep_directory import POINT, REPEATS, SHOWN, Row, by_number, columns
 
 MOST_PANES = 12
 MOST_WORDS = 8
@@ -18,7 +19,8 @@ WIDE = 30  # the largest by the smallest value, from where on an axis is logarit
 
 
 def plot_sweep(rows: list[Row], path: Path) -> None:
-    """sweep.png: lines for one axis, a heat map for two, small multiples for more; bars are the sd."""
+    """sweep.png: lines for one axis, a heat map for two, small multiples for more; bars are 95 %
+    intervals."""
     rows = [row for row in rows if row.counts]
     if not rows:
         return
@@ -81,12 +83,20 @@ def plot_points(rows: list[Row], keys: list[str]) -> Figure:
             chosen = [row for row in rows if row.values(keys) == place]
             values = [row.score if name is None else row.progress.scores[name] for row in chosen]
             axes.scatter(values, [down] * len(values), s=16, color=BLUE, alpha=0.6, linewidths=0)
-            axes.plot([mean_and_sd(chosen, name)[0]] * 2, [down - 0.3, down + 0.3], color="k", lw=1.5)
+            one = interval_of(chosen, name)
+            axes.plot([one.mean] * 2, [down - 0.3, down + 0.3], color="k", lw=1.5)
+            axes.plot([one.low, one.high], [down] * 2, color="0.5", lw=1.2, zorder=0)
         axes.set_xlabel(name or rows[0].job.monitor)
         axes.grid(alpha=0.25)
     panes[0].set_yticks(range(len(places)), words)
     panes[0].invert_yaxis()
     return figure
+
+
+def half_of(rows: list[Row]) -> tuple[float, float]:
+    """The mean of the monitored metric over repeats, and half of its 95 % interval."""
+    one = interval_of(rows)
+    return one.mean, one.high - one.mean
 
 
 def in_words(values: dict[str, str]) -> str:
@@ -108,16 +118,16 @@ def number(text: str) -> float | None:
 
 
 def plot_line(axes: Any, rows: list[Row], key: str) -> None:
-    """Means over an axis with the sd of their repeats; words and seeds as points."""
+    """Means over an axis with the intervals of their repeats; words and seeds as points."""
     values = values_of(rows, key)
-    scores = [mean_and_sd([row for row in rows if row.values([key]) == (value,)]) for value in values]
+    scores = [half_of([row for row in rows if row.values([key]) == (value,)]) for value in values]
     numbers = [number(value) for value in values]
     is_line = None not in numbers and len(values) > 1 and key not in REPEATS
     places: list[Any] = numbers if is_line else list(range(len(values)))
     axes.errorbar(
         places,
         [mean for mean, _ in scores],
-        [sd for _, sd in scores],
+        [half for _, half in scores],
         fmt="o-" if is_line else "o",
         color=BLUE,
         ecolor="0.6",
@@ -128,10 +138,11 @@ def plot_line(axes: Any, rows: list[Row], key: str) -> None:
     elif not is_line:
         axes.set_xticks(places, [short(value) for value in values], rotation=30 if len(values) > 5 else 0)
     if key in REPEATS:
-        mean, sd = mean_and_sd(rows)
-        axes.axhline(mean, color="0.4", lw=0.9)
-        axes.axhspan(mean - sd, mean + sd, color="0.9", zorder=0)
-        axes.set_title(f"mean {mean:.4f}, sd {sd:.4f}, n {len(rows)}", fontsize=10)
+        one = interval_of(rows)
+        axes.axhline(one.mean, color="0.4", lw=0.9)
+        axes.axhspan(one.low, one.high, color="0.9", zorder=0)
+        interval = f"95 % interval {one.low:.4f} to {one.high:.4f}"
+        axes.set_title(f"mean {one.mean:.4f}, {interval}, n {len(rows)}", fontsize=10)
     axes.set_xlabel(key or "one job")
     axes.set_ylabel(rows[0].job.monitor)
     axes.grid(alpha=0.25)
@@ -166,11 +177,11 @@ def plot_maps(rows: list[Row], keys: list[str]) -> Figure:
 
 
 def map_of(rows: list[Row], keys: list[str], pane: tuple[str, ...]) -> list[list[tuple[float, float]]]:
-    """Mean and sd over the first key across and the second down, where the others have the pane's values."""
+    """Mean and half an interval over the first key across and the second down, where the others have the
+    pane's values."""
     across, down = (values_of(rows, key) for key in keys[:2])
     return [
-        [mean_and_sd([row for row in rows if row.values(keys) == (x, y, *pane)]) for x in across]
-        for y in down
+        [half_of([row for row in rows if row.values(keys) == (x, y, *pane)]) for x in across] for y in down
     ]
 
 
@@ -179,8 +190,8 @@ def plot_map(axes: Any, cells: list[list[tuple[float, float]]], scale: tuple[flo
     low, top = scale
     means = [[mean for mean, _ in line] for line in cells]
     for row, line in enumerate(cells):
-        for column, (mean, sd) in enumerate(line):
-            text = "" if math.isnan(mean) else f"{mean:.3f}" + (f"\n±{sd:.3f}" if sd > 0 else "")
+        for column, (mean, half) in enumerate(line):
+            text = "" if math.isnan(mean) else f"{mean:.3f}" + (f"\n±{half:.3f}" if half > 0 else "")
             color = "k" if mean > (low + top) / 2 else "w"
             axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
     return axes.imshow(means, vmin=low, vmax=top, cmap="viridis", aspect="auto")

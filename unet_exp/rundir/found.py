@@ -29,7 +29,7 @@ def find_runs(texts: Sequence[str]) -> list[Path]:
 
 
 def runs_of(path: Path) -> list[Path]:
-    """The run itself, or the jobs of a sweep. Raises CheckpointError for neither."""
+    """The run itself, or the finished jobs of a sweep. Raises CheckpointError for neither."""
     if layout.is_run(path):
         return [path]
     jobs = sorted(path.glob(f"*/{RECORD}"), key=lambda record: by_number(record.parent.name))
@@ -39,7 +39,10 @@ def runs_of(path: Path) -> list[Path]:
             allowed="a directory such as outputs/DATE/TIME or multirun/lr_batch",
             do="python run.py task=list shows the runs",
         )
-    return [record.parent for record in jobs]
+    finished = [job.parent for job in jobs if layout.read_status(job.parent).get("state") == "finished"]
+    if not finished:
+        raise CheckpointError(f"none of the jobs of {path} has finished", do="the same command continues it")
+    return finished
 
 
 def walk_runs(root: Path) -> Iterator[Path]:

@@ -18,6 +18,7 @@ STEPS = "steps.csv"
 FINGERPRINT = "data_fingerprint.json"
 SPLIT = "split.csv"
 IMAGES = "images.csv"  # scores of each validation image in the best epoch
+FOLDS = "folds.json"  # of a sweep over folds: its runs as one predictor
 VALIDATIONS = "validations.csv"  # trainer.monitor of each validation image, a line for each validation
 LOCK = ".lock"
 TRIAL = "trial.json"

@@ -17,7 +17,8 @@ SWEEP_CSV = "sweep.csv"
 SWEEP_PNG = "sweep.png"
 POINT = "point"  # the axis of points that have names
 DONE = ("finished", "pruned")  # not run again by the same command
-REPEATS = ("seed", "data.fold")  # axes that repeat a setting, so that it gets a mean and an sd
+FOLD = "data.fold"
+REPEATS = ("seed", FOLD)  # axes that repeat a setting, so that it gets a mean and an sd
 SHOWN = ("v_rand_tta", "v_info_tta")  # of the scores, on the terminal
 
 

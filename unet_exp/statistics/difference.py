@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 LEVEL = 0.95
 FEWEST_IMAGES = 10  # below, nothing is said of other images
@@ -25,6 +25,32 @@ class Interval:
     mean: float
     low: float
     high: float
+
+
+def mean_of_images(
+    values: np.ndarray, groups: Sequence[str], fewest: int = FEWEST_IMAGES, level: float = LEVEL
+) -> Interval:
+    """The mean score of one recipe, over other images and other trainings; see difference.
+
+    values: float trainings x images, without nan. groups: a name for each image. No bounds for fewer groups.
+    """
+    places = np.unique(list(groups), return_inverse=True)[1]
+    num_groups = int(places.max()) + 1
+    mean = float(values.mean())
+    if num_groups < fewest:
+        return Interval(mean, math.nan, math.nan)
+    variance = variance_of_images(values.mean(0), places)
+    df: float = num_groups - 1
+    if len(values) > 1:
+        of_images = variance
+        # Of one recipe: half of what two alike ones have between their trainings, and in the rest.
+        of_trainings = variance_of_trainings(values, values)[0] / 2
+        rest = variance_of_rest(values, values, places) / 2
+        variance = max(of_trainings + of_images - rest, of_trainings, of_images)
+        parts = of_trainings**2 / (len(values) - 1) + of_images**2 / (num_groups - 1)
+        df = variance**2 / parts if parts > 0 else math.inf
+    half = t_quantile(level, df) * math.sqrt(variance)
+    return Interval(mean, mean - half, mean + half)
 
 
 @dataclass(frozen=True)
@@ -60,9 +86,8 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
     if len(numbers) < 2:
         return Interval(float(numbers.mean()) if len(numbers) else math.nan, math.nan, math.nan)
     mean = float(numbers.mean())
-    half = float(
-        stats.t.ppf((1 + level) / 2, len(numbers) - 1) * numbers.std(ddof=1) / math.sqrt(len(numbers))
-    )
+    error = float(numbers.std(ddof=1)) / math.sqrt(len(numbers))
+    half = t_quantile(level, len(numbers) - 1) * error
     return Interval(mean, mean - half, mean + half)
 
 
@@ -102,7 +127,7 @@ def difference(
     else:
         variance, df, scope = math.nan, math.nan, "none"
     error = math.sqrt(variance)
-    half = float(stats.t.ppf((1 + level) / 2, df)) * error
+    half = t_quantile(level, df) * error
     return Difference(
         mean=mean,
         low=mean - half,
@@ -117,13 +142,18 @@ def difference(
     )
 
 
+def t_quantile(level: float, df: float) -> float:
+    """Of Student's t: the half width of an interval in standard errors."""
+    return float(special.stdtrit(df, (1 + level) / 2))
+
+
 def p_of(mean: float, error: float, df: float) -> float:
     """Two-sided p of Student's t; of a difference without any spread 1 or 0."""
     if math.isnan(error):
         return math.nan
     if error == 0:
         return 1.0 if mean == 0 else 0.0
-    return float(2 * stats.t.sf(abs(mean) / error, df))
+    return 2 * float(special.stdtr(df, -abs(mean) / error))
 
 
 def variance_of_trainings(first: np.ndarray, second: np.ndarray) -> tuple[float, int]:

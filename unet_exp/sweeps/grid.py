@@ -17,6 +17,7 @@ from unet_exp.messages import counted, say, shortened, shortened_lines, shown_pa
 from unet_exp.rundir import atomic, layout, lock
 from unet_exp.rundir.sweep_directory import DONE, JOB_LOG, POINT, Job, progress
 from unet_exp.sweeps import plan
+from unet_exp.sweeps.confirm import CONFIRM, points_of_search
 from unet_exp.sweeps.known import Known
 from unet_exp.sweeps.launchers import make_launcher
 from unet_exp.sweeps.plan import Overrides, Planned
@@ -78,6 +79,8 @@ def expand(master: DictConfig, arguments: Overrides, loader: ConfigLoader) -> Ex
     sweeper = master.hydra.sweeper
     params: Any = OmegaConf.to_container(sweeper.params, resolve=True) if sweeper.params else {}
     points: Any = OmegaConf.to_container(sweeper.points, resolve=True) if sweeper.points else []
+    if master.hydra.runtime.choices.get("sweep") == CONFIRM:
+        points = points_of_search(sweeper, arguments, master, loader)
     named = isinstance(points, dict)
     names: list[Any] = [str(name) for name in points] if named else [None] * max(len(points), 1)
     points = plan.with_bases(points) if named else points

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from unet_exp.config.checks import find_problems, literal
-from unet_exp.config.paths import quote_path
+from unet_exp.config.paths import expanded, quote_path
 from unet_exp.config.saved import PLACES, read_config, save_composed, without_hydra
 from unet_exp.config.schema import LABELS, LOWER_IS_BETTER
 from unet_exp.config.whole import without_labels
@@ -193,7 +193,9 @@ def find_sweep(master: DictConfig, axes: list[str], planned: Iterable[Planned]) 
         return read_known(Path(chosen).absolute())
     name = master.hydra.runtime.choices.get("sweep")
     if name is not None:
-        return read_known(Path("multirun", str(name)).absolute())
+        search = master.hydra.sweeper.get("confirm")  # of sweep=confirm: beside the search
+        place = Path(f"{expanded(search)}-confirm") if search else Path("multirun", str(name))
+        return read_known(place.absolute())
     same = hash_of([sorted(axes), digest(without_hydra(master))])
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(sorted(axes)))[:LONGEST] or "jobs"
     directory = Path("multirun", f"{slug}-{same}").absolute()

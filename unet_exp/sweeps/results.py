@@ -1,15 +1,14 @@
 """What a sweep found: sweep.csv, the ranking over seeds and folds, and the lines at its end."""
 
 import math
-import statistics
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unet_exp.messages import program, say, shortened_lines, shown_path
+from unet_exp.comparison.intervals import interval_of
+from unet_exp.messages import in_columns, program, say, shortened_lines, shown_path
+from unet_exp.rundir import layout
 from unet_exp.rundir.sweep_directory import (
     JOB_LOG,
-    REPEATS,
     SHOWN,
     SWEEP_CSV,
     SWEEP_PNG,
@@ -20,20 +19,12 @@ from unet_exp.rundir.sweep_directory import (
     read_rows,
 )
 from unet_exp.rundir.tables import write_table
+from unet_exp.sweeps.folds import is_folded, say_folds
+from unet_exp.sweeps.ranking import Setting, ranking
+from unet_exp.sweeps.verdict import like_the_best, search_lines
 
 MOST_ROWS = 20  # of the ranking on the terminal
 RANKING = "ranking.csv"
-
-
-@dataclass(frozen=True)
-class Setting:
-    """The jobs that differ in their seed or fold only. values: of the other axes. sd: nan for one job."""
-
-    values: dict[str, str]
-    rows: list[Row]
-    mean: float
-    sd: float
-    seconds: float
 
 
 def write_csv(sweep_dir: Path) -> list[Row]:
@@ -71,16 +62,22 @@ def score_names(rows: list[Row]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row.progress.scores))
 
 
-def write_ranking(sweep_dir: Path, settings: list[Setting]) -> None:
-    """ranking.csv: for each setting how many jobs, minutes of training, and mean and sd of every score."""
-    names = score_names(jobs_of(settings))
+def write_ranking(sweep_dir: Path, settings: list[Setting], like_best: list[int] | None) -> None:
+    """ranking.csv: for each setting how many jobs, minutes of training, of every score mean, sd and the 95 %
+    interval, and whether the setting can't be told apart from the best ("" where nobody can say)."""
+    monitor = settings[0].rows[0].job.monitor
+    names = [name for name in score_names(jobs_of(settings)) if name != monitor]
     rows = []
-    for setting in settings:
-        row = {**setting.values, "jobs": len(setting.rows), "minutes": f"{setting.seconds / 60:.2f}"}
+    for index, setting in enumerate(settings):
+        row: dict[str, Any] = {"rank": index + 1, **setting.values, "jobs": len(setting.rows)}
+        row["minutes"] = f"{setting.seconds / 60:.2f}"
         for name in (None, *names):
             mean, sd = mean_and_sd(setting.rows, name)
-            column = name or setting.rows[0].job.monitor
+            interval = interval_of(setting.rows, name)
+            column = name or monitor
             row |= {column: number_text(mean), f"{column}_sd": number_text(sd)}
+            row |= {f"{column}_low": number_text(interval.low), f"{column}_high": number_text(interval.high)}
+        row["like_best"] = "" if like_best is None else "yes" if index in like_best else "no"
         rows.append(row)
     write_table(sweep_dir / RANKING, list(rows[0]), rows)
 
@@ -91,23 +88,6 @@ def jobs_of(settings: list[Setting]) -> list[Row]:
 
 def number_text(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.4f}"
-
-
-def ranking(rows: list[Row]) -> list[Setting]:
-    """Settings by the mean of their monitored metric over seeds and folds, the best first; ties by fewer
-    seconds."""
-    keys = [key for key in columns(rows) if key not in REPEATS]
-    groups: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
-        if row.counts:
-            groups.setdefault(row.values(keys), []).append(row)
-    settings = []
-    for values, members in groups.items():
-        seconds = statistics.fmean(row.progress.seconds for row in members)
-        place = dict(zip(keys, values, strict=True))
-        settings.append(Setting(place, members, *mean_and_sd(members), seconds))
-    lower = any(row.job.mode == "min" for row in rows)
-    return sorted(settings, key=lambda setting: (setting.mean if lower else -setting.mean, setting.seconds))
 
 
 def best_job(settings: list[Setting]) -> Job:
@@ -121,19 +101,22 @@ def ranking_lines(settings: list[Setting], monitor: str) -> list[str]:
     """The ranking as a table."""
     repeats = any(len(setting.rows) > 1 for setting in settings)
     names = [name for name in SHOWN if name in score_names(jobs_of(settings))]
-    cells = [["rank", *settings[0].values, monitor, *(["sd", "n"] if repeats else []), *names, "seconds"]]
+    spread_head = ["sd", "95 % interval", "n"] if repeats else []
+    cells = [["rank", *settings[0].values, monitor, *spread_head, *names, "seconds"]]
     for rank, setting in enumerate(settings, start=1):
-        spread = [number_text(setting.sd), str(len(setting.rows))] if repeats else []
+        spread = []
+        if repeats:
+            one = interval_of(setting.rows)
+            shown = "" if math.isnan(one.low) else f"[{one.low:.4f}, {one.high:.4f}]"
+            spread = [number_text(setting.sd), shown, str(len(setting.rows))]
         means = [number_text(mean_and_sd(setting.rows, name)[0]) for name in names]
         score = f"{setting.mean:.4f}"
         cells.append([str(rank), *setting.values.values(), score, *spread, *means, f"{setting.seconds:.0f}"])
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
-    return shortened_lines(lines, 1 + MOST_ROWS)
+    return shortened_lines(in_columns(cells), 1 + MOST_ROWS)
 
 
 def say_results(sweep_dir: Path) -> None:
-    """sweep.csv, the ranking, sweep.png, the best job and how to run it again."""
+    """sweep.csv, the ranking and what of it is chance, sweep.png, and how to go on with the best."""
     rows = write_csv(sweep_dir)
     settings = ranking(rows)
     where = shown_path(sweep_dir)
@@ -143,12 +126,24 @@ def say_results(sweep_dir: Path) -> None:
     monitors = sorted({row.job.monitor for row in rows})
     if len(monitors) > 1:
         say(f"warning: the jobs monitor different metrics ({', '.join(monitors)})")
-    write_ranking(sweep_dir, settings)
+    like_best, verdict = like_the_best([setting.rows for setting in settings], labels_of(settings))
+    write_ranking(sweep_dir, settings, like_best)
     from unet_exp.plots import sweep
 
     sweep.plot_sweep(rows, sweep_dir / SWEEP_PNG)
     say("\n".join(["", *ranking_lines(settings, settings[0].rows[0].job.monitor), ""]))
-    best = best_job(settings)
-    say(f"best:    {shown_path(best.directory)}")
-    say(f"again:   {program()} from_run={shown_path(best.directory)}")
+    if verdict:
+        say(verdict)
+    if any((row.job.directory / layout.TRIAL).exists() for row in rows):
+        say("\n".join(search_lines(sweep_dir, len(settings))))
+    if is_folded(settings[0].rows):
+        say_folds(sweep_dir, settings[0].rows)
+    else:
+        best = best_job(settings)
+        say(f"best:    {shown_path(best.directory)}")
+        say(f"again:   {program()} from_run={shown_path(best.directory)}")
     say(f"open:    {where}/{SWEEP_PNG}, {where}/{SWEEP_CSV}, or tensorboard --logdir {where}")
+
+
+def labels_of(settings: list[Setting]) -> list[str]:
+    return [", ".join(f"{k}={v}" for k, v in one.values.items() if v) or "all jobs" for one in settings]

@@ -10,8 +10,8 @@ import numpy as np
 
 from unet_exp.comparison import differences
 from unet_exp.comparison.differences import Pair, letter
-from unet_exp.comparison.image_scores import mean_of, shared_scores
-from unet_exp.comparison.recipes import Recipe, Scored, as_recipes, read_runs, scored
+from unet_exp.comparison.image_scores import column, mean_of, shared_scores
+from unet_exp.comparison.recipes import Recipe, Scored, as_recipes, means_of, read_runs, scored, short_value
 from unet_exp.comparison.settings import differing
 from unet_exp.config.paths import expanded
 from unet_exp.config.schema import LOWER_IS_BETTER
@@ -24,6 +24,9 @@ from unet_exp.rundir.found import find_runs
 from unet_exp.rundir.tables import write_table
 
 MOST_SCORES = 8  # on the terminal
+MOST_SETTINGS = 16
+MOST_COLUMNS = 4  # of recipes beside each other; more are one below the other
+LONGEST = 20  # letters of a setting
 FIRST_SCORES = ("dice", "iou", "v_rand", "v_info", "ap", "f1", "object_ap", "object_f1", "predict_dice")
 
 
@@ -64,16 +67,20 @@ def summary_lines(result: Scored, pairs: Sequence[Pair]) -> list[str]:
         place = shown_path(recipe.runs[0].directory)
         more = f" and {counted(len(recipe.runs) - 1, 'more run')}" if len(recipe.runs) > 1 else ""
         lines.append(f"{name}  {recipe.label}: {place}{more}")
+    few = len(recipes) <= MOST_COLUMNS
     keys = differing([recipe.runs[0].settings for recipe in recipes])
-    if keys:
+    if keys and few:
         settings = [[key, *(text(r.runs[0].settings.get(key)) for r in recipes)] for key in keys]
-        lines += ["", *in_columns([["settings that differ", *letters], *settings])]
-    lines += ["", *in_columns([[f"means over {len(result.names)} images", *letters], *score_cells(result)])]
+        lines += ["", *in_columns([["settings that differ", *letters], *settings[:MOST_SETTINGS]])]
+        lines += ["the others: settings.csv"] * (len(settings) > MOST_SETTINGS)
+    columns = [[f"means over {counted(len(result.names), 'image')}", *letters], *score_cells(result)]
+    rows = [list(row) for row in zip(*columns[: 1 + MOST_COLUMNS], strict=True)]
+    lines += ["", *in_columns(columns if few else rows)]
     if not pairs:
         return lines
     lower = result.score in LOWER_IS_BETTER
     head = ["difference", result.score, "95 % interval", "p", *(["p, Holm"] * (len(pairs) > 1))]
-    rows = [
+    differences_shown = [
         [
             f"{letter(pair.second)} - {letter(pair.first)}",
             f"{pair.difference.mean:+.4f}",
@@ -83,9 +90,12 @@ def summary_lines(result: Scored, pairs: Sequence[Pair]) -> list[str]:
         ]
         for pair in pairs
     ]
-    verdicts = [differences.verdict(result, pair, lower) for pair in pairs]
-    notes = [*differences.scope_lines(result, pairs), *differences.caution_lines(result)]
-    lines += ["", *in_columns([head, *rows]), "", *verdicts, ""]
+    notes = [
+        *differences.verdicts(pairs, lower),
+        *differences.scope_lines(result, pairs),
+        *differences.caution_lines(result),
+    ]
+    lines += ["", *in_columns([head, *differences_shown]), ""]
     return [
         *lines,
         *(line for note in notes for line in wrapped(note)),
@@ -94,35 +104,19 @@ def summary_lines(result: Scored, pairs: Sequence[Pair]) -> list[str]:
 
 
 def text(value: Any) -> str:
-    shown = "null" if value is None else str(value)
-    return shown if len(shown) <= 24 else f"{shown[:23]}\u2026"
+    shown = short_value(value)
+    return shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 1]}\u2026"
 
 
 def score_cells(result: Scored) -> list[list[str]]:
-    """The tested score first, then the others that all runs have, up to MOST_SCORES; mean and sd over
+    """The tested score first, then others that all runs have, up to MOST_SCORES; mean and sd over
     trainings."""
     cells = [[result.score, *(spread_text(values.mean(1)) for values in result.values)]]
-    tables = [run.table for recipe in result.recipes for run in recipe.runs]
-    shared = shared_scores(tables)
+    shared = shared_scores([run.table for recipe in result.recipes for run in recipe.runs])
     others = [name for name in FIRST_SCORES if name in shared and name != result.score]
     for name in others[: MOST_SCORES - 1]:
-        cells.append(
-            [name, *(spread_text(means_of(recipe, name, result.names)) for recipe in result.recipes)]
-        )
+        cells.append([name, *(spread_text(means) for means in means_of(result, name))])
     return cells
-
-
-def means_of(recipe: Recipe, score: str, names: Sequence[str]) -> np.ndarray:
-    """Of each run the mean over these images, of its best epoch."""
-    wanted = set(names)
-    return np.array(
-        [
-            mean_of(
-                {row["name"]: float(row[score] or "nan") for row in run.table.rows if row["name"] in wanted}
-            )
-            for run in recipe.runs
-        ]
-    )
 
 
 def spread_text(values: np.ndarray) -> str:
@@ -142,7 +136,7 @@ def write_tables(folder: Path, result: Scored, pairs: Sequence[Pair]) -> None:
     shared = shared_scores([run.table for _, run in runs])
     scores = [
         {"recipe": recipe.label, "run": str(run.directory), "seed": run.repeat[0], "fold": run.repeat[1]}
-        | {name: means_of(Recipe("", [run]), name, result.names)[0] for name in shared}
+        | {name: mean_of(column(run.table, name)) for name in shared}
         for recipe, run in runs
     ]
     write_table(folder / "scores.csv", list(scores[0]), scores)

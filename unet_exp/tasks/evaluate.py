@@ -14,10 +14,10 @@ from unet_exp.config.label_map import label_map, palette
 from unet_exp.config.paths import expanded
 from unet_exp.config.schema import Config
 from unet_exp.config.task_schema import EvaluateConfig
-from unet_exp.data.datasets import Samples, load_samples
+from unet_exp.data.datasets import Samples
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.inference.cell_borders import score_cells
-from unet_exp.inference.load import check_root, object_rules_of, run_config, stored_thresholds
+from unet_exp.inference.load import object_rules_of, run_config, stored_thresholds
 from unet_exp.inference.numbered_files import (
     cell_summary,
     files_of_samples,
@@ -32,7 +32,8 @@ from unet_exp.inference.object_summary import (
     object_rows,
     object_summary,
 )
-from unet_exp.inference.samples import averaged, predict_sample
+from unet_exp.inference.of_split import parts_with, samples_of
+from unet_exp.inference.samples import predict_sample
 from unet_exp.inference.score_tables import as_table, cell_line, class_rows, plain, rows_of_images
 from unet_exp.inference.scores import Network, SplitScores, em_values, score
 from unet_exp.inference.worst_objects import Scene, scene_of, tiles_of, worst_objects
@@ -238,26 +239,6 @@ def wants_em_scores(options: EvaluateConfig, config: Config) -> bool:
         raise DataError("em=true needs two classes: membrane and cell", do="em=false")
     automatic = len(classes) == 2 and classes[0].lower() in MEMBRANES
     return automatic if options.em == "auto" else bool(options.em)
-
-
-def samples_of(config: Config, split: str, whole: bool = False) -> Samples:
-    """The samples of a split, read and checked as training does; large images whole, or cut as it does."""
-    check_root(config)
-    splits = setup.find_items(config)
-    items = [item for part in splits.values() for item in part] if split == "all" else splits[split]
-    data = config.data
-    largest = None if whole else data.window
-    return load_samples(items, split, data.cache, data.cache_limit_mb, label_map(data), largest)
-
-
-def parts_with(
-    config: Config, samples: Samples, contents: dict[str, Any], tta: bool
-) -> tuple[Parts, Network]:
-    """The parts that training had, the samples in the place of its validation, and the network to ask."""
-    parts = build.build_parts(config, {"train": samples, "val": samples})
-    parts.evaluated.eval()
-    checkpoint.load_weights(parts.evaluated, checkpoint.weights_of(contents), Path("the checkpoint"))
-    return parts, averaged(parts.evaluated, parts.logits_per_pixel) if tta else parts.evaluated
 
 
 def choose_threshold(

@@ -8,7 +8,6 @@ from unet_exp.config.task_schema import PowerConfig
 from unet_exp.errors import CheckpointError
 from unet_exp.messages import counted, in_columns, say, shown_path, wrapped
 from unet_exp.rundir.found import runs_of
-from unet_exp.rundir.sweep_directory import progress, read_job
 from unet_exp.statistics.power import MOST_TRAININGS, power, spread_of, trainings_needed
 
 IMAGES = (10, 20, 30, 50, 100, 200, 500)
@@ -18,8 +17,7 @@ FEWEST = 2
 def power_of_sweep(options: PowerConfig) -> None:
     """Prints a table. Raises CheckpointError for a sweep without two settings that are repeated."""
     directory = expanded(options.sweep_dir)
-    paths = [path for path in runs_of(directory) if progress(read_job(path)).state == "finished"]
-    runs = read_runs(paths, "val", tta=False)
+    runs = read_runs(runs_of(directory), "val", tta=False)
     recipes, _ = as_recipes(runs)
     repeated = [recipe for recipe in recipes if len(recipe.seeds) >= FEWEST]
     if len(repeated) < FEWEST:

@@ -22,8 +22,9 @@ from unet_exp.config.task_schema import PredictConfig
 from unet_exp.data.channels import open_image
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.inference import object_files
+from unet_exp.inference.folds import load_any
 from unet_exp.inference.inputs import Job, find_images, plan
-from unet_exp.inference.load import load_ensemble, run_config, run_dirs
+from unet_exp.inference.load import run_config, run_dirs
 from unet_exp.inference.object_files import (
     ObjectMaps,
     collect_objects,
@@ -56,13 +57,14 @@ def predict(options: PredictConfig) -> None:
     Exits with 1 when a file could not be predicted; the others are. Raises UserError for what concerns all.
     """
     dirs = run_dirs(options.run)
-    output = expanded(options.output) if options.output else default_output(options.input, dirs[0])
+    place = expanded(options.run) if (expanded(options.run) / layout.FOLDS).exists() else dirs[0]
+    output = expanded(options.output) if options.output else default_output(options.input, place)
     data = run_config(dirs[0], options.device).data
     paths = find_images(options.input, output, data, dirs[0])
     if output.exists() and any(path.parent.resolve() == output.resolve() for path in paths):
         raise ConfigError("output is the folder of the images", do="choose another: output=DIR")
     jobs, problems = plan(paths)
-    predictor = load_ensemble(dirs, options.device, options.weights).with_options(
+    predictor = load_any(options.run, options.device, options.weights).with_options(
         tta=options.tta,
         threshold=None if options.threshold == "auto" else options.threshold,
         tile=options.tile,
