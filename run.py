@@ -121,7 +121,17 @@ def conclude(
             plot(run, config, parts, state.best_epoch, scores.get("threshold", 0.5))
         say_where(run.path, config, parts, state)
     run.write_status("finished", **facts, scores=scores)
+    if origin.replay is None and config.trainer.report and not (run / layout.JOB).exists():
+        report(run)  # a sweep has one of its own
     return Outcome("finished", best)
+
+
+def report(run: RunDirectory) -> None:
+    """report.html, of what is on disk by now."""
+    from unet_exp.report.run import try_report
+
+    if wrong := try_report(run.path):
+        log.warning("the report could not be written: %s", wrong)
 
 
 def plot(run: RunDirectory, config: Config, parts: "Parts", best_epoch: int, threshold: float) -> None:

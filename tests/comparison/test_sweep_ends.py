@@ -30,7 +30,7 @@ def folds(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
     start = tmp_path_factory.mktemp("folds")
     words = ["sweep=folds", "data.folds=3", "data.fold=range(3)", "data.split.val=6"]
     more = ["trainer.choose_threshold=dice", "trainer.plots=false", "lr=0.01"]
-    done = cli(*words, *TINY, *more, cwd=start)
+    done = cli(*TINY, *words, *more, cwd=start)
     assert done.returncode == 0, done.stdout
     (start / "printed.txt").write_text(done.stdout)
     return start

@@ -45,6 +45,7 @@ def test_every_file_is_known_here() -> None:
         "list",
         "compare",
         "power",
+        "report",
         "clean",
     }
 

@@ -24,6 +24,7 @@ from unet_exp.errors import UserError
 from unet_exp.inference.inputs import is_label
 from unet_exp.plots import run as run_plots
 from unet_exp.plots import sweep
+from unet_exp.plots.curves import plot_curves
 from unet_exp.rundir import atomic
 from unet_exp.rundir.directory import RunDirectory
 from unet_exp.rundir.sweep_directory import Job, Progress, Row
@@ -279,7 +280,7 @@ def test_a_dollar_in_a_name_begins_no_formula(tmp_path: Path) -> None:
     run_dir = tmp_path / FORMULAS[0]
     (run_dir / "plots").mkdir(parents=True)
     (run_dir / "metrics.csv").write_text("epoch,split,loss,dice,iou,lr\n1,train,1,1,1,0.1\n")
-    run_plots.plot_curves(run_dir, "dice", 1)
+    plot_curves(run_dir, "dice", 1)
     for picture in (tmp_path / "sheet.png", run_dir / "plots/curves.png"):
         assert picture.stat().st_size > 1000
 

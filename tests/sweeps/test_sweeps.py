@@ -120,10 +120,12 @@ def test_the_ranking_takes_seeds_together(small_sweep: tuple[Path, str]) -> None
     found = rows(start / "a sweep")
     means = {lr: sum(float(row["best"]) for row in found if row["lr"] == lr) / 2 for lr in ("0.001", "0.01")}
     lines = [line.split() for line in printed.splitlines()]
-    head = lines.index(["rank", "lr", "dice", "sd", "n", "v_rand_tta", "v_info_tta", "seconds"])
+    head = lines.index(
+        ["rank", "lr", "dice", "sd", "95", "%", "interval", "n", "v_rand_tta", "v_info_tta", "seconds"]
+    )
     order = sorted(means, key=lambda lr: -means[lr])
     assert [line[1:3] for line in lines[head + 1 : head + 3]] == [[lr, f"{means[lr]:.4f}"] for lr in order]
-    assert [line[4] for line in lines[head + 1 : head + 3]] == ["2", "2"]
+    assert [line[6] for line in lines[head + 1 : head + 3]] == ["2", "2"]
     for row in found:  # what each job scored at its own threshold, and over the seeds in ranking.csv
         assert float(row["v_rand_tta"]) == state(start / "a sweep" / row["job"])["scores"]["v_rand_tta"]
     with open(start / "a sweep" / "ranking.csv", newline="") as file:

@@ -243,6 +243,7 @@ class TrainerConfig:
         on_resume=MAY_CHANGE,
     )
     plots: bool = knob(True, "curves.png and samples.png at the end", on_resume=MAY_CHANGE)
+    report: bool = knob(True, "report.html at the end of a run or a sweep, to hand on", on_resume=MAY_CHANGE)
     profile: bool = knob(False, "profile the second epoch: a table and trace.json", on_resume=MAY_CHANGE)
     limit_train_batches: int | None = knob(None, "batches per training epoch", minimum=1)
     limit_val_batches: int | None = knob(None, "batches per validation", minimum=1)

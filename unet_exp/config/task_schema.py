@@ -94,6 +94,18 @@ class PowerConfig:
 
 
 @dataclass
+class ReportConfig:
+    """task=report"""
+
+    run: str | None = knob(None, "one run", path=True)
+    sweep_dir: str | None = knob(None, "or a sweep", path=True)
+    runs: Any = knob(None, "or several runs to compare, as task=compare", path=True)
+    output: str | None = knob(
+        None, "file; null: report.html in the run, the sweep, or comparison/", path=True
+    )
+
+
+@dataclass
 class CleanConfig:
     """task=clean"""
 
@@ -189,5 +201,6 @@ TASK_SCHEMAS: dict[str, type] = {
     "list": ListConfig,
     "compare": CompareConfig,
     "power": PowerConfig,
+    "report": ReportConfig,
     "clean": CleanConfig,
 }

@@ -13,19 +13,32 @@ from unet_exp.plots.style import RECIPES, WIDTH, save
 from unet_exp.rundir import layout
 from unet_exp.rundir.tables import read_csv
 
+PANE = (7.0, 3.4)  # inches
 MOST_WORDS = 34  # letters of a recipe in a legend
 
 
 def plot_comparison(path: Path, scored: Scored, pairs: Sequence[Pair]) -> None:
-    """comparison.png, or .svg by the path's ending: curves on the left, differences on the right."""
+    """comparison.png: validations of all runs on the left, differences on the right."""
     figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     plot_validations(left, scored)
-    if pairs:
-        plot_differences(right, scored, pairs)
-    else:
-        plot_means(right, scored)
+    plot_result(right, scored, pairs)
     save(figure, path)
+
+
+def comparison_figures(scored: Scored, pairs: Sequence[Pair]) -> tuple[Figure, Figure]:
+    """Both halves of comparison.png as pictures of their own."""
+    figures = Figure(figsize=PANE, layout="constrained"), Figure(figsize=PANE, layout="constrained")
+    plot_validations(figures[0].subplots(), scored)
+    plot_result(figures[1].subplots(), scored, pairs)
+    return figures
+
+
+def plot_result(axes: Any, scored: Scored, pairs: Sequence[Pair]) -> None:
+    if pairs:
+        plot_differences(axes, scored, pairs)
+    else:
+        plot_means(axes, scored)
 
 
 def plot_validations(axes: Any, scored: Scored) -> None:

@@ -12,12 +12,11 @@ from unet_exp.config.label_map import Colour, label_map, palette
 from unet_exp.config.schema import IGNORE, Config
 from unet_exp.data.transforms import Sample
 from unet_exp.inference.samples import SampleResult, extreme_samples
+from unet_exp.plots.curves import plot_curves
 from unet_exp.plots.style import (
     BLACK_AND_WHITE,
-    BLUE,
     GREY,
     OF_TWO,
-    ORANGE,
     WIDTH,
     as_seen,
     in_colour,
@@ -25,10 +24,10 @@ from unet_exp.plots.style import (
     unit,
 )
 from unet_exp.rundir import layout
-from unet_exp.rundir.tables import read_csv
 from unet_exp.training import build, checkpoint
 from unet_exp.training.parts import Parts
 
+SHOWN_SAMPLES = 4
 MOST_IN_LEGEND = 24
 MOST_ROW_INCHES = 7.0  # height of a picture that is much higher than wide
 PER_LINE = 6  # names in a line of a legend
@@ -43,6 +42,7 @@ def plot_run(
 ) -> None:
     """plots/curves.png, and plots/samples.png with the best weights and the threshold of predict."""
     plot_curves(run_dir, config.trainer.monitor, best_epoch)
+    plot_data(run_dir, config, parts)
     best = run_dir / layout.CHECKPOINTS / checkpoint.BEST
     if not best.exists():  # no validation gave a number
         return
@@ -57,33 +57,20 @@ def plot_run(
     plot_samples(path, results, parts.class_names, build.denormalization(config), colours, threshold)
 
 
-def plot_curves(run_dir: Path, monitor: str, best_epoch: int) -> None:
-    """plots/curves.png: loss, Dice, IoU and learning rate over epochs, the best epoch marked."""
-    rows = read_csv(run_dir / layout.METRICS)
-    if not rows:
-        return
-    figure = Figure(figsize=(WIDTH, 6.4))
-    figure.subplots_adjust(left=0.06, right=0.98, top=0.9, bottom=0.09, hspace=0.28, wspace=0.16)
-    for axes, metric in zip(figure.subplots(2, 2).flat, ("loss", "dice", "iou", "lr"), strict=True):
-        for split, color in (("train", BLUE), ("val", ORANGE)):
-            of_split = [row for row in rows if row["split"] == split]
-            epochs = [int(row["epoch"]) for row in of_split]
-            values = [float(row[metric]) for row in of_split]
-            if values and not (metric == "lr" and split == "val"):
-                marker = "o" if len(values) < 15 else None
-                axes.plot(epochs, values, color=color, marker=marker, ms=3, lw=1.4, label=split)
-        if best_epoch:
-            axes.axvline(best_epoch, color="0.6", lw=0.8, ls="--")
-        axes.set_title({"iou": "IoU", "lr": "learning rate"}.get(metric, metric.capitalize()), fontsize=10)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-        if metric in ("loss", "lr"):
-            axes.set_ylim(bottom=0)
-        if metric == "loss":
-            axes.legend(frameon=False)
-    figure.supxlabel("epoch", fontsize=9)
-    figure.suptitle(f"{run_dir.name}: best {monitor} in epoch {best_epoch} (dashed)", fontsize=10)
-    save(figure, run_dir / layout.PLOTS / "curves.png")
+def plot_data(run_dir: Path, config: Config, parts: Parts) -> None:
+    """plots/data.png: the first training samples as the network gets them in its first epoch, with labels."""
+    dataset = parts.train.dataset
+    indices = range(min(len(dataset), SHOWN_SAMPLES))
+    samples: list[Sample] = []
+    for index in indices:
+        sample = dataset[(0, index)]
+        samples.append({key: sample[key].permute(1, 2, 0).numpy() for key in ("input", "label")})
+    names = [dataset.samples.items[index].name for index in indices]
+    colours = palette(label_map(config.data))
+    denorm = build.denormalization(config)
+    titles = ["image", "label"]
+    path = run_dir / layout.PLOTS / "data.png"
+    plot_sheet(path, samples, names, colours, denorm, titles, parts.class_names)
 
 
 def plot_samples(

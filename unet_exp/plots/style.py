@@ -3,12 +3,14 @@
 matplotlib is imported in this room alone, and this room when a run ends, because it costs half a second.
 """
 
+import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -52,8 +54,21 @@ def unit(colour: Colour) -> tuple[float, float, float]:
 def save(figure: Figure, path: Path) -> None:
     atomic.make_directory(path.parent)
     FigureCanvasAgg(figure)
-    for text in figure.findobj(Text):
-        text.set_parse_math(False)  # $ in a name does not begin a formula
+    take_names_as_they_are(figure)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # names in a script that the font lacks
         figure.savefig(path, dpi=DOTS, pil_kwargs={"compress_level": 3})
+
+
+def as_svg(figure: Figure) -> str:
+    """The figure as SVG, its text as text."""
+    take_names_as_they_are(figure)
+    file = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "unet_exp", "font.family": "sans-serif"}):
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return file.getvalue()
+
+
+def take_names_as_they_are(figure: Figure) -> None:
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # $ in a name does not begin a formula

@@ -21,6 +21,7 @@ IMAGES = "images.csv"  # scores of each validation image in the best epoch
 FOLDS = "folds.json"  # of a sweep over folds: its runs as one predictor
 VALIDATIONS = "validations.csv"  # trainer.monitor of each validation image, a line for each validation
 LOCK = ".lock"
+JOB = "job.json"  # of a job of a sweep
 TRIAL = "trial.json"
 THRESHOLD = "threshold.json"
 OBJECTS = "objects.json"

@@ -11,7 +11,7 @@ from unet_exp.errors import CheckpointError
 from unet_exp.rundir import atomic, layout
 from unet_exp.rundir.tables import read_table
 
-RECORD = "job.json"
+RECORD = layout.JOB
 JOB_LOG = "job.log"
 SWEEP_CSV = "sweep.csv"
 SWEEP_PNG = "sweep.png"

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from unet_exp.comparison.intervals import interval_of
+from unet_exp.comparison.settings import Reader
+from unet_exp.errors import CheckpointError
 from unet_exp.messages import in_columns, program, say, shortened_lines, shown_path
 from unet_exp.rundir import layout
 from unet_exp.rundir.sweep_directory import (
@@ -25,6 +27,7 @@ from unet_exp.sweeps.verdict import like_the_best, search_lines
 
 MOST_ROWS = 20  # of the ranking on the terminal
 RANKING = "ranking.csv"
+REPORT = "report.html"
 
 
 def write_csv(sweep_dir: Path) -> list[Row]:
@@ -142,7 +145,31 @@ def say_results(sweep_dir: Path) -> None:
         best = best_job(settings)
         say(f"best:    {shown_path(best.directory)}")
         say(f"again:   {program()} from_run={shown_path(best.directory)}")
+    if wants_report(rows):
+        from unet_exp.report.sweep import report_sweep
+
+        report_sweep(sweep_dir, [verdict] if verdict else [])
+        say(f"report:  {where}/{REPORT}")
     say(f"open:    {where}/{SWEEP_PNG}, {where}/{SWEEP_CSV}, or tensorboard --logdir {where}")
+
+
+def report_of_sweep(sweep_dir: Path, path: Path | None = None) -> Path:
+    """report.html of a sweep, from its tables as they are. Raises CheckpointError for what is no sweep."""
+    rows = read_rows(sweep_dir)
+    if not rows:
+        raise CheckpointError(
+            f"{sweep_dir} holds no jobs of a sweep", allowed="a directory such as multirun/lr_batch"
+        )
+    settings = ranking(rows)
+    _, verdict = like_the_best([setting.rows for setting in settings], labels_of(settings))
+    from unet_exp.report.sweep import report_sweep
+
+    return report_sweep(sweep_dir, [verdict] if verdict else [], path)
+
+
+def wants_report(rows: list[Row]) -> bool:
+    """Whether the jobs' trainer.report asks for one."""
+    return bool(Reader().settings(rows[0].job.directory).get("trainer.report", True))
 
 
 def labels_of(settings: list[Setting]) -> list[str]:

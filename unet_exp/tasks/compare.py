@@ -19,6 +19,8 @@ from unet_exp.config.task_schema import CompareConfig
 from unet_exp.errors import ConfigError
 from unet_exp.messages import counted, in_columns, say, shown_path, wrapped
 from unet_exp.plots.comparison import plot_comparison
+from unet_exp.report.comparison import report_comparison
+from unet_exp.report.run import REPORT
 from unet_exp.rundir import atomic
 from unet_exp.rundir.found import find_runs
 from unet_exp.rundir.tables import write_table
@@ -30,10 +32,11 @@ LONGEST = 20  # letters of a setting
 FIRST_SCORES = ("dice", "iou", "v_rand", "v_info", "ap", "f1", "object_ap", "object_f1", "predict_dice")
 
 
-def compare(options: CompareConfig) -> None:
-    """Prints tables; writes settings.csv, scores.csv, images.csv, differences.csv and comparison.png.
+def compare(options: CompareConfig, page: Path | None = None) -> None:
+    """Prints tables; writes settings.csv, scores.csv, images.csv, differences.csv, comparison.png,
+    report.html.
 
-    Raises CheckpointError, ConfigError.
+    page: where to write the report; None: into the folder. Raises CheckpointError, ConfigError.
     """
     texts = [options.runs] if isinstance(options.runs, str) else [str(text) for text in options.runs]
     paths = find_runs(texts)
@@ -47,6 +50,9 @@ def compare(options: CompareConfig) -> None:
     atomic.make_directory(folder)
     write_tables(folder, result, pairs)
     plot_comparison(folder / "comparison.png", result, pairs)
+    shared = shared_scores([run.table for run in runs])
+    names = [name for name in dict.fromkeys((result.score, *FIRST_SCORES)) if name in shared]
+    report_comparison(page or folder / REPORT, result, pairs, names)
     say("\n".join([*lines, *summary_lines(result, pairs)]))
     say(f"written: {shown_path(folder)}")
 

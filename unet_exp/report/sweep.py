@@ -1,0 +1,124 @@
+"""The report of a sweep: its ranking with intervals, what is chance, pictures, and every job."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from unet_exp.comparison.settings import Reader, differing
+from unet_exp.config.schema import LABELS
+from unet_exp.messages import counted, duration, shown_path
+from unet_exp.report import methods
+from unet_exp.report.html import bullets, code, page, paragraph, picture, section, table, text
+from unet_exp.report.run import REPORT, settings_table, shown, split_counts
+from unet_exp.rundir import atomic, layout
+from unet_exp.rundir.provenance import starts
+from unet_exp.rundir.sweep_directory import SWEEP_PNG, Row, read_rows
+from unet_exp.rundir.tables import read_csv
+
+RANKING = "ranking.csv"
+SEARCH_PNG = "search.png"
+MOST_SETTINGS = 50
+MOST_JOBS = 200
+SPREADS = ("_sd", "_low", "_high")
+
+
+def report_sweep(sweep_dir: Path, lines: Sequence[str], path: Path | None = None) -> Path:
+    """Writes the report of a sweep and returns its path. lines: what the sweep said of its result."""
+    rows = read_rows(sweep_dir)
+    finished = [row for row in rows if row.counts]
+    labels = Reader().labels(rows[0].job.directory)
+    name = labels["name"] or f"Sweep {sweep_dir.resolve().name}"
+    first = finished[0].job.directory if finished else rows[0].job.directory
+    environment = starts(first)[-1] if (first / layout.ENVIRONMENT).exists() else {}
+    settings = Reader().settings(first)
+    varied = differing([Reader().settings(row.job.directory) for row in rows[:MOST_JOBS]], aside=True)
+    shared = {key: value for key, value in settings.items() if key not in varied}
+    images = split_counts(first)
+    packages = environment.get("packages") or {}
+    words, sources = methods.training_sentences(
+        settings, images, packages, str(environment.get("cpu") or "an unknown machine")
+    )
+    monitor = rows[0].job.monitor
+    alt = f"{monitor} of each setting, with 95 % intervals over seeds"
+    done = f"{len(finished)} of {counted(len(rows), 'job')} finished"
+    content = page(
+        str(name),
+        [
+            "".join(paragraph(f"<strong>{text(line)}</strong>", "lead") for line in lines),
+            paragraph(text(f"{done}, {sweep_dir}")),
+            paragraph(text(labels["notes"])) if labels["notes"] else "",
+            section(
+                "What was asked",
+                paragraph(f"Varied: {text(', '.join(axes_of(rows)) or 'nothing')}"),
+                paragraph(f"Given to all jobs: {code(given_to_all(rows) or 'nothing')}"),
+                settings_table(shared),
+            ),
+            section(
+                "Ranking", ranking_table(sweep_dir / RANKING, monitor), picture(sweep_dir / SWEEP_PNG, alt)
+            ),
+            section(
+                "Search", picture(sweep_dir / SEARCH_PNG, f"{monitor} of each trial, and the best so far")
+            ),
+            section("Jobs", jobs_table(rows)),
+            section(
+                "Methods",
+                paragraph(
+                    text(
+                        f"For each setting: {words} Intervals are Student's t over seeds or folds. Settings "
+                        "were compared pair by pair by a t test with two levels, images and trainings, p "
+                        "adjusted by Holm's method."
+                    )
+                ),
+                bullets([text(source) for source in methods.citations([*sources, "t", "Holm"])]),
+            ),
+            section(
+                "Again", bullets([f"{code('python run.py from_run=' + shown_path(first))}: one of its jobs"])
+            ),
+        ],
+    )
+    path = path or sweep_dir / REPORT
+    atomic.write_text(path, content)
+    return path
+
+
+def given_to_all(rows: Sequence[Row]) -> str:
+    """What the sweep was told beside its axes, as it was typed."""
+    path = rows[0].job.directory / ".hydra/overrides.yaml"
+    overrides = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
+    axes = {*axes_of(rows), *LABELS}
+    kept = [str(one) for one in overrides or [] if str(one).partition("=")[0].lstrip("+~") not in axes]
+    return shlex.join(kept)
+
+
+def axes_of(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(key for row in rows for key in row.job.axes))
+
+
+def ranking_table(path: Path, monitor: str) -> str:
+    """ranking.csv for people: the interval in one column."""
+    if not path.exists():
+        return ""
+    rows = read_csv(path)
+    names = list(rows[0])
+    scores = [name for name in names if f"{name}_sd" in names]
+    spreads = {f"{name}{ending}" for name in scores for ending in SPREADS}
+    plain = [name for name in names if name not in spreads and name not in ("like_best", "rank")]
+    head = ["rank", *plain, f"95 % interval of {monitor}", "like the best"]
+    cells = []
+    for row in rows[:MOST_SETTINGS]:
+        low, high = row.get(f"{monitor}_low", ""), row.get(f"{monitor}_high", "")
+        interval = f"{low} to {high}" if low else "one job"
+        cells.append([row.get("rank", ""), *(row[n] for n in plain), interval, row.get("like_best") or "-"])
+    return table(head, cells, "Settings, the best mean first; like the best: can't be told apart from it")
+
+
+def jobs_table(rows: Sequence[Row]) -> str:
+    cells = []
+    for row in rows[:MOST_JOBS]:
+        score = "-" if row.progress.best is None else f"{row.score:.4f}"
+        seconds = duration(row.progress.seconds)
+        cells.append([row.job.name, row.progress.state, score, shown(row.progress.epoch), seconds])
+    more = f", the first {MOST_JOBS} of {len(rows)}" if len(rows) > MOST_JOBS else ""
+    return table(["job", "state", rows[0].job.monitor, "epochs", "time"], cells, f"Jobs{more}")
