@@ -121,8 +121,9 @@ def scored(net: UNet, images: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
     """The mean Dice of each image."""
     net.eval()
     found = []
-    for some, truth in zip(images.split(500), labels.split(500), strict=True):
-        counts = confusion_per_image(predict_classes(net(some)), truth[:, None], 2)
+    for start in range(0, len(images), 500):
+        some = slice(start, start + 500)
+        counts = confusion_per_image(predict_classes(net(images[some])), labels[some, None], 2)
         found.append(torch.nanmean(class_scores(counts)["dice"], 1).cpu())
     return torch.cat(found).numpy()
 
@@ -141,10 +142,10 @@ def train(job: tuple[int, int], device: str) -> tuple[int, int, np.ndarray]:
         net.train()
         rounds = TRAIN_IMAGES // recipe.images
         order = torch.cat([torch.randperm(recipe.images) for _ in range(rounds)])
-        for batch in order.split(BATCH):
+        for batch in order.reshape(-1, BATCH):
             loss = cross_entropy(net(images[batch]), labels[batch])
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         epochs.append(scored(net, images[TRAIN_IMAGES:], labels[TRAIN_IMAGES:]))
     return arm, seed, np.stack(epochs)
@@ -183,7 +184,8 @@ def best_of(pool: np.ndarray, arm: int, epochs: int) -> np.ndarray:
 
 def spread_out(scores: np.ndarray, factor: float) -> np.ndarray:
     """The deviations between the means of the trainings times a factor; 0: none is left."""
-    return scores + (factor - 1) * (scores.mean(1, keepdims=True) - scores.mean())
+    moved: np.ndarray = scores + (factor - 1) * (scores.mean(1, keepdims=True) - scores.mean())
+    return moved
 
 
 def populations(pool: np.ndarray, regime: str) -> list[np.ndarray]:
@@ -318,7 +320,8 @@ def standard_errors(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         of_rest += (rest**2).sum((1, 2))
     trainings = of_trainings / df * share
     both = trainings + images - of_rest / df / num_images / (num_images - 1) * share
-    return np.sqrt(np.maximum(both, np.maximum(trainings, images)))
+    errors: np.ndarray = np.sqrt(np.maximum(both, np.maximum(trainings, images)))
+    return errors
 
 
 def bootstrap_t(first: np.ndarray, second: np.ndarray, rng: Rng) -> Bounds:
