@@ -15,7 +15,9 @@ false verdict where nothing differs is the chance that the interval leaves out t
 Regimes: "none" (the mean of each training is made equal), "natural" (the best of 30 epochs by 100 other
 images), "dominant" (deviations between trainings times 5), "best epoch" (30 validations against 3, the best
 chosen by the images that are compared), "heavy tails" (best of 10 epochs, when some trainings have not
-learned yet). Power is the share of a z test's that knows the variances, where the latter's is 0.9 and 0.99.
+learned yet), "few vary more" and "few vary less" (natural, 3 trainings of one recipe against 10 of another:
+the few vary twice as much, or half as much). Power is the share of a z test's that knows the variances,
+where the latter's is 0.9 and 0.99.
 """
 
 import argparse
@@ -73,6 +75,11 @@ ARMS = {
     "half": Recipe(4, 3e-3, TRAIN_IMAGES // 2),
 }
 LEARNED = (0, 1, 2)  # the arms whose trainings all succeed by epoch 30
+UNEQUAL = {
+    "few vary more": (0, 1),
+    "few vary less": (1, 0),
+}  # trainings of narrow vary twice as much as of wide
+MANY = 10  # trainings of the second recipe there
 
 
 @dataclass(frozen=True)
@@ -192,7 +199,7 @@ def populations(pool: np.ndarray, regime: str) -> list[np.ndarray]:
     """float seeds x images of each arm of this regime."""
     if regime == "heavy tails":
         return [best_of(pool, arm, 10) for arm in range(len(pool))]
-    factor = {"none": 0.0, "natural": 1.0, "dominant": 5.0}[regime]
+    factor = {"none": 0.0, "dominant": 5.0}.get(regime, 1.0)
     return [spread_out(best_of(pool, arm, EPOCHS), factor) for arm in LEARNED]
 
 
@@ -201,11 +208,12 @@ def cases(rng: Rng, pool: np.ndarray, cell: Cell, count: int) -> Iterator[Case]:
     arms = populations(pool, cell.regime)
     means = [float(arm.mean()) for arm in arms]
     medians = [float(np.median(arm)) for arm in arms]
-    pairs = list(combinations(range(len(arms)), 2))
+    pairs = [UNEQUAL[cell.regime]] if cell.regime in UNEQUAL else list(combinations(range(len(arms)), 2))
+    sizes = (cell.seeds, MANY if cell.regime in UNEQUAL else cell.seeds)
     for _ in range(count):
         a, b = pairs[rng.integers(len(pairs))]
         images = rng.integers(arms[0].shape[1], size=cell.images)
-        rows = [rng.integers(len(arms[arm]), size=cell.seeds) for arm in (a, b)]
+        rows = [rng.integers(len(arms[arm]), size=size) for arm, size in zip((a, b), sizes, strict=True)]
         yield Case(
             (a, b),
             arms[a][np.ix_(rows[0], images)],
@@ -448,7 +456,8 @@ def plan() -> list[Cell]:
     two = [Cell(regime, 2, images) for regime in regimes[:3] for images in IMAGES]
     one = [Cell(regime, 1, images, "small") for regime in regimes[:3] for images in IMAGES]
     main_cells = [Cell(regime, seeds, images) for regime in regimes for seeds in SEEDS for images in IMAGES]
-    return [*few, *one, *two, *main_cells]
+    unequal = [Cell(regime, 3, images) for regime in UNEQUAL for images in IMAGES]
+    return [*few, *one, *two, *unequal, *main_cells]
 
 
 def shown(rows: list[dict[str, str | int | float]], method: str) -> str:
