@@ -4,7 +4,7 @@
     python benchmarks/honest_comparison.py --pool outputs/pool.npy
 
 The first trains the pool, if there is none: a few minutes on an H100, a day or two on one core. The
-comparisons take 15 minutes on one core. --seeds 4 --comparisons 20 is a short try.
+comparisons take 20 minutes on one core. --seeds 4 --comparisons 20 is a short try.
 
 The pool: five recipes of tiny U-Nets, each trained with 100 seeds and validated after each of 30 epochs on
 1,000 drawn membranes. It is the population: a comparison draws trainings and images from it, independently
