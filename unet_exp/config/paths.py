@@ -24,7 +24,7 @@ PATH_KEYS = (
     "hydra.run.dir",
     "hydra.sweep.dir",
     "sweep_dir",
-    "confirm",
+    "hydra.sweeper.confirm",
     "root",
     "data.pair_regex",
     "data.split.group",

@@ -1,6 +1,5 @@
 """The report of a sweep: its ranking with intervals, what is chance, pictures, and every job."""
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,9 +65,9 @@ def report_sweep(sweep_dir: Path, lines: Sequence[str], path: Path | None = None
                 "Methods",
                 paragraph(
                     text(
-                        f"For each setting: {words} Intervals are Student's t over seeds or folds. Settings "
-                        "were compared pair by pair by a t test with two levels, images and trainings, p "
-                        "adjusted by Holm's method."
+                        f"For each setting, unless it was varied: {words} Intervals are Student's t over "
+                        "seeds or folds. Settings were compared pair by pair by a t test with two levels, "
+                        "images and trainings, p adjusted by Holm's method."
                     )
                 ),
                 bullets([text(source) for source in methods.citations([*sources, "t", "Holm"])]),
@@ -84,12 +83,15 @@ def report_sweep(sweep_dir: Path, lines: Sequence[str], path: Path | None = None
 
 
 def given_to_all(rows: Sequence[Row]) -> str:
-    """What the sweep was told beside its axes, as it was typed."""
-    path = rows[0].job.directory / ".hydra/overrides.yaml"
-    overrides = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
-    axes = {*axes_of(rows), *LABELS}
-    kept = [str(one) for one in overrides or [] if str(one).partition("=")[0].lstrip("+~") not in axes]
-    return shlex.join(kept)
+    """What every job was given, as it was typed, but for labels."""
+    shared: list[str] | None = None
+    for row in rows[:MOST_JOBS]:
+        path = row.job.directory / ".hydra/overrides.yaml"
+        overrides = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else []
+        words = [str(one) for one in overrides or []]
+        shared = words if shared is None else [word for word in shared if word in words]
+    kept = [word for word in shared or [] if word.partition("=")[0] not in LABELS]
+    return " ".join(kept)
 
 
 def axes_of(rows: Sequence[Row]) -> list[str]:

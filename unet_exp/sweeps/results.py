@@ -18,6 +18,7 @@ from unet_exp.rundir.sweep_directory import (
     Row,
     columns,
     mean_and_sd,
+    read_jobs,
     read_rows,
 )
 from unet_exp.rundir.tables import write_table
@@ -129,11 +130,7 @@ def say_results(sweep_dir: Path) -> None:
     monitors = sorted({row.job.monitor for row in rows})
     if len(monitors) > 1:
         say(f"warning: the jobs monitor different metrics ({', '.join(monitors)})")
-    like_best, verdict = like_the_best([setting.rows for setting in settings], labels_of(settings))
-    write_ranking(sweep_dir, settings, like_best)
-    from unet_exp.plots import sweep
-
-    sweep.plot_sweep(rows, sweep_dir / SWEEP_PNG)
+    verdict = write_tables(sweep_dir, rows, settings)
     say("\n".join(["", *ranking_lines(settings, settings[0].rows[0].job.monitor), ""]))
     if verdict:
         say(verdict)
@@ -154,17 +151,28 @@ def say_results(sweep_dir: Path) -> None:
 
 
 def report_of_sweep(sweep_dir: Path, path: Path | None = None) -> Path:
-    """report.html of a sweep, from its tables as they are. Raises CheckpointError for what is no sweep."""
-    rows = read_rows(sweep_dir)
-    if not rows:
+    """report.html of a sweep, its tables and picture made anew. Raises CheckpointError for what is no
+    sweep."""
+    if not read_jobs(sweep_dir):
         raise CheckpointError(
             f"{sweep_dir} holds no jobs of a sweep", allowed="a directory such as multirun/lr_batch"
         )
+    rows = write_csv(sweep_dir)
     settings = ranking(rows)
-    _, verdict = like_the_best([setting.rows for setting in settings], labels_of(settings))
+    verdict = write_tables(sweep_dir, rows, settings) if settings else ""
     from unet_exp.report.sweep import report_sweep
 
     return report_sweep(sweep_dir, [verdict] if verdict else [], path)
+
+
+def write_tables(sweep_dir: Path, rows: list[Row], settings: list[Setting]) -> str:
+    """ranking.csv and sweep.png; returns the line on what of the ranking is chance."""
+    like_best, verdict = like_the_best([setting.rows for setting in settings], labels_of(settings))
+    write_ranking(sweep_dir, settings, like_best)
+    from unet_exp.plots import sweep
+
+    sweep.plot_sweep(rows, sweep_dir / SWEEP_PNG)
+    return verdict
 
 
 def wants_report(rows: list[Row]) -> bool:

@@ -45,7 +45,10 @@ def like_the_best(groups: Sequence[Sequence[Row]], labels: Sequence[str]) -> tup
     same = indistinct(all_pairs(result), 0)
     if same is None:
         return None, "too few images and seeds to compare the settings"
-    repeats = f"n = {number}, {counted(len(result.names), 'image')}"
+    seeds = min(len(recipe.seeds) for recipe in result.recipes)
+    folds = max(len(recipe.folds) for recipe in result.recipes)
+    times = f"{counted(seeds, 'seed')} of {folds} folds" if folds else f"n = {seeds}"
+    repeats = f"{times}, {counted(len(result.names), 'image')}"
     if len(same) == len(groups):
         return same, f"no setting can be told apart from the best ({repeats})"
     ranks = ranks_text([index + 1 for index in same])

@@ -31,12 +31,14 @@ def image_rows(
     matrices: int64 N x K x K, rows are the label. objects: the counts of each image.
     """
     values = class_scores(matrices)
+    means = {key: torch.nanmean(values[key], 1).tolist() for key in MEANS}
+    of_classes = {key: values[key].tolist() for key in MEANS}
     rows: list[dict[str, Any]] = []
     for index, (name, group) in enumerate(zip(names, groups, strict=True)):
         row: dict[str, Any] = {"name": name, "group": group}
-        row |= {key: float(torch.nanmean(values[key][index])) for key in MEANS}
+        row |= {key: means[key][index] for key in MEANS}
         row |= {
-            f"{key}_{label}": float(values[key][index][place])
+            f"{key}_{label}": of_classes[key][index][place]
             for key in MEANS
             for place, label in enumerate(classes)
         }
