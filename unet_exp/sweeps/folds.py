@@ -53,7 +53,14 @@ def pooled_lines(recipe: Recipe) -> list[str]:
         mean = mean_of_images(result.values[0], result.groups, fewest)
         interval = "-" if math.isnan(mean.low) else f"[{mean.low:.4f}, {mean.high:.4f}]"
         cells.append([result.score, f"{mean.mean:.4f}", interval])
-    unit = "the folds are the unit of the interval" if one.by_fold else "images and seeds are the units"
+    unit = "images and seeds are the units of the interval"
+    if one.by_fold:
+        few = len(recipe.folds) < FEWEST_FOLDS
+        unit = (
+            f"fewer than {FEWEST_FOLDS} folds: no interval"
+            if few
+            else "the folds are the unit of the interval"
+        )
     seeds = f" of {counted(len(recipe.seeds), 'seed')}" if len(recipe.seeds) > 1 else ""
     note = (
         f"{counted(len(one.names), 'image')}, each scored by a network that has not seen it "
