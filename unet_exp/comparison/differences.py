@@ -144,6 +144,12 @@ def scope_lines(scored: Scored, pairs: Sequence[Pair]) -> list[str]:
     groups = "" if one.groups == one.images else f" in {counted(one.groups, 'group')}"
     lines = [f"{images}{groups}, {trainings_text(scored)}"]
     scopes = {pair.difference.scope for pair in pairs}
+    numbers = {len(values) for values in scored.values}
+    if len(numbers) > 1 and scopes & {"both", "trainings"}:
+        lines.append(
+            "the recipes were trained unequally often: the interval is too narrow if the one with fewer "
+            "trainings varies more; train all equally often"
+        )
     if "images" in scopes:
         lines.append("one training each: the intervals leave out the luck of training")
     if "trainings" in scopes:
