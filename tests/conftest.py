@@ -41,6 +41,7 @@ TINY = [
     "model.base_channels=4",
     "epochs=2",
     "threads=1",
+    "trainer.report=false",
 ]
 
 SMALL = ["model.depth=2", "model.base_channels=4", "epochs=1", "batch_size=2", "threads=1", "device=cpu"]

@@ -13,6 +13,7 @@ def recipes(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
     it."""
     start = tmp_path_factory.mktemp("recipes")
     words = ["lr=1e-3,3e-3", "seed=0,1", "data.split.val=12", "sweep_dir=multirun/two", "trainer.plots=false"]
+    words.append("trainer.report=true")
     done = cli("-m", *TINY, *words, "tags=[pilot, a b]", "notes=it's 3 = three, ${x}", cwd=start)
     assert done.returncode == 0, done.stdout
     return start
