@@ -128,10 +128,14 @@ def conclude(
 
 def report(run: RunDirectory) -> None:
     """report.html, of what is on disk by now."""
-    from unet_exp.report.run import try_report
+    try:
+        from unet_exp.report.run import report_run
 
-    if wrong := try_report(run.path):
-        log.warning("the report could not be written: %s", wrong)
+        report_run(run.path)
+    except UserError:  # a full disk
+        raise
+    except Exception as error:
+        log.warning("the report could not be written: %s: %s", type(error).__name__, error)
 
 
 def plot(run: RunDirectory, config: Config, parts: "Parts", best_epoch: int, threshold: float) -> None:

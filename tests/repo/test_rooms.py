@@ -40,7 +40,13 @@ def test_a_copy_without_the_extras_trains_to_equal_bits(tmp_path: Path) -> None:
         shutil.rmtree(core / extra)
     tables = []
     for folder in (whole, core):
-        words = [sys.executable, str(folder / "run.py"), *TINY, f"hydra.run.dir={folder / 'run'}"]
+        words = [
+            sys.executable,
+            str(folder / "run.py"),
+            *TINY,
+            "trainer.report=true",
+            f"hydra.run.dir={folder / 'run'}",
+        ]
         done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stdout + done.stderr
         tables.append([(folder / "run" / name).read_bytes() for name in ("steps.csv", "metrics.csv")])

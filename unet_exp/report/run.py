@@ -9,7 +9,6 @@ from typing import Any
 from unet_exp.comparison.image_scores import ImageTable, column, groups_of, images_or_none
 from unet_exp.comparison.settings import Reader
 from unet_exp.config.defaults import default_settings
-from unet_exp.errors import UserError
 from unet_exp.messages import counted, duration, resume_command, shown_path
 from unet_exp.plots.curves import curves_figure
 from unet_exp.plots.style import as_svg
@@ -82,7 +81,9 @@ def head_of(run_dir: Path, settings: dict[str, Any], status: dict[str, Any], lab
             f"Best {monitor} on the validation images: {score:.4f}, in epoch {status.get('best_epoch')} of "
             f"{settings.get('epochs')}."
         )
-    facts = f"{status.get('state', 'never began')}, {status.get('time', '')}, {run_dir}".strip(", ")
+    facts = f"{status.get('state', 'never began')}, {status.get('time', '')}, {shown_path(run_dir)}".strip(
+        ", "
+    )
     lines = [paragraph(f"<strong>{text(result)}</strong>", "lead"), paragraph(text(facts))]
     if labels["notes"]:
         lines.append(paragraph(text(labels["notes"])))
@@ -269,14 +270,3 @@ def methods_section(settings: dict[str, Any], images: dict[str, int], environmen
         ),
         bullets([text(source) for source in methods.citations(sources)]),
     )
-
-
-def try_report(run_dir: Path) -> str:
-    """report_run at the end of a run, where all is saved: why it could not be written, or ""."""
-    try:
-        report_run(run_dir)
-    except UserError:  # a full disk
-        raise
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return ""

@@ -46,7 +46,7 @@ def report_sweep(sweep_dir: Path, lines: Sequence[str], path: Path | None = None
         str(name),
         [
             "".join(paragraph(f"<strong>{text(line)}</strong>", "lead") for line in lines),
-            paragraph(text(f"{done}, {sweep_dir}")),
+            paragraph(text(f"{done}, {shown_path(sweep_dir)}")),
             paragraph(text(labels["notes"])) if labels["notes"] else "",
             section(
                 "What was asked",
