@@ -80,3 +80,22 @@ def test_links_are_not_followed(outputs: Path, cli: Cli, tmp_path: Path) -> None
     assert not (outputs / "pruned").exists()
     assert (precious / "checkpoints/last.pt").exists()
     assert (outputs / "finished/checkpoints/epoch_0004.pt").exists()
+
+
+def test_what_a_run_elsewhere_names_stays_though_its_path_has_spaces(
+    recipes: Path, outputs: Path, cli: Cli
+) -> None:
+    (job, *_) = sorted(recipes.glob("multirun/two/*/job.json"))
+    spaced = outputs / "the second of many runs that were made on that day"
+    (outputs / "finished").rename(spaced)
+    weights = f"outputs/{spaced.name}/checkpoints/epoch_0002.pt"
+    user = outputs.parent / "multirun/later/0"
+    shutil.copytree(job.parent, user)
+    config = user / ".hydra/config.yaml"
+    config.write_text(f"{config.read_text()}\nmodel_weights_for_this_test:\n  {weights}\n")
+    assert cli("task=clean", "yes=true", cwd=outputs.parent).returncode == 0
+    assert (outputs.parent / weights).exists()
+    assert not (outputs / "pruned").exists()
+    shutil.rmtree(user)
+    assert cli("task=clean", "yes=true", cwd=outputs.parent).returncode == 0
+    assert not (outputs.parent / weights).exists()

@@ -168,3 +168,55 @@ def test_a_csv_of_nan_is_empty(recipes: Path, cli: Cli, tmp_path: Path) -> None:
     (row,) = table(tmp_path / "differences.csv")
     assert row["low"] == row["p"] == ""
     assert not math.isnan(float(row["difference"]))
+
+
+def test_a_run_repeated_from_its_config_is_the_same_recipe(cli: Cli, tmp_path: Path) -> None:
+    """As the line "more seeds" says: from_run= fills in what the run decided, such as its precision."""
+    words = ["data.split.val=10", "trainer.precision=auto", "trainer.plots=false"]
+    first = cli(*TINY, *words, "hydra.run.dir=outputs/a", cwd=tmp_path)
+    assert first.returncode == 0, first.stdout
+    again = cli("-m", "from_run=outputs/a", "seed=1,2", "sweep_dir=multirun/more", cwd=tmp_path)
+    assert again.returncode == 0, again.stdout
+    other = cli(*TINY, *words, "lr=0.01", "hydra.run.dir=outputs/b", cwd=tmp_path)
+    assert other.returncode == 0, other.stdout
+    done = cli("task=compare", "runs=[outputs/a,multirun/more,outputs/b]", "output=c", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "outputs/a and 2 more runs" in done.stdout
+    assert "3 trainings of A, 1 training of B" in in_one_line(done.stdout)
+    assert "B  lr=0.01: outputs/b" in done.stdout
+
+
+def test_generated_images_of_another_seed_are_not_paired(cli: Cli, tmp_path: Path) -> None:
+    """They have the same names."""
+    words = ["data.split.val=10", "trainer.plots=false", "sweep_dir=multirun/images"]
+    done = cli("-m", *TINY, *words, "data.seed='${seed}'", "seed=0,1", "lr=1e-3,3e-3", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "settings can't be compared: " in done.stdout
+    assert "differ in their images" in in_one_line(done.stdout)
+    done = cli("task=compare", "runs=multirun/images", "output=c", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "differ in their images, so their scores can't be paired" in done.stdout
+
+
+def test_runs_of_other_images_say_which(recipes: Path, cli: Cli, tmp_path: Path) -> None:
+    first, second, *_ = jobs(recipes)
+    for name, run in (("a", first), ("b", second)):
+        shutil.copytree(run, tmp_path / name)
+    rows = table(tmp_path / "b/images.csv")
+    with open(tmp_path / "b/images.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(row | {"name": f"other{row['name']}"} for row in rows)
+    done = cli("task=compare", "runs=[a,b]", cwd=tmp_path)
+    assert done.returncode == 1, done.stdout
+    assert "have no val image in common" in done.stdout
+    assert "other" in done.stdout
+
+
+def test_a_name_that_all_recipes_share_is_no_label(recipes: Path, cli: Cli, tmp_path: Path) -> None:
+    words = [*TINY, "data.split.val=10", "trainer.plots=false", "name=pilot", "lr=1e-3,1e-2"]
+    done = cli("-m", *words, "sweep_dir=multirun/named", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    done = cli("task=compare", "runs=multirun/named", "output=c", cwd=tmp_path)
+    assert "A  lr=0.001: " in done.stdout
+    assert "B  lr=0.01: " in done.stdout

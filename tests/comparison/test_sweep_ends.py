@@ -161,3 +161,28 @@ def test_a_search_is_confirmed_with_new_seeds(cli: Cli, tmp_path: Path) -> None:
     done = cli(*more, "seed=0,5", cwd=tmp_path)
     assert done.returncode == 1
     assert "the search has trained with seed 0 already" in done.stdout
+
+
+def test_a_damaged_job_does_not_hide_what_the_others_found(recipes: Path, cli: Cli, tmp_path: Path) -> None:
+    shutil.copytree(recipes / "multirun/two", tmp_path / "two")
+    damaged = sorted(tmp_path.glob("two/*/job.json"))[0].parent
+    (damaged / ".hydra/config.yaml").write_text("model: [\n")
+    done = cli("task=summary", "sweep_dir=two", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "warning: no report: " in done.stdout
+    assert "settings can't be compared: " in done.stdout
+    assert "best:    two/" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_a_fold_that_did_not_finish_is_named(folds: Path, cli: Cli, tmp_path: Path) -> None:
+    shutil.copytree(folds / "multirun/folds", tmp_path / "folds")
+    status = sorted(tmp_path.glob("folds/*/status.json"))[1]
+    status.write_text(json.dumps(json.loads(status.read_text()) | {"state": "failed"}))
+    done = cli("task=summary", "sweep_dir=folds", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "warning: not finished: fold 1;" in done.stdout
+    assert "8 images" in done.stdout
+    done = cli("task=export", "run=folds", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "task=export run=" in done.stdout

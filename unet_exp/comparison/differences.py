@@ -8,10 +8,10 @@ from typing import Any
 
 from unet_exp.comparison.recipes import Recipe, Scored
 from unet_exp.messages import counted, program, shown_path
-from unet_exp.statistics.difference import FEWEST_IMAGES, Difference, difference, holm
+from unet_exp.statistics.difference import FEWEST_IMAGES, LEVEL, Difference, difference, holm
 
 FEWEST_FOLDS = 3  # each of them is a network of its own
-LEVEL = 0.05
+CHOSEN_BY = ("v_rand", "v_info", "predict_", "object_")  # scores by a threshold or rule that a run chose
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Pair:
     @property
     def is_clear(self) -> bool:
         """Whether the difference is more than chance, for all that is compared."""
-        return self.p_holm < LEVEL
+        return self.p_holm < 1 - LEVEL
 
 
 def compared(scored: Scored, pairs: Sequence[tuple[int, int]]) -> list[Pair]:
@@ -113,16 +113,19 @@ def verdicts(pairs: Sequence[Pair], lower: bool) -> list[str]:
         finding.append(letter(pair.second))
     lines = [f"{joined(names)} better than {first}" for names in (better,) if names]
     lines += [f"{joined(names)} worse than {first}" for names in (worse,) if names]
-    lines += [f"{' and '.join([first, ' or '.join(same)])} can't be told apart"] * bool(same)
-    lines += [f"{first} and {' or '.join(nothing)}: no verdict, see below"] * bool(nothing)
+    lines += [f"{first} can't be told apart from {listed(names, 'or')}" for names in (same,) if names]
+    lines += [f"{first} and {listed(names, 'or')}: no verdict, see below" for names in (nothing,) if names]
     return lines
 
 
 def joined(names: Sequence[str]) -> str:
     """'A is', 'A and B are', 'A, B and C are'."""
-    if len(names) == 1:
-        return f"{names[0]} is"
-    return f"{', '.join(names[:-1])} and {names[-1]} are"
+    return f"{listed(names, 'and')} {'is' if len(names) == 1 else 'are'}"
+
+
+def listed(names: Sequence[str], last: str) -> str:
+    """'A', 'A and B', 'A, B and C'. last: and, or."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 
 def letter(index: int) -> str:
@@ -170,10 +173,15 @@ def more_lines(scored: Scored, pairs: Sequence[Pair]) -> list[str]:
 
 
 def trainings_text(scored: Scored) -> str:
-    numbers = [len(values) for values in scored.values]
-    if len(set(numbers)) == 1:
-        return f"{counted(numbers[0], 'training')} of each recipe"
-    return ", ".join(f"{counted(n, 'training')} of {letter(i)}" for i, n in enumerate(numbers))
+    of_number: dict[int, list[str]] = {}
+    for index, values in enumerate(scored.values):
+        of_number.setdefault(len(values), []).append(letter(index))
+    if len(of_number) == 1:
+        return f"{counted(len(scored.values[0]), 'training')} of each recipe"
+    parts = [
+        f"{counted(number, 'training')} of {listed(names, 'and')}" for number, names in of_number.items()
+    ]
+    return ", ".join(parts)
 
 
 def more_seeds(recipe: Recipe) -> str:
@@ -195,6 +203,11 @@ def caution_lines(scored: Scored) -> list[str]:
         lines.append(
             "the best epoch was chosen on these images, so all scores are somewhat too good, more so the "
             "more validations a run had; task=evaluate split=test and split=test here are free of it"
+        )
+    if scored.split == "val" and scored.score.startswith(CHOSEN_BY):
+        lines.append(
+            f"each run chose the threshold or rule behind {scored.score} on these images, so all scores are "
+            "somewhat too good"
         )
     if scored.left_out:
         lines.append(f"{counted(scored.left_out, 'image')} left out: a run has no {scored.score} of them")

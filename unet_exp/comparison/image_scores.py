@@ -15,6 +15,19 @@ from unet_exp.rundir.tables import Row, read_csv
 from unet_exp.statistics.selection import left_out_scores
 
 NO_SCORES = ("epoch", "name", "group")
+# Shown first, in this order, of those that there are.
+MAIN_SCORES = (
+    "dice",
+    "iou",
+    "v_rand",
+    "v_rand_tta",
+    "v_info",
+    "ap",
+    "f1",
+    "object_ap",
+    "object_f1",
+    "predict_dice",
+)
 
 
 @dataclass(frozen=True)

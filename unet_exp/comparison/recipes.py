@@ -1,7 +1,7 @@
 """Finished runs as recipes: those that differ in their seed or fold alone are repeats of one recipe."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from unet_exp.comparison.image_scores import (
     was_chosen,
 )
 from unet_exp.comparison.settings import Reader, differing, recipe_of, shortest_names
+from unet_exp.config.schema import SYNTHETIC
 from unet_exp.errors import CheckpointError, ConfigError, did_you_mean
 from unet_exp.messages import counted, shortened, shown_path
 from unet_exp.rundir import atomic, layout
@@ -83,9 +84,7 @@ class Scored:
 def read_runs(run_dirs: Sequence[Path], split: str, tta: bool) -> list[Run]:
     """Raises CheckpointError for the first that is no run, or has no scores of this split."""
     reader = Reader()
-    runs = [Run(path, reader.settings(path), read_images(path, split, tta)) for path in run_dirs]
-    refuse_other_images(runs)
-    return runs
+    return [Run(path, reader.settings(path), read_images(path, split, tta)) for path in run_dirs]
 
 
 def as_recipes(runs: Sequence[Run]) -> tuple[list[Recipe], list[str]]:
@@ -117,18 +116,19 @@ def as_recipes(runs: Sequence[Run]) -> tuple[list[Recipe], list[str]]:
 
 
 def labels_of(groups: Sequence[Sequence[Run]]) -> list[str]:
-    """What to call each recipe: the name that its runs have, or that of its point in a sweep, else what it
-    has differently, such as lr=0.001; with its directory where that is not enough."""
+    """What to call each recipe: the name that its runs have and no other recipe's, or that of its point in a
+    sweep, else what it has differently, such as lr=0.001; with its directory where that is not enough."""
     settings = [group[0].settings for group in groups]
     keys = differing(settings)
     names = shortest_names(keys)
     labels = []
-    for group in groups:
-        called = {name_of(run) for run in group}
+    called = [{name_of(run) for run in group} for group in groups]
+    for group, own in zip(groups, called, strict=True):
+        name = next(iter(own)) if len(own) == 1 and sum(own <= other for other in called) == 1 else None
         words = [f"{names[key]}={short_value(group[0].settings.get(key))}" for key in keys]
         more = f" and {counted(len(words) - MOST_WORDS, 'more setting')}" if len(words) > MOST_WORDS else ""
         label = ", ".join(words[:MOST_WORDS]) + more
-        labels.append(str(next(iter(called))) if len(called) == 1 and None not in called else label)
+        labels.append(label if name is None else name)
     if len(set(labels)) == len(labels):
         return labels
     return [
@@ -157,13 +157,10 @@ def is_target(value: Any) -> bool:
 def refuse_other_images(runs: Sequence[Run]) -> None:
     """Raises CheckpointError where an image of one name is another image in two runs."""
     known: dict[str, tuple[str, Path]] = {}
-    made: dict[str, tuple[Any, Path]] = {}
     for run in runs:
-        generated = run.settings.get("data.kind") in ("membranes", "nuclei")
-        of_run = tuple(run.settings.get(key) for key in OF_THE_IMAGES) if generated else "files"
-        other = made.setdefault("all", (of_run, run.directory))
-        if other[0] != of_run:
-            raise other_images(run.directory, other[1], "their images")
+        origin = origin_of_images(run)
+        if origin != origin_of_images(runs[0]):
+            raise other_images(run.directory, runs[0].directory, "their images")
         path = run.directory / layout.FINGERPRINT
         files = atomic.read_json(path).get("files", {}) if path.exists() else {}
         for name, facts in files.items():
@@ -174,6 +171,12 @@ def refuse_other_images(runs: Sequence[Run]) -> None:
                     raise other_images(run.directory, before[1], f"the content of {rest}")
 
 
+def origin_of_images(run: Run) -> tuple[Any, ...]:
+    """What generated images are made from; the same for all files, which their content tells apart."""
+    generated = run.settings.get("data.kind") in SYNTHETIC
+    return tuple(run.settings.get(key) for key in OF_THE_IMAGES) if generated else ("files",)
+
+
 def other_images(run_dir: Path, other: Path, what: str) -> CheckpointError:
     return CheckpointError(
         f"{shown_path(run_dir)} and {shown_path(other)} differ in {what}, so their scores can't be paired",
@@ -182,9 +185,10 @@ def other_images(run_dir: Path, other: Path, what: str) -> CheckpointError:
 
 
 def scored(recipes: Sequence[Recipe], score: str, split: str) -> Scored:
-    """The recipes on the images that all of them scored. Raises CheckpointError where there is none, and
-    ConfigError for a score that some run does not have."""
+    """The recipes on the images that all of them scored. Raises CheckpointError where there is none or where
+    an image is not the same in two runs, and ConfigError for a score that some run does not have."""
     runs = [run for recipe in recipes for run in recipe.runs]
+    refuse_other_images(runs)
     lacking = [run for run in runs if score not in run.table.scores]
     if lacking:
         names = lacking[0].table.scores
@@ -207,12 +211,10 @@ def scored(recipes: Sequence[Recipe], score: str, split: str) -> Scored:
     every = [values for of_recipe in trainings for values in of_recipe]
     shared = [name for name in every[0] if all(name in values for values in every)]
     names = [name for name in shared if not any(np.isnan(values[name]) for values in every)]
-    if not names:
-        raise CheckpointError(
-            f"no image has {score} in all of these runs: their {split} images differ",
-            do=f"python run.py task=evaluate run=RUN_DIR split=test for each, then split=test; "
-            f"or train with the same data.split (here: {counted(len(every[0]), 'image')} in the first)",
-        )
+    if shared and not names:
+        raise CheckpointError(f"each of the {counted(len(shared), 'image')} lacks {score} in some run")
+    if not shared:
+        raise no_image(every, runs[0].directory, split)
     names.sort(key=by_number)
     by_fold = all(len(recipe.seeds) == 1 and len(recipe.folds) > 1 for recipe in recipes)
     groups: dict[str, str] = {}
@@ -230,6 +232,18 @@ def scored(recipes: Sequence[Recipe], score: str, split: str) -> Scored:
         optimistic=chosen and not corrected,
         left_out=len(shared) - len(names),
         by_fold=by_fold,
+    )
+
+
+def no_image(every: Sequence[Mapping[str, float]], run_dir: Path, split: str) -> CheckpointError:
+    """Where no image is in all of these."""
+    other = next(values for values in every if not values.keys() >= every[0].keys())
+    return CheckpointError(
+        f"these runs have no {split} image in common: one has {shortened(list(every[0]), 2)}, "
+        f"another {shortened(list(other), 2)}",
+        allowed="runs trained with the same data.split; of data.folds all folds of each",
+        do="score all on the same images, then compare with split=test: "
+        f"python run.py task=evaluate run={shown_path(run_dir)} split=test",
     )
 
 

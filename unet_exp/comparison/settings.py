@@ -80,8 +80,9 @@ class Reader:
     def settings(self, run_dir: Path) -> dict[str, Any]:
         """Every setting of a run by its dotted key, as it was composed, with today's defaults for later keys.
 
-        A key that only follows another one, such as optimizer.lr, is left out. Raises CheckpointError for
-        what is no run.
+        A key that only follows another one, such as optimizer.lr, is left out, but for those of the data,
+        which say what the images are. The precision is what the run decided on, since a run that repeats it
+        was told that. Raises CheckpointError for what is no run.
         """
         path = saved_config(run_dir)
         values = self.values(path)
@@ -90,10 +91,17 @@ class Reader:
             following = {key for key, value in flat(values).items() if is_reference(value)}
             full = flat(complete(renamed(resolved(values))))
             for key in following:
-                full.pop(key, None)
-            return full
+                if not key.startswith("data."):
+                    full.pop(key, None)
+            return full | self.decided(run_dir)
         except (AttributeError, KeyError, TypeError) as error:
             raise CheckpointError(f"{path} is not the configuration of a run") from error
+
+    def decided(self, run_dir: Path) -> dict[str, Any]:
+        """The precision, as the last start of a run had it; nothing for a run that never started."""
+        path = run_dir / layout.RESOLVED_CONFIG
+        trainer = self.values(path, only=("trainer:",)).get("trainer", {}) if path.exists() else {}
+        return {f"trainer.{key}": trainer[key] for key in ("precision",) if key in trainer}
 
     def labels(self, run_dir: Path) -> dict[str, Any]:
         """name, notes and tags of a run, as its last start had them."""
@@ -127,8 +135,10 @@ def unescaped(value: Any) -> Any:
 
 def recipe_of(settings: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """What decides a network but chance: all settings without the seed, the fold, the machine, labels, and
-    what only shows or stores."""
-    return tuple((key, repr(value)) for key, value in sorted(settings.items()) if key not in ASIDE)
+    what only shows or stores. A file of weights counts by its name, wherever it lies."""
+    weights = settings.get("model.weights")
+    told = {**settings, "model.weights": Path(weights).name} if isinstance(weights, str) else settings
+    return tuple((key, repr(value)) for key, value in sorted(told.items()) if key not in ASIDE)
 
 
 def differing(many: Sequence[Mapping[str, Any]], aside: bool = False, lacking: bool = True) -> list[str]:

@@ -19,7 +19,6 @@ from unet_exp.rundir.provenance import starts
 from unet_exp.rundir.tables import Row, read_csv
 from unet_exp.statistics.difference import mean_of_images
 
-REPORT = "report.html"
 MOST_IMAGES = 8  # in the table of the worst
 MAIN_SCORES = (
     ("dice", "Dice, mean over classes"),
@@ -66,7 +65,7 @@ def report_run(run_dir: Path, path: Path | None = None) -> Path:
             methods_section(settings, images, environment),
         ],
     )
-    path = path or run_dir / REPORT
+    path = path or run_dir / layout.REPORT
     atomic.write_text(path, content)
     return path
 

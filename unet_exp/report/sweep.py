@@ -10,14 +10,12 @@ from unet_exp.config.schema import LABELS
 from unet_exp.messages import counted, duration, shown_path
 from unet_exp.report import methods
 from unet_exp.report.html import bullets, code, page, paragraph, picture, section, table, text
-from unet_exp.report.run import REPORT, settings_table, shown, split_counts
+from unet_exp.report.run import settings_table, shown, split_counts
 from unet_exp.rundir import atomic, layout
 from unet_exp.rundir.provenance import starts
-from unet_exp.rundir.sweep_directory import SWEEP_PNG, Row, read_rows
+from unet_exp.rundir.sweep_directory import RANKING_CSV, SEARCH_PNG, SWEEP_PNG, Row, read_rows
 from unet_exp.rundir.tables import read_csv
 
-RANKING = "ranking.csv"
-SEARCH_PNG = "search.png"
 MOST_SETTINGS = 50
 MOST_JOBS = 200
 SPREADS = ("_sd", "_low", "_high")
@@ -55,7 +53,9 @@ def report_sweep(sweep_dir: Path, lines: Sequence[str], path: Path | None = None
                 settings_table(shared),
             ),
             section(
-                "Ranking", ranking_table(sweep_dir / RANKING, monitor), picture(sweep_dir / SWEEP_PNG, alt)
+                "Ranking",
+                ranking_table(sweep_dir / RANKING_CSV, monitor),
+                picture(sweep_dir / SWEEP_PNG, alt),
             ),
             section(
                 "Search", picture(sweep_dir / SEARCH_PNG, f"{monitor} of each trial, and the best so far")
@@ -77,7 +77,7 @@ def report_sweep(sweep_dir: Path, lines: Sequence[str], path: Path | None = None
             ),
         ],
     )
-    path = path or sweep_dir / REPORT
+    path = path or sweep_dir / layout.REPORT
     atomic.write_text(path, content)
     return path
 

@@ -4,16 +4,22 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
+from tqdm import tqdm
 
 from unet_exp.errors import CheckpointError
 from unet_exp.rundir import layout, lock
 from unet_exp.rundir.found import walk_runs
-from unet_exp.rundir.sweep_directory import DONE, RECORD
+from unet_exp.rundir.sweep_directory import RECORD
 
 NUMBERED = re.compile(r"epoch_\d+\.pt")
+RUN_FOLDERS = ("outputs", "multirun")  # where runs usually are
+WORD = re.compile(r"[^\s\"',\[\]{}=]+")  # of a command or a list of paths
+YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C; it reads JSON as well
 
 
 @dataclass(frozen=True)
@@ -28,14 +34,24 @@ class Removal:
 
 def proposals(root: Path) -> list[Removal]:
     """What can be removed below a folder, in the order of the paths. Links are not followed."""
-    runs = list(walk_runs(root))
+    found = [removal for run in walk_runs(root) for removal in of_run(run)]
+    if not found:
+        return []
+    runs = dict.fromkeys(Path(os.path.abspath(run)) for place in places(root) for run in walk_runs(place))
     mentioned = references(runs)
     return [
         removal
-        for run in runs
-        for removal in of_run(run)
-        if not refers_into(mentioned, removal.path, run) and not is_locked(run)
+        for removal in found
+        if not refers_into(mentioned, removal.path, removal.run) and not is_locked(removal.run)
     ]
+
+
+def places(root: Path) -> list[Path]:
+    """The folder itself, and where other runs may be that name something in it: outputs and multirun of the
+    working directory and beside or above the folder."""
+    whole = Path(os.path.abspath(root))
+    beside = [folder / name for folder in (Path.cwd(), whole, *whole.parents[:3]) for name in RUN_FOLDERS]
+    return [whole, *(place for place in dict.fromkeys(beside) if place != whole and place.is_dir())]
 
 
 def of_run(run: Path) -> Iterator[Removal]:
@@ -47,35 +63,64 @@ def of_run(run: Path) -> Iterator[Removal]:
         yield Removal(run, run, "failed before its first checkpoint", size_of(run))
     elif state == "pruned":
         yield Removal(run, run, "pruned by a search", size_of(run))
-    elif state in DONE:
+    elif state == "finished":
         for path in sorted((run / layout.CHECKPOINTS).glob("epoch_*.pt")):
             if NUMBERED.fullmatch(path.name) and not path.is_symlink():
                 yield Removal(path, run, "numbered checkpoint of a finished run", path.stat().st_size)
 
 
 def references(runs: Iterable[Path]) -> dict[Path, set[Path]]:
-    """Every path that a run's files name and that exists, and the runs that name it."""
+    """Every path that a run's files name, and the runs that name it.
+
+    A relative path is taken from here and from where that run was started, each time. What can't be read
+    names nothing.
+    """
     mentioned: dict[Path, set[Path]] = {}
-    for run in runs:
-        for name in (layout.SAVED_CONFIG, layout.RESOLVED_CONFIG, layout.ENVIRONMENT):
-            with suppress(OSError):
-                text = (run / name).read_text(encoding="utf-8", errors="replace")
-                for word in re.findall(r"[^\s\"',\[\]{}=]*/[^\s\"',\[\]{}=]+", text):
-                    for folder in ("", *start_dirs(text)):
-                        path = Path(os.path.abspath(os.path.join(folder, word)))
-                        mentioned.setdefault(path, set()).add(run)
+    for run in tqdm(runs, desc="looking for what is in use", delay=1.0, leave=False, disable=None):
+        contents = [
+            loaded(run / name) for name in (layout.SAVED_CONFIG, layout.RESOLVED_CONFIG, layout.ENVIRONMENT)
+        ]
+        folders = {"", *start_dirs(contents[-1])}
+        for text in (text for content in contents for text in strings(content)):
+            for name in {text, text.partition("=")[2], *WORD.findall(text)} - {""}:
+                for folder in folders:
+                    path = Path(os.path.realpath(os.path.join(folder, name)))
+                    mentioned.setdefault(path, set()).add(run)
     return mentioned
 
 
-def start_dirs(text: str) -> list[str]:
-    """The folders from which a run was started, by its environment.json."""
-    return re.findall(r"\"start_dir\": \"([^\"]+)\"", text)
+def start_dirs(environment: Any) -> list[str]:
+    """The folders from which a run was started, by the content of its environment.json."""
+    if not isinstance(environment, dict):
+        return []
+    starts = [environment, *(environment.get("restarts") or [])]
+    return [str(start["start_dir"]) for start in starts if isinstance(start, dict) and "start_dir" in start]
+
+
+def loaded(path: Path) -> Any:
+    """The content of a YAML or JSON file; None where it can't be read."""
+    try:
+        return yaml.load(path.read_text(encoding="utf-8", errors="replace"), YAML)
+    except (OSError, yaml.YAMLError):
+        return None
+
+
+def strings(content: Any) -> Iterator[str]:
+    """Every string in a tree that may be a path: it has a slash."""
+    if isinstance(content, dict):
+        content = list(content.values())
+    if isinstance(content, list):
+        for one in content:
+            yield from strings(one)
+    elif isinstance(content, str) and "/" in content:
+        yield content
 
 
 def refers_into(mentioned: dict[Path, set[Path]], path: Path, run: Path) -> bool:
     """Whether another run names this path or something in it."""
-    target = Path(os.path.abspath(path))
-    return any((named == target or target in named.parents) and by - {run} for named, by in mentioned.items())
+    target = Path(os.path.realpath(path))
+    own = {Path(os.path.abspath(run))}
+    return any((named == target or target in named.parents) and by - own for named, by in mentioned.items())
 
 
 def is_locked(run: Path) -> bool:

@@ -30,6 +30,7 @@ CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
 PLOTS = "plots"
 EXAMPLE = "example.png"
+REPORT = "report.html"  # of a run, a sweep or a comparison
 
 
 def missing_directories(path: Path) -> list[Path]:

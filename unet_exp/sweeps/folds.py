@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unet_exp.comparison.differences import FEWEST_FOLDS
-from unet_exp.comparison.image_scores import shared_scores
+from unet_exp.comparison.image_scores import MAIN_SCORES, shared_scores
 from unet_exp.comparison.recipes import Recipe, Scored, read_runs, scored
 from unet_exp.errors import UserError
 from unet_exp.messages import counted, in_columns, program, say, shown_path, wrapped
@@ -16,7 +16,6 @@ from unet_exp.rundir.tables import write_table
 from unet_exp.statistics.difference import FEWEST_IMAGES, mean_of_images
 
 OUT_OF_FOLD = "out_of_fold.csv"
-MAIN_SCORES = ("dice", "iou", "v_rand", "v_rand_tta", "v_info", "ap", "f1", "object_ap", "object_f1")
 
 
 def is_folded(rows: Sequence[Row]) -> bool:
@@ -29,10 +28,12 @@ def say_folds(sweep_dir: Path, rows: Sequence[Row]) -> None:
     run_dirs = [row.job.directory for row in rows]
     try:
         recipe = Recipe("folds", read_runs(run_dirs, "val", tta=False))
-    except (UserError, KeyError, ValueError):
-        say("the jobs kept no scores of their images, so nothing is pooled")
+    except UserError as error:
+        say(f"warning: nothing is pooled: {error}")
+    except (KeyError, ValueError) as error:  # a damaged table of one job
+        say(f"warning: nothing is pooled: a job's {layout.IMAGES} is damaged ({error})")
     else:
-        say("\n".join(pooled_lines(recipe)))
+        say("\n".join([*pooled_lines(recipe), *missing_lines(recipe)]))
         write_out_of_fold(sweep_dir / OUT_OF_FOLD, recipe)
     try:
         settle(sweep_dir, run_dirs)
@@ -67,6 +68,21 @@ def pooled_lines(recipe: Recipe) -> list[str]:
         f"({counted(len(recipe.folds), 'fold')}{seeds}); {unit}"
     )
     return [*in_columns(cells), *wrapped(note)]
+
+
+def missing_lines(recipe: Recipe) -> list[str]:
+    """A warning where a fold has not finished."""
+    folds = range(int(recipe.runs[0].settings["data.folds"]))
+    ended = {run.repeat for run in recipe.runs}
+    missing = [(seed, fold) for seed in recipe.seeds for fold in folds if (seed, fold) not in ended]
+    if not missing:
+        return []
+    several = len(recipe.seeds) > 1
+    names = ", ".join(f"{fold} of seed {seed}" if several else str(fold) for seed, fold in missing)
+    return wrapped(
+        f"warning: not finished: fold {names}; the scores are without its images, and the predictor without "
+        "its network; the same command trains it"
+    )
 
 
 def pooled(recipe: Recipe) -> list[Scored]:

@@ -6,11 +6,12 @@ from typing import Any
 
 from unet_exp.comparison.intervals import interval_of
 from unet_exp.comparison.settings import Reader
-from unet_exp.errors import CheckpointError
+from unet_exp.errors import CheckpointError, UserError
 from unet_exp.messages import in_columns, program, say, shortened_lines, shown_path
 from unet_exp.rundir import layout
 from unet_exp.rundir.sweep_directory import (
     JOB_LOG,
+    RANKING_CSV,
     SHOWN,
     SWEEP_CSV,
     SWEEP_PNG,
@@ -27,8 +28,6 @@ from unet_exp.sweeps.ranking import Setting, ranking
 from unet_exp.sweeps.verdict import like_the_best, search_lines
 
 MOST_ROWS = 20  # of the ranking on the terminal
-RANKING = "ranking.csv"
-REPORT = "report.html"
 
 
 def write_csv(sweep_dir: Path) -> list[Row]:
@@ -83,7 +82,7 @@ def write_ranking(sweep_dir: Path, settings: list[Setting], like_best: list[int]
             row |= {f"{column}_low": number_text(interval.low), f"{column}_high": number_text(interval.high)}
         row["like_best"] = "" if like_best is None else "yes" if index in like_best else "no"
         rows.append(row)
-    write_table(sweep_dir / RANKING, list(rows[0]), rows)
+    write_table(sweep_dir / RANKING_CSV, list(rows[0]), rows)
 
 
 def jobs_of(settings: list[Setting]) -> list[Row]:
@@ -142,12 +141,23 @@ def say_results(sweep_dir: Path) -> None:
         best = best_job(settings)
         say(f"best:    {shown_path(best.directory)}")
         say(f"again:   {program()} from_run={shown_path(best.directory)}")
-    if wants_report(rows):
+    say_report(sweep_dir, rows, verdict)
+    say(f"open:    {where}/{SWEEP_PNG}, {where}/{SWEEP_CSV}, or tensorboard --logdir {where}")
+
+
+def say_report(sweep_dir: Path, rows: list[Row], verdict: str) -> None:
+    """report.html, unless the jobs' trainer.report says no; a warning where it can't be made."""
+    try:
+        if Reader().settings(rows[0].job.directory).get("trainer.report") is False:
+            return
         from unet_exp.report.sweep import report_sweep
 
-        report_sweep(sweep_dir, [verdict] if verdict else [])
-        say(f"report:  {where}/{REPORT}")
-    say(f"open:    {where}/{SWEEP_PNG}, {where}/{SWEEP_CSV}, or tensorboard --logdir {where}")
+        path = report_sweep(sweep_dir, [verdict] if verdict else [])
+    except Exception as error:  # a damaged file of one job must not hide what the others found
+        name = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        say(f"warning: no report: {name}{error}")
+    else:
+        say(f"report:  {shown_path(path)}")
 
 
 def report_of_sweep(sweep_dir: Path, path: Path | None = None) -> Path:
@@ -173,11 +183,6 @@ def write_tables(sweep_dir: Path, rows: list[Row], settings: list[Setting]) -> s
 
     sweep.plot_sweep(rows, sweep_dir / SWEEP_PNG)
     return verdict
-
-
-def wants_report(rows: list[Row]) -> bool:
-    """Whether the jobs' trainer.report asks for one."""
-    return bool(Reader().settings(rows[0].job.directory).get("trainer.report", True))
 
 
 def labels_of(settings: list[Setting]) -> list[str]:

@@ -13,14 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 from unet_exp.errors import ConfigError
 from unet_exp.messages import counted, say, shown_path
 from unet_exp.rundir import atomic, layout
-from unet_exp.rundir.sweep_directory import Job, progress
+from unet_exp.rundir.sweep_directory import SEARCH_PNG, Job, progress
 from unet_exp.sweeps import grid, plan
 from unet_exp.sweeps.grid import Sweep
 from unet_exp.sweeps.results import say_results
 from unet_exp.sweeps.runner import Limits, unfinished
 from unet_exp.sweeps.trial import import_optuna, make, open_study
-
-SEARCH_PNG = "search.png"
 
 
 @dataclass(frozen=True)

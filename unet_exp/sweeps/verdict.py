@@ -7,24 +7,23 @@ from unet_exp.comparison.differences import all_pairs, indistinct
 from unet_exp.comparison.recipes import Recipe, Scored, read_runs, scored
 from unet_exp.errors import UserError
 from unet_exp.messages import counted, program, shown_path
+from unet_exp.rundir import layout
 from unet_exp.rundir.sweep_directory import Row
 
 MOST_SETTINGS = 60  # of them every pair is compared: 1,770 pairs take a second
 
 
-def scored_settings(groups: Sequence[Sequence[Row]], labels: Sequence[str]) -> Scored | None:
-    """The settings of a sweep on the images that all of them scored; None where jobs kept no such scores."""
-    try:
-        recipes = [
-            Recipe(label, read_runs([row.job.directory for row in rows], "val", tta=False))
-            for label, rows in zip(labels, groups, strict=True)
-        ]
-        tables = [run.table for recipe in recipes for run in recipe.runs]
-        monitor = groups[0][0].job.monitor
-        score = monitor if all(monitor in table.scores for table in tables) else "dice"
-        return scored(recipes, score, "val")
-    except (UserError, KeyError, ValueError):
-        return None
+def scored_settings(groups: Sequence[Sequence[Row]], labels: Sequence[str]) -> Scored:
+    """The settings of a sweep on the images that all of them scored. Raises UserError where they can't be
+    compared: jobs that kept no such scores, or scored other images."""
+    recipes = [
+        Recipe(label, read_runs([row.job.directory for row in rows], "val", tta=False))
+        for label, rows in zip(labels, groups, strict=True)
+    ]
+    tables = [run.table for recipe in recipes for run in recipe.runs]
+    monitor = groups[0][0].job.monitor
+    score = monitor if all(monitor in table.scores for table in tables) else "dice"
+    return scored(recipes, score, "val")
 
 
 def like_the_best(groups: Sequence[Sequence[Row]], labels: Sequence[str]) -> tuple[list[int] | None, str]:
@@ -39,9 +38,12 @@ def like_the_best(groups: Sequence[Sequence[Row]], labels: Sequence[str]) -> tup
         return None, "a setting has one job: how much is chance can't be told; add seeds: seed=0,1,2"
     if len(groups) > MOST_SETTINGS:
         return None, f"{len(groups)} settings are too many to compare each pair; task=compare runs=[A,B]"
-    result = scored_settings(groups, labels)
-    if result is None:
-        return None, "the jobs kept no scores of their images, so settings can't be compared"
+    try:
+        result = scored_settings(groups, labels)
+    except UserError as error:
+        return None, f"settings can't be compared: {error.what}"
+    except (KeyError, ValueError) as error:  # a damaged table of one job
+        return None, f"settings can't be compared: a job's {layout.IMAGES} is damaged ({error})"
     same = indistinct(all_pairs(result), 0)
     if same is None:
         return None, "too few images and seeds to compare the settings"

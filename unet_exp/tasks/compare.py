@@ -10,7 +10,7 @@ import numpy as np
 
 from unet_exp.comparison import differences
 from unet_exp.comparison.differences import Pair, letter
-from unet_exp.comparison.image_scores import column, mean_of, shared_scores
+from unet_exp.comparison.image_scores import MAIN_SCORES, column, mean_of, shared_scores
 from unet_exp.comparison.recipes import Recipe, Scored, as_recipes, means_of, read_runs, scored, short_value
 from unet_exp.comparison.settings import differing
 from unet_exp.config.paths import expanded
@@ -20,8 +20,7 @@ from unet_exp.errors import ConfigError
 from unet_exp.messages import counted, in_columns, say, shown_path, wrapped
 from unet_exp.plots.comparison import plot_comparison
 from unet_exp.report.comparison import report_comparison
-from unet_exp.report.run import REPORT
-from unet_exp.rundir import atomic
+from unet_exp.rundir import atomic, layout
 from unet_exp.rundir.found import find_runs
 from unet_exp.rundir.tables import write_table
 
@@ -29,7 +28,6 @@ MOST_SCORES = 8  # on the terminal
 MOST_SETTINGS = 16
 MOST_COLUMNS = 4  # of recipes beside each other; more are one below the other
 LONGEST = 20  # letters of a setting
-FIRST_SCORES = ("dice", "iou", "v_rand", "v_info", "ap", "f1", "object_ap", "object_f1", "predict_dice")
 
 
 def compare(options: CompareConfig, page: Path | None = None) -> None:
@@ -51,8 +49,8 @@ def compare(options: CompareConfig, page: Path | None = None) -> None:
     write_tables(folder, result, pairs)
     plot_comparison(folder / "comparison.png", result, pairs)
     shared = shared_scores([run.table for run in runs])
-    names = [name for name in dict.fromkeys((result.score, *FIRST_SCORES)) if name in shared]
-    report_comparison(page or folder / REPORT, result, pairs, names)
+    names = [name for name in dict.fromkeys((result.score, *MAIN_SCORES)) if name in shared]
+    report_comparison(page or folder / layout.REPORT, result, pairs, names)
     say("\n".join([*lines, *summary_lines(result, pairs)]))
     say(f"written: {shown_path(folder)}")
 
@@ -119,7 +117,7 @@ def score_cells(result: Scored) -> list[list[str]]:
     trainings."""
     cells = [[result.score, *(spread_text(values.mean(1)) for values in result.values)]]
     shared = shared_scores([run.table for recipe in result.recipes for run in recipe.runs])
-    others = [name for name in FIRST_SCORES if name in shared and name != result.score]
+    others = [name for name in MAIN_SCORES if name in shared and name != result.score]
     for name in others[: MOST_SCORES - 1]:
         cells.append([name, *(spread_text(means) for means in means_of(result, name))])
     return cells
