@@ -1,5 +1,6 @@
 """Every problem of a composed configuration, found without torch and without stopping at the first."""
 
+import copy
 import dataclasses
 import math
 import operator
@@ -16,6 +17,7 @@ from unet_exp.config.cross_checks import find_conflicts, number_problem
 from unet_exp.config.problems import Problem
 from unet_exp.config.schema import LABELS, Config
 from unet_exp.config.suggestions import unknown_key
+from unet_exp.config.typed import converted, default_of, object_of
 from unet_exp.errors import did_you_mean
 
 ALLOW_VARIABLE = "UNET_EXP_ALLOW"
@@ -49,31 +51,42 @@ def find_problems(cfg: DictConfig, first_start: bool = True, conflicts: bool = T
     if absent:
         return [f"{name} is not there; give it a value" for name in absent]
     try:
-        # Without the types of nodes: what Hydra composed from UNetConfig is a mapping like any other here.
-        values: Any = literal(OmegaConf.to_container(cfg, resolve=True))
-        plain = OmegaConf.create(values)
+        values: Any = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
-        said = str(error).splitlines()[0]
-        unset = re.search(r"Environment variable '(.*)' not found", said)
-        text = f"the environment variable {unset[1]} is not set" if unset else said
-        return [": ".join(filter(None, (getattr(error, "full_key", None), text)))]
-    assert isinstance(plain, DictConfig)
-    problems = list(node_problems(plain, Config, ""))
+        return [unresolved(error)]
+    return problems_of_values(values, first_start, conflicts)
+
+
+def problems_of_values(values: dict[str, Any], first_start: bool = True, conflicts: bool = True) -> list[str]:
+    """As find_problems, of plain values with every reference resolved and every key there."""
+    problems = list(node_problems(values, Config, ""))
     for group in GROUPS:
-        problems += target_problems(plain[group], group, group)
-    problems += transform_problems(plain.transform)
-    for name, node in plain.metrics.items():
+        problems += target_problems(values[group], group, group)
+    problems += transform_problems(values["transform"])
+    for name, node in values["metrics"].items():
         problems += target_problems(node, "metrics", f"metrics.{name!s}")
     if conflicts:
         broken = {problem.key for problem in problems}
-        fitting = find_conflicts(without(plain, broken), first_start)
+        fitting = find_conflicts(without(values, broken), first_start)
         problems += [problem for problem in fitting if problem.key not in broken]
     return [str(problem) for problem in named(problems, values)]
 
 
+def unresolved(error: OmegaConfBaseException) -> str:
+    """Which reference leads nowhere, and why."""
+    said = str(error).splitlines()[0]
+    unset = re.search(r"Environment variable '(.*)' not found", said)
+    text = f"the environment variable {unset[1]} is not set" if unset else said
+    return ": ".join(filter(None, (getattr(error, "full_key", None), text)))
+
+
 def task_problems(cfg: DictConfig, schema: type) -> list[str]:
     """As find_problems, of the keys of a task."""
-    return [str(problem) for problem in named(node_problems(cfg, schema, ""), OmegaConf.to_container(cfg))]
+    try:
+        values: Any = OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        return [unresolved(error)]
+    return [str(problem) for problem in named(node_problems(values, schema, ""), values)]
 
 
 def named(problems: Iterable[Problem], values: Any) -> list[Problem]:
@@ -98,20 +111,9 @@ def known_keys(values: dict[str, Any], prefix: str = "") -> list[str]:
     return keys
 
 
-def literal(values: Any) -> Any:
-    """Values (nested mappings and lists, or one value) with each `${` escaped, so that OmegaConf keeps it."""
-    if isinstance(values, dict):
-        return {key: literal(value) for key, value in values.items()}
-    if isinstance(values, (list, tuple)):
-        return [literal(value) for value in values]
-    if isinstance(values, str) and "${" in values:
-        return re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", values)
-    return values
-
-
-def without(plain: DictConfig, broken: set[str]) -> Config:
+def without(values: dict[str, Any], broken: set[str]) -> Config:
     """The config with stand-ins for broken values, so that the rest can be checked."""
-    values: Any = OmegaConf.to_container(plain)
+    values = copy.deepcopy(values) if broken else dict(values)
     for key in broken:
         *path, last = key.split(".")
         node = values
@@ -123,35 +125,26 @@ def without(plain: DictConfig, broken: set[str]) -> Config:
         values.setdefault(name, value)
     for name in ("num_workers", "threads", "device"):
         values.setdefault(name, "auto")
-    return typed_config(values)
+    return object_of(Config, values)
 
 
-def typed_config(values: Any) -> Config:
-    """The dataclass of values that are known to fit it."""
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values))
-    assert isinstance(config, Config)
-    return config
-
-
-def node_problems(node: DictConfig, schema: type, prefix: str) -> Iterator[Problem]:
+def node_problems(node: dict[str, Any], schema: type, prefix: str) -> Iterator[Problem]:
     """Unknown keys, wrong types and values out of range of a node that has a schema."""
     fields = {field.name: field for field in dataclasses.fields(schema)}
     for key in map(str, node):
         if key not in fields:
             yield Problem(f"{prefix}{key}", UNKNOWN)
-    typed = OmegaConf.structured(schema)
     for name, field in fields.items():
         if dataclasses.is_dataclass(field.type):
-            if isinstance(node.get(name), DictConfig):
+            if isinstance(node.get(name), dict):
                 yield from node_problems(node[name], field.type, f"{prefix}{name}.")  # type: ignore[arg-type]
             continue
-        if OmegaConf.is_missing(node, name) or (name not in node and OmegaConf.is_missing(typed, name)):
+        value = node[name] if name in node else default_of(schema, name)
+        if isinstance(value, str) and value == "???":
             yield Problem(f"{prefix}{name}", "has no value; give one")
             continue
         try:
-            if name in node:
-                typed[name] = literal(node[name])
-            text = rule_problem(typed[name], field.metadata)
+            text = rule_problem(converted(schema, name, value), field.metadata)
         except OmegaConfBaseException:
             text = f"is {node[name]!r}; allowed: {type_name(field.type)}"
         if text:
@@ -201,7 +194,7 @@ def rule_problem(value: Any, rules: Any) -> str | None:
 
 def target_problems(node: Any, group: str, key: str) -> Iterator[Problem]:
     """Problems of one node that names a class: its _target_, and its arguments where they are ours."""
-    if not isinstance(node, DictConfig) or not isinstance(node.get("_target_"), str):
+    if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
         yield Problem(f"{key}._target_", "is missing; give the dotted path of a class")
         return
     target = node["_target_"]
@@ -230,10 +223,9 @@ def target_problems(node: Any, group: str, key: str) -> Iterator[Problem]:
             yield Problem(f"{key}.interval", f"is {node.get('interval')!r}; allowed: {' or '.join(allowed)}")
 
 
-def statistic_problems(node: DictConfig, key: str) -> Iterator[Problem]:
+def statistic_problems(node: dict[str, Any], key: str) -> Iterator[Problem]:
     """transform.mean and std: numbers, or a word that both have."""
-    given: Any = OmegaConf.to_container(node)
-    values: dict[str, Any] = {name: given[name] for name in ("mean", "std") if name in given}
+    values: dict[str, Any] = {name: node[name] for name in ("mean", "std") if name in node}
     for name, value in values.items():
         numbers = value if isinstance(value, list) and value else [value]
         good = all(
@@ -259,12 +251,12 @@ def transform_problems(node: Any) -> Iterator[Problem]:
             yield Problem(f"transform.{key}", UNKNOWN)
     for phase in ("train", "eval"):
         steps = node.get(phase)
-        if not isinstance(steps, DictConfig):
+        if not isinstance(steps, dict):
             yield Problem(f"transform.{phase}", "is missing; give a mapping of named steps")
             continue
         active = {f"transform.{phase}.{name!s}": step for name, step in steps.items() if step is not None}
         for key, step in active.items():
-            if isinstance(step, DictConfig) and "_target_" not in step:
+            if isinstance(step, dict) and "_target_" not in step:
                 steps_here = ", ".join(
                     str(name) for name, other in steps.items() if other and "_target_" in other
                 )

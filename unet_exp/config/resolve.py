@@ -6,10 +6,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from unet_exp.config.checks import GROUPS, UNKNOWN, find_problems, literal, task_problems, typed_config
+from unet_exp.config.checks import GROUPS, UNKNOWN, find_problems, task_problems
 from unet_exp.config.components import COMPONENTS
 from unet_exp.config.saved import MAY_CHANGE, flat
 from unet_exp.config.schema import Config
+from unet_exp.config.typed import literal, object_of
 from unet_exp.errors import ConfigError
 from unet_exp.messages import counted, numbered
 
@@ -30,7 +31,7 @@ def check(cfg: DictConfig, first_start: bool = True) -> Config:
     problems = find_problems(cfg, first_start)
     if problems:
         raise config_error(problems)
-    values: Any = literal(OmegaConf.to_container(cfg, resolve=True))
+    values: Any = OmegaConf.to_container(cfg, resolve=True)
     for group in GROUPS:
         values[group] = filled(values[group])
     label_map = values["data"]["label_map"]
@@ -40,7 +41,7 @@ def check(cfg: DictConfig, first_start: bool = True) -> Config:
     for phase in ("train", "eval"):
         steps = values["transform"][phase]
         values["transform"][phase] = {name: filled(step) for name, step in steps.items() if step}
-    return typed_config(values)
+    return object_of(Config, values)
 
 
 def check_values(values: dict[str, Any]) -> Config:
@@ -55,8 +56,8 @@ def filled(node: dict[str, Any]) -> dict[str, Any]:
     schema = COMPONENTS.get(node["_target_"])
     if schema is None:
         return node
-    merged = OmegaConf.merge(OmegaConf.structured(schema), node)
-    return dict(OmegaConf.to_container(merged))  # type: ignore[arg-type]
+    merged = OmegaConf.merge(OmegaConf.structured(schema), literal(node))
+    return dict(OmegaConf.to_container(merged, resolve=True))  # type: ignore[arg-type]
 
 
 def check_resume(saved: DictConfig, config: Config) -> None:

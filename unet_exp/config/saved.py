@@ -13,9 +13,9 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from unet_exp.config import yaml_files
-from unet_exp.config.checks import literal
 from unet_exp.config.components import UNetConfig
 from unet_exp.config.schema import RENAMED, Config, keys_that_may_change
+from unet_exp.config.typed import literal
 from unet_exp.errors import CheckpointError, did_you_mean
 from unet_exp.messages import numbered
 from unet_exp.rundir import atomic, layout

@@ -17,10 +17,11 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from unet_exp.config.checks import find_problems, literal
+from unet_exp.config.checks import find_problems
 from unet_exp.config.paths import expanded, quote_path
 from unet_exp.config.saved import PLACES, read_config, save_composed, without_hydra
 from unet_exp.config.schema import LABELS, LOWER_IS_BETTER
+from unet_exp.config.typed import literal
 from unet_exp.config.whole import without_labels
 from unet_exp.errors import ConfigError, did_you_mean
 from unet_exp.rundir import atomic, layout
