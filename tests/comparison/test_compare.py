@@ -220,3 +220,53 @@ def test_a_name_that_all_recipes_share_is_no_label(recipes: Path, cli: Cli, tmp_
     done = cli("task=compare", "runs=multirun/named", "output=c", cwd=tmp_path)
     assert "A  lr=0.001: " in done.stdout
     assert "B  lr=0.01: " in done.stdout
+
+
+def test_tta_compares_the_scores_of_tta(recipes: Path, cli: Cli, tmp_path: Path) -> None:
+    first, _, second, _ = jobs(recipes)
+    for name, run in (("a", first), ("b", second)):
+        shutil.copytree(run, tmp_path / name)
+        done = cli("task=evaluate", f"run={name}", "tta=true", "worst=0", cwd=tmp_path)
+        assert done.returncode == 0, done.stdout
+    done = cli("task=compare", "runs=[a,b]", "tta=true", "output=c", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    means = [
+        np.mean([float(row["dice"]) for row in table(tmp_path / name / "evaluation/val_tta/images.csv")])
+        for name in ("a", "b")
+    ]
+    (row,) = table(tmp_path / "c/differences.csv")
+    assert [float(row["mean_first"]), float(row["mean_second"])] == pytest.approx(means, abs=1e-6)
+
+
+def test_what_has_not_finished_is_said(recipes: Path, cli: Cli, tmp_path: Path) -> None:
+    shutil.copytree(recipes / "multirun/two", tmp_path / "two")
+    path = jobs(recipes)[0].name
+    status = tmp_path / "two" / path / "status.json"
+    status.write_text(json.dumps(json.loads(status.read_text()) | {"state": "interrupted"}))
+    done = cli("task=compare", "runs=two", cwd=tmp_path)
+    assert "warning: two: 1 of 4 jobs left out, not finished" in done.stdout
+    assert "1 training of A, 2 trainings of B" in in_one_line(done.stdout)
+    other = jobs(recipes)[2].name
+    done = cli("task=compare", f"runs=[two/{path},two/{other}]", cwd=tmp_path)
+    assert f"warning: two/{path} is interrupted: its scores are those so far" in done.stdout
+
+
+def test_images_that_some_runs_did_not_score_are_counted(recipes: Path, cli: Cli, tmp_path: Path) -> None:
+    first, _, second, _ = jobs(recipes)
+    for name, run in (("a", first), ("b", second)):
+        shutil.copytree(run, tmp_path / name)
+    lines = (tmp_path / "b/images.csv").read_text().splitlines()
+    (tmp_path / "b/images.csv").write_text("\n".join([*lines[:-1], ""]))
+    done = cli("task=compare", "runs=[a,b]", cwd=tmp_path)
+    assert "11 images" in done.stdout
+    assert "1 image left out: some run has no dice of them" in done.stdout
+
+
+def test_a_page_is_all_that_a_report_of_runs_writes(recipes: Path, cli: Cli, tmp_path: Path) -> None:
+    done = cli("task=report", f"runs={recipes}/multirun/two", "output=page.html", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    assert "written: page.html" in done.stdout
+    done = cli("task=compare", f"runs={recipes}/multirun/two", "output=page.html", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "is a page, not a folder" in done.stdout

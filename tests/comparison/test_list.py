@@ -95,3 +95,26 @@ def test_a_file_is_csv_or_json(recipes: Path, cli: Cli) -> None:
     done = cli("task=list", "root=multirun", "output=a.txt", cwd=recipes)
     assert done.returncode == 1
     assert "a.txt is neither csv nor json" in done.stdout
+
+
+def test_labels_of_what_has_ended_may_be_changed(recipes: Path, cli: Cli, tmp_path: Path) -> None:
+    """Of a run by resume=, and again; of a sweep by its command."""
+    shutil.copytree(recipes, tmp_path / "start")
+    (job, *_) = sorted((tmp_path / "start").glob("multirun/two/*/job.json"))
+    run = tmp_path / "start/outputs/run"
+    shutil.copytree(job.parent, run)
+    (run / "job.json").unlink()
+    for words in (["name=other", "notes=seen"], []):
+        done = cli("resume=outputs/run", *words, cwd=tmp_path / "start")
+        assert done.returncode == 0, done.stdout
+        assert ("its name and notes changed" in done.stdout) == bool(words)
+        listed = cli("task=list", cwd=tmp_path / "start").stdout
+        assert "other " in listed
+        assert "run" in listed.splitlines()[1].split()[-1]
+    words = ["lr=1e-3,3e-3", "seed=0,1", "data.split.val=12", "sweep_dir=multirun/two", "trainer.plots=false"]
+    words += ["trainer.report=true", "tags=[later]"]
+    done = cli("-m", *TINY, *words, cwd=tmp_path / "start")
+    assert done.returncode == 0, done.stdout
+    assert "4 done" in done.stdout
+    assert "tags of 4 jobs changed" in done.stdout
+    assert "4 runs" in cli("task=list", "root=multirun", "tag=later", cwd=tmp_path / "start").stdout

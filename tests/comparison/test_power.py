@@ -26,4 +26,4 @@ def test_a_sweep_without_repeats_says_what_it_needs(recipes: Path, cli: Cli, tmp
     done = cli("task=power", f"sweep_dir={tmp_path}/one", "difference=0.01", cwd=recipes)
     assert done.returncode == 1
     assert "has 0 settings with two seeds or more" in done.stdout
-    assert "add seeds to the sweep" in done.stdout
+    assert "a sweep of two settings or more, with several seeds" in done.stdout

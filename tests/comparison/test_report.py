@@ -102,7 +102,7 @@ def test_a_comparison(recipes: Path, cli: Cli, tmp_path: Path) -> None:
     [
         ([], "was given nothing to report on"),
         (["run=a", "sweep_dir=b"], "was given run, sweep_dir"),
-        (["run=nowhere"], "nowhere holds no jobs"),
+        (["run=nowhere"], "nowhere is no run and no sweep (the folder is not there)"),
         (["sweep_dir=multirun/two", "output=a.pdf"], "a.pdf is no page"),
     ],
 )

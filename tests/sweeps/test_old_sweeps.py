@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from copy import deepcopy
 from dataclasses import asdict, dataclass, fields, make_dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from unet_exp.config.hydra_hooks import register
 from unet_exp.config.schema import MAY_CHANGE, knob
 from unet_exp.errors import UserError
 from unet_exp.rundir import atomic, layout
-from unet_exp.sweeps import known, plan
+from unet_exp.sweeps import composing, known, plan
 from unet_exp.sweeps.plan import Planned
 from unet_exp.sweeps.trial import open_study
 
@@ -68,7 +69,7 @@ class Composer:
         found = []
         for value in values:
             words = [*self.words, f"{axis}={value}"]
-            planned, problems = plan.compose(words, [axis], self.loader, self.master)
+            planned, problems = plan.compose(words, [axis], composing.Composer(self.loader, self.master))
             assert problems == []
             found.append(planned)
         return found
@@ -132,7 +133,7 @@ def test_a_new_knob_changes_no_directory(project: Path, monkeypatch: pytest.Monk
     usual = plan.values_of
 
     def composed_today(planned: Planned) -> dict[str, Any]:
-        values = usual(planned)
+        values = deepcopy(usual(planned))
         for group in ("trainer", "data", "model"):
             values[group]["sparkle"] = 3
         return values
@@ -262,7 +263,7 @@ def test_every_default_is_filled_in() -> None:
 
     composer = Composer(WORDS)
     (planned,) = composer.jobs("lr", ["1e-3"])
-    values = plan.values_of(planned)
+    values = deepcopy(plan.values_of(planned))
     del (
         values["trainer"]["keep"],
         values["data"]["split"]["group"],
@@ -270,7 +271,7 @@ def test_every_default_is_filled_in() -> None:
         values["metrics"],
     )
     full = whole.complete(values)
-    config = OmegaConf.to_container(OmegaConf.structured(check(saved.without_hydra(planned.config))))
+    config = OmegaConf.to_container(OmegaConf.structured(check(OmegaConf.create(planned.config.values))))
     assert full == config
     assert MAY_CHANGE in {field.metadata.get("on_resume") for field in fields(schema.TrainerConfig)}
 

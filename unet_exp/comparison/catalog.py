@@ -120,5 +120,6 @@ def cells_of(row: dict[str, Any]) -> list[str]:
     score = "-" if row["score"] is None else f"{row['score']:.4f}"
     settings = " ".join(f"{key}={value}" for key, value in row["settings"].items())
     tags = " ".join(f"#{tag}" for tag in row["tags"])
-    words = " ".join(part for part in (settings, tags, row["problem"]) if part)
+    place = row["run"] if row["name"] else ""
+    words = " ".join(part for part in (settings, tags, row["problem"], place) if part)
     return [row["name"] or row["run"], row["state"], score, duration(60 * row["minutes"]), words]

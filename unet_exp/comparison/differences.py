@@ -169,7 +169,10 @@ def more_lines(scored: Scored, pairs: Sequence[Pair]) -> list[str]:
     """What to type for more trainings, where there is one of each."""
     if scored.by_fold or not {pair.difference.scope for pair in pairs} & {"images", "none"}:
         return []
-    return [f"more seeds: {more_seeds(recipe)}" for recipe in scored.recipes]
+    commands = [f"more seeds: {more_seeds(recipe)}" for recipe in scored.recipes]
+    first = [shown_path(recipe.runs[0].directory) for recipe in scored.recipes]
+    places = ",".join([*first, *map(of_more, scored.recipes)])
+    return [*commands, f"then: {program()} task=compare runs=[{places}]"]
 
 
 def trainings_text(scored: Scored) -> str:
@@ -188,7 +191,13 @@ def more_seeds(recipe: Recipe) -> str:
     """The command that trains a recipe again with four more seeds."""
     used = {int(seed) for seed in recipe.seeds}
     seeds = [str(seed) for seed in range(len(used) + 4) if seed not in used][:4]
-    return f"{program()} -m from_run={shown_path(recipe.runs[0].directory)} seed={','.join(seeds)}"
+    first = shown_path(recipe.runs[0].directory)
+    return f"{program()} -m from_run={first} seed={','.join(seeds)} sweep_dir={of_more(recipe)}"
+
+
+def of_more(recipe: Recipe) -> str:
+    """Where they go."""
+    return f"multirun/{recipe.runs[0].directory.resolve().name}-seeds"
 
 
 def caution_lines(scored: Scored) -> list[str]:
@@ -196,8 +205,8 @@ def caution_lines(scored: Scored) -> list[str]:
     lines = []
     if scored.corrected:
         lines.append(
-            "each image is scored in the epoch that the other images chose, so that many validations "
-            "give no advantage"
+            f"{scored.score} of each image is that of the epoch which the other images chose, so that many "
+            "validations give no advantage; other scores are of the best epoch"
         )
     if scored.optimistic:
         lines.append(
@@ -210,5 +219,5 @@ def caution_lines(scored: Scored) -> list[str]:
             "somewhat too good"
         )
     if scored.left_out:
-        lines.append(f"{counted(scored.left_out, 'image')} left out: a run has no {scored.score} of them")
+        lines.append(f"{counted(scored.left_out, 'image')} left out: some run has no {scored.score} of them")
     return lines

@@ -32,11 +32,12 @@ MAIN_SCORES = (
 
 @dataclass(frozen=True)
 class ImageTable:
-    """A row for each image. source: the file. epoch: of the weights."""
+    """A row for each image. source: the file. epoch: of the weights. tta: of the mean over symmetries."""
 
     source: Path
     rows: list[Row]
     epoch: int | None
+    tta: bool = False
 
     @property
     def scores(self) -> list[str]:
@@ -68,7 +69,7 @@ def read_images(run_dir: Path, split: str, tta: bool = False) -> ImageTable:
             f"{path} is of {facts.get('weights')}.pt of epoch {facts.get('epoch')}; the best epoch is {best}",
             do=do,
         )
-    return ImageTable(path, read_csv(path), facts.get("epoch"))
+    return ImageTable(path, read_csv(path), facts.get("epoch"), tta)
 
 
 def column(table: ImageTable, score: str) -> dict[str, float]:
@@ -86,10 +87,11 @@ def chosen_by_others(
 ) -> dict[str, float] | None:
     """The score of each image in the epoch that the other images would have chosen, see statistics.selection.
 
-    None where the scores of all validations were not kept, or where this score did not choose the epoch.
+    None where the scores of all validations were not kept, as those of a mean over symmetries never are, or
+    where this score did not choose the epoch.
     """
     path = run_dir / layout.VALIDATIONS
-    if score != settings.get("trainer.monitor") or not path.exists():
+    if table.tta or score != settings.get("trainer.monitor") or not path.exists():
         return None
     rows = read_csv(path)
     names = [row["name"] for row in table.rows]

@@ -66,7 +66,7 @@ class Scored:
     values: float trainings x images of each recipe; with folds a training is one network per fold. names,
     groups: of the images; with one seed and several folds a group is a fold, whose images share a network.
     corrected: whether the scores are those of epochs that other images chose; if not, optimistic says that
-    a best epoch was chosen on these very images. left_out: images without the score, in some run.
+    a best epoch was chosen on these very images. left_out: images that some run did not score.
     """
 
     score: str
@@ -230,7 +230,7 @@ def scored(recipes: Sequence[Recipe], score: str, split: str) -> Scored:
         groups=independent([groups[name] for name in names], names),
         corrected=corrected,
         optimistic=chosen and not corrected,
-        left_out=len(shared) - len(names),
+        left_out=len({name for values in every for name in values}) - len(names),
         by_fold=by_fold,
     )
 

@@ -82,7 +82,7 @@ class Reader:
 
         A key that only follows another one, such as optimizer.lr, is left out, but for those of the data,
         which say what the images are. The precision is what the run decided on, since a run that repeats it
-        was told that. Raises CheckpointError for what is no run.
+        was told that; the labels are those of its last start. Raises CheckpointError for what is no run.
         """
         path = saved_config(run_dir)
         values = self.values(path)
@@ -93,7 +93,7 @@ class Reader:
             for key in following:
                 if not key.startswith("data."):
                     full.pop(key, None)
-            return full | self.decided(run_dir)
+            return full | self.decided(run_dir) | self.labels(run_dir)
         except (AttributeError, KeyError, TypeError) as error:
             raise CheckpointError(f"{path} is not the configuration of a run") from error
 

@@ -6,7 +6,7 @@ import math
 import operator
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -46,10 +46,9 @@ def find_problems(cfg: DictConfig, first_start: bool = True, conflicts: bool = T
 
     first_start: see config.check. conflicts: also of values that do not fit each other, or this machine.
     """
-    names = [field.name for field in dataclasses.fields(Config)]
-    absent = [name for name in names if name not in cfg and name not in LABELS]
+    absent = absent_keys(cfg)
     if absent:
-        return [f"{name} is not there; give it a value" for name in absent]
+        return absent
     try:
         values: Any = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
@@ -58,7 +57,7 @@ def find_problems(cfg: DictConfig, first_start: bool = True, conflicts: bool = T
 
 
 def problems_of_values(values: dict[str, Any], first_start: bool = True, conflicts: bool = True) -> list[str]:
-    """As find_problems, of plain values with every reference resolved and every key there."""
+    """As find_problems, of plain values with every key there and every reference resolved."""
     problems = list(node_problems(values, Config, ""))
     for group in GROUPS:
         problems += target_problems(values[group], group, group)
@@ -70,6 +69,14 @@ def problems_of_values(values: dict[str, Any], first_start: bool = True, conflic
         fitting = find_conflicts(without(values, broken), first_start)
         problems += [problem for problem in fitting if problem.key not in broken]
     return [str(problem) for problem in named(problems, values)]
+
+
+def absent_keys(keys: Container[str]) -> list[str]:
+    """A sentence for each key of the first level that is not there."""
+    names = [field.name for field in dataclasses.fields(Config)]
+    return [
+        f"{name} is not there; give it a value" for name in names if name not in keys and name not in LABELS
+    ]
 
 
 def unresolved(error: OmegaConfBaseException) -> str:

@@ -167,3 +167,28 @@ def child(node: Any, key: str) -> Any:
     """The value of a key of a YAML mapping, None if absent."""
     pairs = node.value if isinstance(node, yaml.MappingNode) else []
     return next((value for name, value in pairs if name.value == key), None)
+
+
+_texts: dict[str, str] = {}
+
+
+def yaml_text(values: dict[str, Any]) -> str:
+    """OmegaConf.to_yaml of plain values, references kept; parts that came before are not written out again.
+
+    Blocks are those of the first level, of hydra's node those of the second.
+    """
+    blocks = []
+    for key, value in values.items():
+        if key == "hydra" and isinstance(value, dict) and value:
+            inner = [_block({key: {name: one}}).partition("\n")[2] for name, one in value.items()]
+            blocks.append("".join([f"{key}:\n", *inner]))
+        else:
+            blocks.append(_block({key: value}))
+    return "".join(blocks)
+
+
+def _block(values: dict[str, Any]) -> str:
+    known = repr(values)
+    if known not in _texts:
+        _texts[known] = OmegaConf.to_yaml(OmegaConf.create(values))
+    return _texts[known]

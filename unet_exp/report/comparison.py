@@ -19,6 +19,17 @@ from unet_exp.report.run import number
 from unet_exp.rundir import atomic
 
 MOST_SETTINGS = 40
+BOTH = (
+    " The difference of means has a 95 % interval and a p value by a t test with two levels: its variance is "
+    "that between trainings plus that between images less what both share, its degrees of freedom are "
+    "Satterthwaite's."
+)
+SCOPES = {
+    "images": " The difference of means has a 95 % interval and a p value by a paired t test over images; it "
+    "leaves out the luck of training.",
+    "trainings": " The difference of means has a 95 % interval and a p value by a t test over trainings; it "
+    "says nothing of other images.",
+}
 
 
 def report_comparison(path: Path, scored: Scored, pairs: Sequence[Pair], scores: Sequence[str]) -> None:
@@ -82,7 +93,8 @@ def scores_table(scored: Scored, letters: Sequence[str], scores: Sequence[str]) 
     rows = []
     for name in scores:
         cells = []
-        for values in means_of(scored, name):
+        of_recipes = [values.mean(1) for values in scored.values] if name == scored.score else None
+        for values in of_recipes or means_of(scored, name):
             known = [float(value) for value in values if not math.isnan(value)]
             mean = sum(known) / len(known) if known else math.nan
             spread = f" ± {statistics.stdev(known):.4f}" if len(known) > 1 else ""
@@ -91,6 +103,8 @@ def scores_table(scored: Scored, letters: Sequence[str], scores: Sequence[str]) 
     caption = (
         f"Means over {counted(len(scored.names), 'image')}, mean ± sd over trainings, of the best epochs"
     )
+    if scored.corrected:
+        caption += f"; {scored.score} of each image in the epoch that the other images chose"
     return table(["score", *letters], rows, caption)
 
 
@@ -99,11 +113,11 @@ def method_of(scored: Scored, pairs: Sequence[Pair]) -> str:
     groups = "" if one is None or one.groups == one.images else f" in {one.groups} groups"
     words = (
         f"Recipes were scored by {scored.score} on the same {counted(len(scored.names), 'image')}{groups} of "
-        f"the {scored.split} split, paired by image, {differences.trainings_text(scored)}. The difference of "
-        "means has a 95 % interval and a p value by a t test with two levels: its variance is that between "
-        "trainings plus that between images less what both share, its degrees of freedom are "
-        "Satterthwaite's."
+        f"the {scored.split} split, paired by image, {differences.trainings_text(scored)}."
     )
+    scopes = {pair.difference.scope for pair in pairs}
+    if scopes - {"none"}:
+        words += SCOPES.get(next(iter(scopes)), BOTH) if len(scopes) == 1 else BOTH
     if len(pairs) > 1:
         words += " p was adjusted for several comparisons by Holm's method."
     if scored.corrected:
@@ -115,5 +129,6 @@ def method_of(scored: Scored, pairs: Sequence[Pair]) -> str:
 
 
 def sources_of(pairs: Sequence[Pair]) -> list[str]:
-    keys = ["t", *(["Holm"] if len(pairs) > 1 else [])]
+    tested = any(pair.difference.scope != "none" for pair in pairs)
+    keys = ["t", *(["Holm"] if len(pairs) > 1 else [])] if tested else []
     return [text(source) for source in methods.citations(keys)]

@@ -247,7 +247,11 @@ def provenance_section(run_dir: Path, environment: dict[str, Any], status: dict[
     commands = [
         f"the same settings again: {code(f'python run.py from_run={where}')}",
         f"prove every step: {code(f'python run.py task=reproduce run={where}')}",
-        f"go on: {code(resume_command(run_dir))}",
+        (
+            f"train longer: {code(f'{resume_command(run_dir)} epochs=NUMBER')}"
+            if status.get("state") == "finished"
+            else f"go on: {code(resume_command(run_dir))}"
+        ),
     ]
     return section("Provenance", table(["", "this run"], rows) if environment else "", bullets(commands))
 
@@ -258,7 +262,7 @@ def methods_section(settings: dict[str, Any], images: dict[str, int], environmen
         device = str((environment.get("chip") or {}).get("name") or "a GPU")
     packages = environment.get("packages") or {}
     words, sources = methods.training_sentences(settings, images, packages, device)
-    sources += ["dice", "t"]
+    sources += ["dice"]
     return section(
         "Methods",
         paragraph(

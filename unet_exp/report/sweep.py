@@ -13,12 +13,16 @@ from unet_exp.report.html import bullets, code, page, paragraph, picture, sectio
 from unet_exp.report.run import settings_table, shown, split_counts
 from unet_exp.rundir import atomic, layout
 from unet_exp.rundir.provenance import starts
-from unet_exp.rundir.sweep_directory import RANKING_CSV, SEARCH_PNG, SWEEP_PNG, Row, read_rows
+from unet_exp.rundir.sweep_directory import RANKING_CSV, REPEATS, SEARCH_PNG, SWEEP_PNG, Row, read_rows
 from unet_exp.rundir.tables import read_csv
 
 MOST_SETTINGS = 50
 MOST_JOBS = 200
 SPREADS = ("_sd", "_low", "_high")
+PAIRWISE = (
+    " Settings were compared pair by pair by a t test with two levels, images and trainings, p adjusted by "
+    "Holm's method."
+)
 
 
 def report_sweep(sweep_dir: Path, lines: Sequence[str], path: Path | None = None) -> Path:
@@ -40,6 +44,10 @@ def report_sweep(sweep_dir: Path, lines: Sequence[str], path: Path | None = None
     monitor = rows[0].job.monitor
     alt = f"{monitor} of each setting, with 95 % intervals over seeds"
     done = f"{len(finished)} of {counted(len(rows), 'job')} finished"
+    values = [tuple(v for k, v in row.job.overrides.items() if k not in REPEATS) for row in finished]
+    several = len(set(values)) > 1
+    repeated = len(set(values)) < len(values)
+    tests = ["t", "Holm"] * bool(lines and repeated and several)
     content = page(
         str(name),
         [
@@ -65,12 +73,12 @@ def report_sweep(sweep_dir: Path, lines: Sequence[str], path: Path | None = None
                 "Methods",
                 paragraph(
                     text(
-                        f"For each setting, unless it was varied: {words} Intervals are Student's t over "
-                        "seeds or folds. Settings were compared pair by pair by a t test with two levels, "
-                        "images and trainings, p adjusted by Holm's method."
+                        f"For each setting, unless it was varied: {words}"
+                        + " Intervals are Student's t over seeds or folds." * repeated
+                        + PAIRWISE * bool(lines and repeated and several)
                     )
                 ),
-                bullets([text(source) for source in methods.citations([*sources, "t", "Holm"])]),
+                bullets([text(source) for source in methods.citations([*sources, *tests])]),
             ),
             section(
                 "Again", bullets([f"{code('python run.py from_run=' + shown_path(first))}: one of its jobs"])

@@ -6,8 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from unet_exp.errors import CheckpointError, ConfigError
+from unet_exp.messages import counted, shown_path
 from unet_exp.rundir import layout
 from unet_exp.rundir.sweep_directory import RECORD, by_number
+
+WHERE = "python run.py task=list shows the runs below outputs, with root=multirun those of sweeps"
 
 
 def find_runs(texts: Sequence[str]) -> list[Path]:
@@ -22,7 +25,7 @@ def find_runs(texts: Sequence[str]) -> list[Path]:
         matches = [pattern] if exists or not glob.has_magic(pattern) else glob.glob(pattern)
         paths = [Path(match) for match in sorted(matches, key=by_number) if exists or os.path.isdir(match)]
         if not paths:
-            raise ConfigError(f"{text} finds no directory", do="python run.py task=list shows the runs")
+            raise ConfigError(f"{text} finds no directory", do=WHERE)
         for path in paths:
             found |= dict.fromkeys(runs_of(path))
     return list(found)
@@ -37,12 +40,30 @@ def runs_of(path: Path) -> list[Path]:
         raise CheckpointError(
             f"{path} is no run and no sweep (the folder {'is there' if path.is_dir() else 'is not there'})",
             allowed="a directory such as outputs/DATE/TIME or multirun/lr_batch",
-            do="python run.py task=list shows the runs",
+            do=WHERE,
         )
     finished = [job.parent for job in jobs if layout.read_status(job.parent).get("state") == "finished"]
     if not finished:
         raise CheckpointError(f"none of the jobs of {path} has finished", do="the same command continues it")
     return finished
+
+
+def unfinished_lines(texts: Sequence[str], runs: Sequence[Path]) -> list[str]:
+    """A line for each run that has not finished, and for each sweep of which jobs are left out by that."""
+    lines = []
+    for run in runs:
+        status = layout.read_status(run)
+        state = status.get("state", "waiting")
+        if state != "finished":
+            lines.append(f"warning: {shown_path(run)} is {state}: its scores are those so far")
+    for text in texts:
+        path = Path(os.path.expanduser(text.strip()))
+        jobs = [] if layout.is_run(path) else [record.parent for record in path.glob(f"*/{RECORD}")]
+        missing = sum(layout.read_status(job).get("state") != "finished" for job in jobs)
+        if missing:
+            number = f"{missing} of {counted(len(jobs), 'job')}"
+            lines.append(f"warning: {text}: {number} left out, not finished")
+    return lines
 
 
 def walk_runs(root: Path) -> Iterator[Path]:

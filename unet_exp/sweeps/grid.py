@@ -12,11 +12,14 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
+from unet_exp.config.relabel import relabel
+from unet_exp.config.schema import LABELS
 from unet_exp.errors import ConfigError, UserError, first_line
 from unet_exp.messages import counted, say, shortened, shortened_lines, shown_path
 from unet_exp.rundir import atomic, layout, lock
-from unet_exp.rundir.sweep_directory import DONE, JOB_LOG, POINT, Job, progress
+from unet_exp.rundir.sweep_directory import DONE, JOB_LOG, POINT, RECORD, Job, progress
 from unet_exp.sweeps import plan
+from unet_exp.sweeps.composing import Composer
 from unet_exp.sweeps.confirm import CONFIRM, points_of_search
 from unet_exp.sweeps.known import Known
 from unet_exp.sweeps.launchers import make_launcher
@@ -112,6 +115,7 @@ def run_grid(context: HydraContext, master: DictConfig, arguments: Overrides) ->
     freeze(sweep, planned)
     jobs = [job.job for job in planned]
     todo = unfinished(jobs)
+    relabel_ended(planned, todo, arguments)
     begun = sum(layout.has_started(job.directory) for job in todo)
     say(
         f"{counted(len(jobs), 'job')} in {shown_path(sweep.directory)}: {len(jobs) - len(todo)} done, "
@@ -125,6 +129,18 @@ def run_grid(context: HydraContext, master: DictConfig, arguments: Overrides) ->
         raise
     say_results(sweep.directory)
     leave(jobs)
+
+
+def relabel_ended(planned: Sequence[Planned], todo: Sequence[Job], arguments: Overrides) -> None:
+    """Give jobs that are done the labels that were typed."""
+    typed = {plan.key_of(argument) for argument in arguments} & set(LABELS)
+    waiting = {job.name for job in todo}
+    changed = 0
+    for one in planned if typed else []:
+        if one.job.name not in waiting:
+            changed += bool(relabel(one.job.directory, {key: one.config.values.get(key) for key in typed}))
+    if changed:
+        say(f"{' and '.join(sorted(typed))} of {counted(changed, 'job')} changed")
 
 
 def start(sweep: Sweep) -> None:
@@ -144,11 +160,12 @@ def compose(
 
     Raises ConfigError that says which are wrong, before any starts.
     """
+    composer = Composer(context.config_loader, master)
     planned: dict[str, Planned] = {}
     wrong: dict[str, list[str]] = {}  # problem: jobs
     for point, overrides in jobs:
         # Unknown keys and groups are Hydra's to tell, in its words.
-        job, problems = plan.compose(overrides, axes, context.config_loader, master, point, of_points)
+        job, problems = plan.compose(overrides, axes, composer, point, of_points)
         words = " ".join([*([point] if point else []), *(o for o in overrides if plan.key_of(o) in axes)])
         words = words or "the job"
         for problem in problems:
@@ -168,8 +185,10 @@ def compose(
 def freeze(sweep: Sweep, planned: list[Planned]) -> None:
     """Write the configs of jobs that have not begun."""
     threads = threads_per_job(sweep.master)
-    for job in planned:
-        plan.freeze(job, threads)
+    files = [file for job in planned for file in plan.freeze(job, threads).items()]
+    # A record makes a directory a job of the sweep, so it comes last.
+    atomic.write_many(file for file in files if file[0].name != RECORD)
+    atomic.write_many(file for file in files if file[0].name == RECORD)
 
 
 def threads_per_job(master: DictConfig) -> int | None:

@@ -14,18 +14,19 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from unet_exp.config.checks import find_problems
 from unet_exp.config.paths import expanded, quote_path
-from unet_exp.config.saved import PLACES, read_config, save_composed, without_hydra
+from unet_exp.config.saved import PLACES, read_config, without_hydra
 from unet_exp.config.schema import LABELS, LOWER_IS_BETTER
 from unet_exp.config.typed import literal
 from unet_exp.config.whole import without_labels
+from unet_exp.config.yaml_files import yaml_text
 from unet_exp.errors import ConfigError, did_you_mean
 from unet_exp.rundir import atomic, layout
 from unet_exp.rundir.sweep_directory import POINT, RECORD, Job
+from unet_exp.sweeps.composing import Composed, Composer, lookup, plain_values
 from unet_exp.sweeps.known import Known, find_directory, of_earlier_start, read_known, settings_of
 
 LONGEST = 80  # characters of a slug, beside its hash
@@ -37,7 +38,7 @@ class Planned:
     """A job that is composed and checked, not yet written."""
 
     job: Job
-    config: DictConfig  # with Hydra's own node
+    config: Composed
     overrides: Overrides
 
 
@@ -109,8 +110,7 @@ def expand(overrides: Overrides, loader: ConfigLoader) -> list[Overrides]:
 def compose(
     overrides: Overrides,
     axes: list[str],
-    loader: ConfigLoader,
-    master: DictConfig,
+    composer: Composer,
     point: str | None = None,
     of_points: Collection[str] = (),
 ) -> tuple[Planned, list[str]]:
@@ -118,9 +118,8 @@ def compose(
 
     point: the name of the point it belongs to, which stands for the keys that are set by points.
     """
-    config = loader.load_sweep_config(master, [*overrides])
-    plain = without_hydra(config)
-    problems = find_problems(plain)
+    config = composer.compose(overrides)
+    problems = config.problems()
     if problems:
         return Planned(Job(Path(), {}, "", "", 0), config, overrides), problems
     kept = {} if point is None else {POINT: point}
@@ -128,12 +127,12 @@ def compose(
     for override in overrides:
         key, _, text = override.lstrip("+").partition("=")
         if key not in hidden and not key.startswith("hydra"):
-            kept[key] = value_text(config, key, text)
+            kept[key] = value_text(config.values, key, text)
     slug = slug_of({key: kept[key] for key in axes if key in kept})
-    trainer = config.trainer
-    mode = trainer.mode if trainer.mode != "auto" else "min" if trainer.monitor in LOWER_IS_BETTER else "max"
-    label = Path(f"{slug}-{digest(plain)}")
-    return Planned(Job(label, kept, trainer.monitor, mode, config.epochs, axes), config, overrides), []
+    monitor, mode = (str(config.values["trainer"][name]) for name in ("monitor", "mode"))
+    mode = mode if mode != "auto" else "min" if monitor in LOWER_IS_BETTER else "max"
+    label = Path(f"{slug}-{digest(config.values)}")
+    return Planned(Job(label, kept, monitor, mode, config.values["epochs"], axes), config, overrides), []
 
 
 def put(planned: Planned, known: Known) -> Planned:
@@ -143,12 +142,12 @@ def put(planned: Planned, known: Known) -> Planned:
 
 
 def values_of(planned: Planned) -> dict[str, Any]:
-    return dict(OmegaConf.to_container(without_hydra(planned.config), resolve=True))  # type: ignore[arg-type]
+    """Its config with every reference resolved."""
+    return planned.config.values
 
 
-def digest(config: DictConfig) -> str:
+def digest(values: dict[str, Any]) -> str:
     """Eight hexadecimal digits of a whole config but for its labels, to make names differ."""
-    values: Any = OmegaConf.to_container(config, resolve=True)
     return hash_of(without_labels(values))
 
 
@@ -157,14 +156,11 @@ def hash_of(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def value_text(config: DictConfig, key: str, text: str) -> str:
+def value_text(values: dict[str, Any], key: str, text: str) -> str:
     """A value as the config understood it, so that lr=1e-3 and lr=0.001 are one; groups by their name."""
     if "${" in text:
         return text  # a reference: its value is no choice of the sweep's
-    try:
-        value = OmegaConf.select(config, key)
-    except OmegaConfBaseException:  # a key of a group's option, such as transform@x
-        return text
+    value = lookup(values, key)
     if isinstance(value, float):
         return f"{value:g}"
     return as_text(value) if isinstance(value, (int, str)) else text
@@ -197,7 +193,7 @@ def find_sweep(master: DictConfig, axes: list[str], planned: Iterable[Planned]) 
         search = master.hydra.sweeper.get("confirm")  # of sweep=confirm: beside the search
         place = Path(f"{expanded(search)}-confirm") if search else Path("multirun", str(name))
         return read_known(place.absolute())
-    same = hash_of([sorted(axes), digest(without_hydra(master))])
+    same = hash_of([sorted(axes), digest(plain_values(without_hydra(master), resolve=True))])
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(sorted(axes)))[:LONGEST] or "jobs"
     directory = Path("multirun", f"{slug}-{same}").absolute()
     others = [] if directory.exists() else sorted(directory.parent.glob(f"{slug}-*"))
@@ -209,33 +205,38 @@ def find_sweep(master: DictConfig, axes: list[str], planned: Iterable[Planned]) 
     return read_known(directory)
 
 
-def freeze(planned: Planned, threads: int | None) -> None:
-    """Write what the job will run, unless it began already: its process reads nothing of conf/.
+def freeze(planned: Planned, threads: int | None) -> dict[Path, str]:
+    """The files of what the job will run, unless it began already: its process reads nothing of conf/.
 
-    Its place in the sweep is written anew each time: an axis may have come since. threads: its share of the
-    cores, where the config leaves that open.
+    Its place in the sweep is new each time: an axis may have come since. threads: its share of the cores,
+    where the config leaves that open.
     """
     directory = planned.job.directory
-    config = without_hydra(planned.config)
+    files: dict[Path, str] = {}
     if layout.has_started(directory):
-        update_places(directory / layout.SAVED_CONFIG, config)
+        files |= with_places(directory / layout.SAVED_CONFIG, planned.config.values)
     else:
-        if threads is not None and config.threads == "auto":
-            with open_dict(config):
-                config.threads = threads
-        save_composed(config, directory)
+        files[directory / layout.SAVED_CONFIG] = yaml_text(as_frozen(planned.config, threads))
         recorded = [override for override in planned.overrides if key_of(override) != "sweep"]
-        atomic.write_text(directory / ".hydra/overrides.yaml", OmegaConf.to_yaml(recorded))
-        hydra = OmegaConf.masked_copy(planned.config, ["hydra"])
-        atomic.write_text(directory / ".hydra/hydra.yaml", OmegaConf.to_yaml(hydra))
-    atomic.write_json(directory / RECORD, planned.job.record())
+        files[directory / ".hydra/overrides.yaml"] = OmegaConf.to_yaml(recorded)
+        files[directory / ".hydra/hydra.yaml"] = yaml_text({"hydra": planned.config.hydra})
+    return files | {directory / RECORD: atomic.json_text(planned.job.record())}
 
 
-def update_places(path: Path, config: DictConfig) -> None:
-    """Write into a begun job where its files are now, if they have moved."""
+def as_frozen(config: Composed, threads: int | None) -> dict[str, Any]:
+    """The config as it is saved, with the job's share of the cores."""
+    if threads is None or config.values["threads"] != "auto":
+        return config.saved
+    return config.saved | {"threads": threads}
+
+
+def with_places(path: Path, values: dict[str, Any]) -> dict[Path, str]:
+    """The config of a begun job with where its files are now, if they have moved."""
     frozen = read_config(path)
+    moved = {}
     for key in PLACES:
-        value = OmegaConf.select(config, key)
+        value = lookup(values, key)
         if value is not None and value != OmegaConf.select(frozen, key):
             OmegaConf.update(frozen, key, literal(value))
-            atomic.write_text(path, OmegaConf.to_yaml(frozen))
+            moved = {path: OmegaConf.to_yaml(frozen)}
+    return moved

@@ -21,7 +21,7 @@ from unet_exp.messages import counted, in_columns, say, shown_path, wrapped
 from unet_exp.plots.comparison import plot_comparison
 from unet_exp.report.comparison import report_comparison
 from unet_exp.rundir import atomic, layout
-from unet_exp.rundir.found import find_runs
+from unet_exp.rundir.found import find_runs, unfinished_lines
 from unet_exp.rundir.tables import write_table
 
 MOST_SCORES = 8  # on the terminal
@@ -34,25 +34,32 @@ def compare(options: CompareConfig, page: Path | None = None) -> None:
     """Prints tables; writes settings.csv, scores.csv, images.csv, differences.csv, comparison.png,
     report.html.
 
-    page: where to write the report; None: into the folder. Raises CheckpointError, ConfigError.
+    page: where to write the report, and nothing else; None: into the folder. Raises CheckpointError,
+    ConfigError.
     """
     texts = [options.runs] if isinstance(options.runs, str) else [str(text) for text in options.runs]
     paths = find_runs(texts)
     if len(paths) < 2:
         raise ConfigError(f"runs finds {counted(len(paths), 'run')}", allowed="two or more: runs=[A,B]")
+    folder = expanded(options.output)
+    if page is None and folder.suffix in (".html", ".htm"):
+        raise ConfigError(
+            f"output={options.output} is a page, not a folder", do="task=report runs=[A,B] writes one page"
+        )
     runs = read_runs(paths, options.split, options.tta)
     recipes, lines = as_recipes(runs)
+    lines = [*unfinished_lines(texts, paths), *lines]
     result = scored(recipes, score_of(options.score, recipes), options.split)
     pairs = differences.against_first(result) if len(recipes) > 1 else []
-    folder = expanded(options.output)
-    atomic.make_directory(folder)
-    write_tables(folder, result, pairs)
-    plot_comparison(folder / "comparison.png", result, pairs)
     shared = shared_scores([run.table for run in runs])
     names = [name for name in dict.fromkeys((result.score, *MAIN_SCORES)) if name in shared]
+    if page is None:
+        atomic.make_directory(folder)
+        write_tables(folder, result, pairs)
+        plot_comparison(folder / "comparison.png", result, pairs)
     report_comparison(page or folder / layout.REPORT, result, pairs, names)
     say("\n".join([*lines, *summary_lines(result, pairs)]))
-    say(f"written: {shown_path(folder)}")
+    say(f"written: {shown_path(page or folder / layout.REPORT)}{'' if page else ', and tables beside it'}")
 
 
 def score_of(asked: str, recipes: Sequence[Recipe]) -> str:
@@ -77,7 +84,9 @@ def summary_lines(result: Scored, pairs: Sequence[Pair]) -> list[str]:
         settings = [[key, *(text(r.runs[0].settings.get(key)) for r in recipes)] for key in keys]
         lines += ["", *in_columns([["settings that differ", *letters], *settings[:MOST_SETTINGS]])]
         lines += ["the others: settings.csv"] * (len(settings) > MOST_SETTINGS)
-    columns = [[f"means over {counted(len(result.names), 'image')}", *letters], *score_cells(result)]
+    many = any(len(values) > 1 for values in result.values)
+    what = f"means over {counted(len(result.names), 'image')}{' ± sd over trainings' * many}"
+    columns = [[what, *letters], *score_cells(result)]
     rows = [list(row) for row in zip(*columns[: 1 + MOST_COLUMNS], strict=True)]
     lines += ["", *in_columns(columns if few else rows)]
     if not pairs:

@@ -7,7 +7,7 @@ from unet_exp.config.paths import expanded
 from unet_exp.config.task_schema import PowerConfig
 from unet_exp.errors import CheckpointError
 from unet_exp.messages import counted, in_columns, say, shown_path, wrapped
-from unet_exp.rundir.found import runs_of
+from unet_exp.rundir.found import runs_of, unfinished_lines
 from unet_exp.statistics.power import MOST_TRAININGS, power, spread_of, trainings_needed
 
 IMAGES = (10, 20, 30, 50, 100, 200, 500)
@@ -17,14 +17,17 @@ FEWEST = 2
 def power_of_sweep(options: PowerConfig) -> None:
     """Prints a table. Raises CheckpointError for a sweep without two settings that are repeated."""
     directory = expanded(options.sweep_dir)
-    runs = read_runs(runs_of(directory), "val", tta=False)
+    paths = runs_of(directory)
+    runs = read_runs(paths, "val", tta=False)
+    for line in unfinished_lines([str(directory)], paths):
+        say(line)
     recipes, _ = as_recipes(runs)
     repeated = [recipe for recipe in recipes if len(recipe.seeds) >= FEWEST]
     if len(repeated) < FEWEST:
         raise CheckpointError(
             f"{shown_path(directory)} has {counted(len(repeated), 'setting')} with two seeds or more",
             allowed="two or more, to see how much seeds and images scatter",
-            do="add seeds to the sweep: seed=0,1,2",
+            do="a sweep of two settings or more, with several seeds: -m lr=1e-3,3e-3 seed=0,1,2",
         )
     monitor = str(runs[0].settings.get("trainer.monitor"))
     automatic = monitor if monitor in runs[0].table.scores else "dice"

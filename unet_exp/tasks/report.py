@@ -1,13 +1,12 @@
 """task=report: one page with all of a run, a sweep or a comparison, to hand on."""
 
-from pathlib import Path
-
 from unet_exp.config.paths import expanded
 from unet_exp.config.task_schema import CompareConfig, ReportConfig
 from unet_exp.errors import ConfigError
 from unet_exp.messages import say, shown_path
 from unet_exp.report.run import report_run
 from unet_exp.rundir import atomic, layout
+from unet_exp.rundir.found import runs_of
 from unet_exp.sweeps.results import report_of_sweep
 from unet_exp.tasks.compare import compare
 
@@ -26,11 +25,13 @@ def report(options: ReportConfig) -> None:
             raise ConfigError(f"output={options.output} is no page", allowed="a name that ends in .html")
         atomic.make_directory(output.parent)
     if options.runs is not None:
-        folder = Path("comparison") if output is None else output.parent
-        compare(CompareConfig(runs=options.runs, output=str(folder)), output)
+        compare(CompareConfig(runs=options.runs), output)
         return
-    if options.run is not None and layout.is_run(expanded(options.run)):
-        path = report_run(expanded(options.run), output)
+    directory = expanded(str(options.run or options.sweep_dir))
+    if layout.is_run(directory):
+        path = report_run(directory, output)
     else:
-        path = report_of_sweep(expanded(str(options.sweep_dir or options.run)), output)
+        if not any(directory.glob(f"*/{layout.JOB}")):
+            runs_of(directory)  # raises the error that says what is there
+        path = report_of_sweep(directory, output)
     say(f"written: {shown_path(path)}")

@@ -12,7 +12,8 @@ from PIL import Image
 
 from unet_exp import messages
 from unet_exp.config import saved
-from unet_exp.config.schema import Config
+from unet_exp.config.relabel import relabel
+from unet_exp.config.schema import LABELS, Config
 from unet_exp.data.datasets import open_pair
 from unet_exp.data.items import SyntheticItem
 from unet_exp.errors import CheckpointError, ConfigError
@@ -80,7 +81,9 @@ def nothing_to_do(run: RunDirectory, config: Config, saved: Saved | None, origin
         return None
     limit = "" if state.epoch == config.epochs else ", by trainer.early_stop or trainer.max_minutes"
     shown = shown_path(run.path)
-    log.info("%s is finished (epoch %d of %d%s): nothing to do", shown, state.epoch, config.epochs, limit)
+    changed = relabel(run.path, {key: getattr(config, key) for key in LABELS})
+    rest = f"its {' and '.join(changed)} changed" if changed else "nothing to do"
+    log.info("%s is finished (epoch %d of %d%s): %s", shown, state.epoch, config.epochs, limit, rest)
     return Outcome("finished", math.nan if state.best_metric is None else state.best_metric)
 
 
