@@ -149,7 +149,7 @@ def test_a_begun_job_whose_config_is_damaged_is_named(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project / SWEEP / BEGUN / layout.SAVED_CONFIG).write_text("lr: 0.1\n\tseed: 1\n")
-    assert len(known.read_known(project / SWEEP).jobs) == 2
+    assert len(known.Known(project / SWEEP).jobs) == 2
     said = capsys.readouterr().out
     assert f"{SWEEP}/{BEGUN}/{layout.SAVED_CONFIG} line 2" in said
 

@@ -110,7 +110,8 @@ def run_grid(context: HydraContext, master: DictConfig, arguments: Overrides) ->
     grid = expand(master, arguments, context.config_loader)
     composed = compose(context, master, grid.labels, grid.jobs, grid.of_points)
     sweep = open_sweep(context, master, grid.axes, composed)
-    planned = [plan.put(job, sweep.known) for job in composed]
+    threads = threads_per_job(master)
+    planned = [plan.put(job, sweep.known, threads) for job in composed]
     start(sweep)
     freeze(sweep, planned)
     jobs = [job.job for job in planned]

@@ -6,6 +6,7 @@ Both are compared with today's defaults filled in, so a knob that came since a s
 import dataclasses
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,29 @@ class Settings:
 
 @dataclass
 class Known:
-    """The jobs in a sweep's directory by the text of their settings, and those this start has used."""
+    """The jobs in a sweep's directory, and those this start has used.
+
+    met: of these their settings; None where the frozen config was the job's to the letter. moved: those whose
+    files are in another place now.
+    """
 
     directory: Path
-    jobs: dict[str, list[tuple[Settings, Path]]]
-    met: dict[Path, Settings] = dataclasses.field(default_factory=dict)
+    met: dict[Path, Settings | None] = dataclasses.field(default_factory=dict)
+    moved: set[Path] = dataclasses.field(default_factory=set)
+
+    @cached_property
+    def jobs(self) -> dict[str, list[tuple[Settings, Path]]]:
+        """Every job by the text of its settings. Reads each frozen config."""
+        return read_jobs_by_settings(self.directory)
+
+    def is_free(self, directory: Path, settings: Settings) -> bool:
+        """Whether no other job of this start has this directory."""
+        return directory not in self.met or self.met[directory] == settings
 
 
-def read_known(sweep_dir: Path) -> Known:
+def read_jobs_by_settings(sweep_dir: Path) -> dict[str, list[tuple[Settings, Path]]]:
     """Read each frozen config of a sweep once; a damaged one belongs to no job, which is said."""
-    known = Known(sweep_dir, {})
+    jobs: dict[str, list[tuple[Settings, Path]]] = {}
     for path in sorted(sweep_dir.glob(f"*/{layout.SAVED_CONFIG}")):
         try:
             settings = settings_of(resolved(yaml.load(path.read_text(encoding="utf-8"), YAML)))
@@ -49,18 +63,25 @@ def read_known(sweep_dir: Path) -> Known:
             if layout.has_started(path.parent.parent):
                 say(f"left out, its job is unknown: {yaml_files.fault(path, error)}")
             continue
-        known.jobs.setdefault(settings.text, []).append((settings, path.parent.parent))
-    return known
+        jobs.setdefault(settings.text, []).append((settings, path.parent.parent))
+    return jobs
 
 
-def find_directory(known: Known, label: str, values: dict[str, Any]) -> Path:
-    """The directory of a job: the one of an earlier start, else a new one. values: its resolved config."""
+def find_directory(known: Known, label: str, values: dict[str, Any], frozen: str = "") -> Path:
+    """The directory of a job: the one of an earlier start, else a new one.
+
+    values: its resolved config. frozen: its config.yaml as it would be written now; where that is what is
+    there, nothing has to be compared, nor other jobs to be read.
+    """
+    directory = known.directory / label
+    if frozen and directory not in known.met and has_text(directory / layout.SAVED_CONFIG, frozen):
+        known.met[directory] = None
+        return directory
     settings = settings_of(values)
     earlier = of_earlier_start(known, settings)
     if earlier is not None:
         known.met[earlier] = settings
         return earlier
-    directory = known.directory / label
     number = 2
     while layout.has_started(directory):  # a job of this name, whose settings are others
         directory = known.directory / f"{label}-{number}"
@@ -68,11 +89,20 @@ def find_directory(known: Known, label: str, values: dict[str, Any]) -> Path:
     return directory
 
 
+def has_text(path: Path, text: str) -> bool:
+    try:
+        return path.read_bytes() == text.encode(errors="backslashreplace")
+    except OSError:
+        return False
+
+
 def of_earlier_start(known: Known, settings: Settings) -> Path | None:
     """The existing directory of the job with these settings, unless another job of this start has it."""
     for fits in (is_same, is_left_open, is_moved):
         for old, directory in known.jobs.get(settings.text, []):
-            if known.met.get(directory, settings) == settings and fits(settings, old, directory):
+            if known.is_free(directory, settings) and fits(settings, old, directory):
+                if settings.places != old.places:
+                    known.moved.add(directory)
                 return directory
     return None
 

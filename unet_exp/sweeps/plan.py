@@ -27,7 +27,7 @@ from unet_exp.errors import ConfigError, did_you_mean
 from unet_exp.rundir import atomic, layout
 from unet_exp.rundir.sweep_directory import POINT, RECORD, Job
 from unet_exp.sweeps.composing import Composed, Composer, lookup, plain_values
-from unet_exp.sweeps.known import Known, find_directory, of_earlier_start, read_known, settings_of
+from unet_exp.sweeps.known import Known, find_directory, has_text, of_earlier_start, settings_of
 
 LONGEST = 80  # characters of a slug, beside its hash
 Overrides = list[str]
@@ -40,6 +40,7 @@ class Planned:
     job: Job
     config: Composed
     overrides: Overrides
+    moved: bool = False  # its files are in another place than when it began
 
 
 def merged(arguments: Overrides, params: dict[str, Any], points: list[dict[str, Any]]) -> list[Overrides]:
@@ -135,10 +136,11 @@ def compose(
     return Planned(Job(label, kept, monitor, mode, config.values["epochs"], axes), config, overrides), []
 
 
-def put(planned: Planned, known: Known) -> Planned:
-    """The job with its directory: the one of an earlier start, or a new one."""
-    directory = find_directory(known, planned.job.name, values_of(planned))
-    return replace(planned, job=replace(planned.job, directory=directory))
+def put(planned: Planned, known: Known, threads: int | None = None) -> Planned:
+    """The job with its directory: the one of an earlier start, or a new one. threads: as in freeze."""
+    frozen = yaml_text(as_frozen(planned.config, threads))
+    directory = find_directory(known, planned.job.name, values_of(planned), frozen)
+    return replace(planned, job=replace(planned.job, directory=directory), moved=directory in known.moved)
 
 
 def values_of(planned: Planned) -> dict[str, Any]:
@@ -187,22 +189,22 @@ def find_sweep(master: DictConfig, axes: list[str], planned: Iterable[Planned]) 
     except OmegaConfBaseException as error:
         raise ConfigError(f"sweep_dir: {str(error).splitlines()[0]}") from error
     if chosen != "auto":
-        return read_known(Path(chosen).absolute())
+        return Known(Path(chosen).absolute())
     name = master.hydra.runtime.choices.get("sweep")
     if name is not None:
         search = master.hydra.sweeper.get("confirm")  # of sweep=confirm: beside the search
         place = Path(f"{expanded(search)}-confirm") if search else Path("multirun", str(name))
-        return read_known(place.absolute())
+        return Known(place.absolute())
     same = hash_of([sorted(axes), digest(plain_values(without_hydra(master), resolve=True))])
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(sorted(axes)))[:LONGEST] or "jobs"
     directory = Path("multirun", f"{slug}-{same}").absolute()
     others = [] if directory.exists() else sorted(directory.parent.glob(f"{slug}-*"))
     wanted = [settings_of(values_of(job)) for job in planned] if others else []
     for other in others:
-        known = read_known(other)
+        known = Known(other)
         if any(of_earlier_start(known, settings) for settings in wanted):
             return known
-    return read_known(directory)
+    return Known(directory)
 
 
 def freeze(planned: Planned, threads: int | None) -> dict[Path, str]:
@@ -214,13 +216,15 @@ def freeze(planned: Planned, threads: int | None) -> dict[Path, str]:
     directory = planned.job.directory
     files: dict[Path, str] = {}
     if layout.has_started(directory):
-        files |= with_places(directory / layout.SAVED_CONFIG, planned.config.values)
+        if planned.moved:
+            files |= with_places(directory / layout.SAVED_CONFIG, planned.config.values)
     else:
         files[directory / layout.SAVED_CONFIG] = yaml_text(as_frozen(planned.config, threads))
         recorded = [override for override in planned.overrides if key_of(override) != "sweep"]
         files[directory / ".hydra/overrides.yaml"] = OmegaConf.to_yaml(recorded)
         files[directory / ".hydra/hydra.yaml"] = yaml_text({"hydra": planned.config.hydra})
-    return files | {directory / RECORD: atomic.json_text(planned.job.record())}
+    record = atomic.json_text(planned.job.record())
+    return files if has_text(directory / RECORD, record) else files | {directory / RECORD: record}
 
 
 def as_frozen(config: Composed, threads: int | None) -> dict[str, Any]:
