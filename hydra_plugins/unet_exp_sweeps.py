@@ -30,13 +30,14 @@ class ProcessLauncher(Launcher):
         """job_overrides: of each job the name of its directory. Results are in the files of the jobs."""
         from unet_exp.rundir.sweep_directory import read_jobs
         from unet_exp.sweeps.live_table import LiveTable
-        from unet_exp.sweeps.results import write_csv
+        from unet_exp.sweeps.results import LiveCsv
         from unet_exp.sweeps.runner import run_all
 
         every = {job.name: job for job in read_jobs(self.sweep_dir)}
         todo = [every[overrides[0]] for overrides in job_overrides]
         table = LiveTable(list(every.values()))
-        run_all(todo, self.limits, table, lambda job, state: write_csv(self.sweep_dir))
+        csv = LiveCsv(self.sweep_dir)
+        run_all(todo, self.limits, table, lambda job, state: csv.ended(job))
         return []
 
 

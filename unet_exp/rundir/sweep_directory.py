@@ -86,8 +86,26 @@ class Progress:
     scores: dict[str, float] = field(default_factory=dict)  # of the end: trainer.choose_threshold
 
 
+_ended: dict[tuple[Path, int, int], Progress] = {}  # by status.json, its time and size
+
+
 def progress(job: Job) -> Progress:
-    """How far a job is, from its status.json and, while it runs, from its metrics.csv."""
+    """How far a job is, from its status.json and, while it runs, from its metrics.csv. What has ended is read
+    once, as long as its status.json stays as it is."""
+    try:
+        stat = (job.directory / layout.STATUS).stat()
+    except OSError:
+        return read_progress(job)
+    key = job.directory, stat.st_mtime_ns, stat.st_size
+    if key not in _ended:
+        found = read_progress(job)
+        if found.state not in DONE:
+            return found
+        _ended[key] = found
+    return _ended[key]
+
+
+def read_progress(job: Job) -> Progress:
     status = layout.read_status(job.directory)
     state = str(status.get("state", "waiting"))
     reason = "".join(str(status.get("error", "")).splitlines()[:1])

@@ -62,13 +62,14 @@ class Composer:
         self.loader = loader
         self.master = master
         self.parsed: dict[str, Override] = {}
+        self.plain: dict[str, bool] = {}
         self.groups: dict[str, bool] = {}
         self.templates: dict[tuple[Any, ...], Template | None] = {}
 
     def compose(self, overrides: Sequence[str]) -> Composed:
         """The config of these overrides. Raises what Hydra raises."""
         parsed = [self.parse(override) for override in overrides]
-        own = {one.key_or_group: one.value() for one in parsed if self.is_plain(one)}
+        own = {one.key_or_group: one.value() for one in parsed if self.plain[str(one.input_line)]}
         kind = tuple(
             (key, type(own[key])) if (key := one.key_or_group) in own else one.input_line for one in parsed
         )
@@ -85,6 +86,7 @@ class Composer:
         if override not in self.parsed:
             parser = OverridesParser.create(config_loader=self.loader)
             (self.parsed[override],) = parser.parse_overrides([override])
+            self.plain[override] = self.is_plain(self.parsed[override])
         return self.parsed[override]
 
     def is_plain(self, override: Override) -> bool:

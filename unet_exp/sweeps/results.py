@@ -1,6 +1,7 @@
 """What a sweep found: sweep.csv, the ranking over seeds and folds, and the lines at its end."""
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from unet_exp.rundir.sweep_directory import (
     Row,
     columns,
     mean_and_sd,
+    progress,
     read_jobs,
     read_rows,
 )
@@ -27,18 +29,39 @@ from unet_exp.sweeps.folds import is_folded, say_folds
 from unet_exp.sweeps.ranking import Setting, ranking
 from unet_exp.sweeps.verdict import like_the_best, search_lines
 
+EVERY = 1.0  # seconds between two tables of a sweep that runs
 MOST_ROWS = 20  # of the ranking on the terminal
 
 
 def write_csv(sweep_dir: Path) -> list[Row]:
     """sweep.csv anew: a row for each job, by name. Paths are relative to the sweep."""
     rows = read_rows(sweep_dir)
+    write_rows(sweep_dir, rows)
+    return rows
+
+
+class LiveCsv:
+    """sweep.csv while jobs run: of a job that ended its own files are read, and the table is written at most
+    once a second. Whoever starts jobs writes it once more at the end (write_csv)."""
+
+    def __init__(self, sweep_dir: Path) -> None:
+        self.sweep_dir = sweep_dir
+        self.rows = {row.job.name: row for row in read_rows(sweep_dir)}
+        self.written = -EVERY
+
+    def ended(self, job: Job) -> None:
+        self.rows[job.name] = Row(job, progress(job))
+        if time.monotonic() - self.written >= EVERY:
+            write_rows(self.sweep_dir, list(self.rows.values()))
+            self.written = time.monotonic()
+
+
+def write_rows(sweep_dir: Path, rows: list[Row]) -> None:
     keys = columns(rows)
     names = score_names(rows)
     end = ["best_epoch", "epoch", "seconds", "reason", "log"]
     head = ["job", "state", *keys, "monitor", "best", *names, *end]
     write_table(sweep_dir / SWEEP_CSV, head, [cells_of(row) for row in rows])
-    return rows
 
 
 def cells_of(row: Row) -> dict[str, Any]:
