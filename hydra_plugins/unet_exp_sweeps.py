@@ -37,7 +37,7 @@ class ProcessLauncher(Launcher):
         todo = [every[overrides[0]] for overrides in job_overrides]
         table = LiveTable(list(every.values()))
         csv = LiveCsv(self.sweep_dir)
-        run_all(todo, self.limits, table, lambda job, state: csv.ended(job))
+        run_all(todo, self.limits, table, lambda job, state: csv.ended(job), csv.refresh)
         return []
 
 

@@ -20,6 +20,11 @@ Array = npt.NDArray[Any]
 S = 32
 
 
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def table(run_dir: Path) -> tuple[bytes, ...]:
     names = ("metrics.csv", "steps.csv", "images.csv", "validations.csv")
     return tuple((run_dir / name).read_bytes() for name in names)

@@ -11,15 +11,11 @@ import pytest
 from scipy import stats
 
 from tests.conftest import TINY, Cli
+from tests.support import read_csv
 from unet_exp.comparison.image_scores import chosen_by_others, read_images
 from unet_exp.comparison.settings import Reader
 from unet_exp.statistics.difference import difference
 from unet_exp.statistics.selection import left_out_scores
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def in_one_line(printed: str) -> str:
@@ -38,17 +34,19 @@ def test_scores_are_paired_by_image_and_repeated_by_seed(recipes: Path, cli: Cli
     assert max(map(len, done.stdout.splitlines()[5:])) <= 80
     values = [
         left_out_scores(
-            np.array([[float(v) for k, v in row.items() if k not in ("epoch", "step")] for row in table(p)]),
+            np.array(
+                [[float(v) for k, v in row.items() if k not in ("epoch", "step")] for row in read_csv(p)]
+            ),
             [str(i) for i in range(12)],
         )
         for p in (job / "validations.csv" for job in jobs(recipes))
     ]
     expected = difference(np.stack(values[:2]), np.stack(values[2:]))
-    (row,) = table(tmp_path / "differences.csv")
+    (row,) = read_csv(tmp_path / "differences.csv")
     for name in ("mean", "low", "high", "p"):
         column = "difference" if name == "mean" else name
         assert float(row[column]) == pytest.approx(getattr(expected, name), abs=1e-9)
-    settings = table(tmp_path / "settings.csv")
+    settings = read_csv(tmp_path / "settings.csv")
     assert [(row["lr"], row["seed"]) for row in settings] == [
         ("0.001", "0"),
         ("0.001", "1"),
@@ -60,15 +58,15 @@ def test_scores_are_paired_by_image_and_repeated_by_seed(recipes: Path, cli: Cli
 
 def test_images_csv_is_the_best_epoch_and_evaluate_gives_the_same(recipes: Path, cli: Cli) -> None:
     run = jobs(recipes)[0]
-    rows = table(run / "images.csv")
+    rows = read_csv(run / "images.csv")
     best = json.loads((run / "status.json").read_text())["best_epoch"]
     assert {row["epoch"] for row in rows} == {str(best)}
     done = cli("task=evaluate", f"run={run}", cwd=recipes)
     assert done.returncode == 0, done.stdout
-    for ours, theirs in zip(rows, table(run / "evaluation/val/images.csv"), strict=True):
+    for ours, theirs in zip(rows, read_csv(run / "evaluation/val/images.csv"), strict=True):
         for name in ("name", "group", "dice", "iou_membrane"):
             assert ours[name] == theirs[name]
-    of_best = next(row for row in table(run / "validations.csv") if row["epoch"] == str(best))
+    of_best = next(row for row in read_csv(run / "validations.csv") if row["epoch"] == str(best))
     assert {row["name"]: float(row["dice"]) for row in rows} == pytest.approx(
         {name: float(value) for name, value in of_best.items() if name not in ("epoch", "step")}, abs=1e-6
     )
@@ -90,8 +88,8 @@ def test_one_run_each_is_a_paired_t_test_and_says_what_it_leaves_out(
     assert "the intervals leave out the luck of training" in in_one_line(done.stdout)
     assert f"-m from_run={first.relative_to(recipes)} seed=1,2,3,4" in done.stdout
     assert "the best epoch was chosen on these images" in in_one_line(done.stdout)
-    values = [[float(row["iou"]) for row in table(run / "images.csv")] for run in (first, second)]
-    (row,) = table(tmp_path / "differences.csv")
+    values = [[float(row["iou"]) for row in read_csv(run / "images.csv")] for run in (first, second)]
+    (row,) = read_csv(tmp_path / "differences.csv")
     assert float(row["p"]) == pytest.approx(stats.ttest_rel(values[1], values[0]).pvalue)
 
 
@@ -109,7 +107,7 @@ def test_a_run_that_is_given_twice_counts_once(recipes: Path, cli: Cli, tmp_path
     done = cli("task=compare", f"runs=[multirun/two,{tmp_path}/again]", f"output={tmp_path}/o", cwd=recipes)
     assert done.returncode == 0, done.stdout
     assert "has recipe and seed of" in done.stdout
-    assert (table(tmp_path / "o/differences.csv"))[0]["trainings_first"] == "2"
+    assert (read_csv(tmp_path / "o/differences.csv"))[0]["trainings_first"] == "2"
 
 
 @pytest.mark.parametrize(
@@ -165,7 +163,7 @@ def test_a_csv_of_nan_is_empty(recipes: Path, cli: Cli, tmp_path: Path) -> None:
         cli("task=evaluate", f"run={run}", "split=train", cwd=recipes)
     words = [f"runs=[{first},{second}]", "split=train", f"output={tmp_path}"]
     assert cli("task=compare", *words, cwd=recipes).returncode == 0
-    (row,) = table(tmp_path / "differences.csv")
+    (row,) = read_csv(tmp_path / "differences.csv")
     assert row["low"] == row["p"] == ""
     assert not math.isnan(float(row["difference"]))
 
@@ -202,7 +200,7 @@ def test_runs_of_other_images_say_which(recipes: Path, cli: Cli, tmp_path: Path)
     first, second, *_ = jobs(recipes)
     for name, run in (("a", first), ("b", second)):
         shutil.copytree(run, tmp_path / name)
-    rows = table(tmp_path / "b/images.csv")
+    rows = read_csv(tmp_path / "b/images.csv")
     with open(tmp_path / "b/images.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -231,10 +229,10 @@ def test_tta_compares_the_scores_of_tta(recipes: Path, cli: Cli, tmp_path: Path)
     done = cli("task=compare", "runs=[a,b]", "tta=true", "output=c", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     means = [
-        np.mean([float(row["dice"]) for row in table(tmp_path / name / "evaluation/val_tta/images.csv")])
+        np.mean([float(row["dice"]) for row in read_csv(tmp_path / name / "evaluation/val_tta/images.csv")])
         for name in ("a", "b")
     ]
-    (row,) = table(tmp_path / "c/differences.csv")
+    (row,) = read_csv(tmp_path / "c/differences.csv")
     assert [float(row["mean_first"]), float(row["mean_second"])] == pytest.approx(means, abs=1e-6)
 
 
@@ -270,3 +268,33 @@ def test_a_page_is_all_that_a_report_of_runs_writes(recipes: Path, cli: Cli, tmp
     done = cli("task=compare", f"runs={recipes}/multirun/two", "output=page.html", cwd=tmp_path)
     assert done.returncode == 1
     assert "is a page, not a folder" in done.stdout
+
+
+def test_runs_that_began_from_other_weights_are_other_recipes(cli: Cli, tmp_path: Path) -> None:
+    """Both files are called best.pt; and a copy of one is the same weights."""
+    tiny = [*TINY, "data.split.val=10", "trainer.plots=false"]
+    for name, seed in (("a", 0), ("b", 1)):
+        done = cli(*tiny, f"seed={seed}", f"hydra.run.dir=outputs/{name}", cwd=tmp_path)
+        assert done.returncode == 0, done.stdout
+    shutil.copytree(tmp_path / "outputs/a/checkpoints", tmp_path / "copy")
+    for name, weights, seed in (
+        ("from_a", "outputs/a/checkpoints/best.pt", 0),
+        ("from_copy", "copy/best.pt", 1),
+        ("from_b", "outputs/b/checkpoints/best.pt", 0),
+    ):
+        words = [f"model.weights={weights}", f"seed={seed}", f"hydra.run.dir=outputs/{name}"]
+        done = cli(*tiny, *words, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout
+    runs = "runs=[outputs/from_a,outputs/from_copy,outputs/from_b]"
+    done = cli("task=compare", runs, "output=c", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "2 trainings of A, 1 training of B" in in_one_line(done.stdout)
+    assert "outputs/from_a and 1 more run" in done.stdout
+
+
+def test_a_pattern_that_finds_sweeps_says_what_is_left_out(recipes: Path, cli: Cli, tmp_path: Path) -> None:
+    shutil.copytree(recipes / "multirun/two", tmp_path / "sweeps/two")
+    status = tmp_path / "sweeps/two" / jobs(recipes)[0].name / "status.json"
+    status.write_text(json.dumps(json.loads(status.read_text()) | {"state": "failed"}))
+    done = cli("task=compare", "runs=sweeps/*", cwd=tmp_path)
+    assert "warning: sweeps/two: 1 of 4 jobs left out, not finished" in done.stdout

@@ -1,7 +1,6 @@
 """Comparing at the shipped defaults: a sweep of two rates and two seeds with its report, and folds of
 classes, objects and cells as one predictor."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -12,17 +11,13 @@ from PIL import Image
 
 import unet_exp
 from tests.conftest import Cli
+from tests.support import read_csv
 from unet_exp.data.nuclei import generate_nuclei
 from unet_exp.data.synthetic import generate_membranes
 from unet_exp.objects.rules import read_rule
 
 pytestmark = pytest.mark.default_size
 FEW = ["epochs=2", "trainer.limit_train_batches=2", "threads=1"]
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +34,11 @@ def start(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_compare(start: Path, cli: Cli, tmp_path: Path) -> None:
     done = cli("task=compare", f"runs={start}/multirun/lr", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
-    (row,) = table(tmp_path / "comparison/differences.csv")
+    (row,) = read_csv(tmp_path / "comparison/differences.csv")
     assert (row["images"], row["trainings_first"], row["scope"]) == ("12", "2", "both")
     assert float(row["low"]) < float(row["difference"]) < float(row["high"])
     assert 0 < float(row["p"]) <= 1
-    scores = table(tmp_path / "comparison/scores.csv")
+    scores = read_csv(tmp_path / "comparison/scores.csv")
     assert [run["recipe"] for run in scores] == ["lr=0.001"] * 2 + ["lr=0.003"] * 2
     assert all(0 < float(run["dice"]) < 1 for run in scores)
     for name in ("comparison/report.html", "comparison/comparison.png"):
@@ -101,5 +96,5 @@ def test_folds_are_one_predictor(words: list[str], kind: str, cli: Cli, tmp_path
         assert np.asarray(Image.open(tmp_path / "out/image.png")).shape == (256, 256)
     else:
         assert predictor.object_rule == read_rule(stored["objects"]["plain"])
-        found = [row for row in table(tmp_path / "out/objects.csv") if row["number"]]
+        found = [row for row in read_csv(tmp_path / "out/objects.csv") if row["number"]]
         assert tifffile.imread(tmp_path / "out/objects/image.tif").max() == len(found)

@@ -13,15 +13,11 @@ from sklearn.metrics import f1_score
 
 import unet_exp
 from tests.conftest import TINY, Cli
+from tests.support import read_csv
 from unet_exp.data.synthetic import generate_membranes
 from unet_exp.errors import UserError
 
 pytest.importorskip("optuna")
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +39,13 @@ def test_the_ranking_has_intervals_and_says_what_is_chance(recipes: Path, cli: C
     lines = done.stdout.splitlines()
     assert "95 % interval" in lines[1]
     assert any("(n = 2, 12 images)" in line for line in lines)
-    jobs = table(tmp_path / "two/sweep.csv")
-    for row in table(tmp_path / "two/ranking.csv"):
+    jobs = read_csv(tmp_path / "two/sweep.csv")
+    for row in read_csv(tmp_path / "two/ranking.csv"):
         scores = [float(job["best"]) for job in jobs if float(job["lr"]) == float(row["lr"])]
         low, high = stats.t.interval(0.95, 1, np.mean(scores), stats.sem(scores))
         assert [float(row["dice_low"]), float(row["dice_high"])] == pytest.approx([low, high], abs=1e-4)
         assert row["like_best"] in ("yes", "no")
-    assert table(tmp_path / "two/ranking.csv")[0]["like_best"] == "yes"
+    assert read_csv(tmp_path / "two/ranking.csv")[0]["like_best"] == "yes"
 
 
 def test_a_clear_winner_is_named(recipes: Path, cli: Cli, tmp_path: Path) -> None:
@@ -57,7 +53,7 @@ def test_a_clear_winner_is_named(recipes: Path, cli: Cli, tmp_path: Path) -> Non
     shutil.copytree(recipes / "multirun/two", tmp_path / "two")
     for name in ("images.csv", "validations.csv"):
         for path in tmp_path.glob(f"two/lr-0.001*/{name}"):
-            rows = table(path)
+            rows = read_csv(path)
             worse = [
                 {
                     k: f"{float(v) / 100:.6f}" if k not in ("epoch", "step", "name", "group") else v
@@ -74,12 +70,12 @@ def test_a_clear_winner_is_named(recipes: Path, cli: Cli, tmp_path: Path) -> Non
         path.write_text(json.dumps(status | {"best_metric": status["best_metric"] / 100}))
     done = cli("task=summary", "sweep_dir=two", cwd=tmp_path)
     assert "1 is better than all others (n = 2, 12 images)" in done.stdout
-    assert [row["like_best"] for row in table(tmp_path / "two/ranking.csv")] == ["yes", "no"]
+    assert [row["like_best"] for row in read_csv(tmp_path / "two/ranking.csv")] == ["yes", "no"]
 
 
 def test_folds_are_pooled_with_each_image_once(folds: Path) -> None:
     printed = (folds / "printed.txt").read_text()
-    rows = table(folds / "multirun/folds/out_of_fold.csv")
+    rows = read_csv(folds / "multirun/folds/out_of_fold.csv")
     assert sorted(row["name"] for row in rows) == [f"membranes_{i:04d}" for i in range(12)]
     assert {row["fold"] for row in rows} == {"0", "1", "2"}
     assert "12 images, each scored by a network that has not seen it (3 folds)" in " ".join(printed.split())
@@ -102,7 +98,7 @@ def test_folds_are_one_predictor_with_the_threshold_of_all_of_them(folds: Path) 
     maps, labels = [], []
     for run in runs:
         of_run = unet_exp.load_run(run)
-        for row in table(run / "images.csv"):
+        for row in read_csv(run / "images.csv"):
             image, label = generate_membranes(0, int(row["name"][-4:]), 32)
             maps.append(of_run.probabilities(image)[1])
             labels.append(label)
@@ -151,7 +147,7 @@ def test_a_search_is_confirmed_with_new_seeds(cli: Cli, tmp_path: Path) -> None:
     more = ["sweep=confirm", "confirm=multirun/tune", "top=2"]
     done = cli(*more, "seed=1000,1001", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
-    best = table(tmp_path / "multirun/tune/ranking.csv")[:2]
+    best = read_csv(tmp_path / "multirun/tune/ranking.csv")[:2]
     jobs = sorted((tmp_path / "multirun/tune-confirm").glob("*/config_resolved.yaml"))
     assert len(jobs) == 4
     for row in best:

@@ -4,7 +4,6 @@ The tasks in processes, on `python run.py` as it comes. The networks and recipes
 slices where they are at hand.
 """
 
-import csv
 import json
 import math
 import shutil
@@ -17,6 +16,7 @@ import tifffile
 from PIL import Image
 
 from tests.conftest import ISBI, ROOT, Cli, composed, train_here
+from tests.support import read_csv
 from unet_exp.config.task_schema import EvaluateConfig, ExportConfig, PredictConfig
 from unet_exp.data.synthetic import generate_membranes
 from unet_exp.tasks import autotune
@@ -51,11 +51,6 @@ LESS = {
 }
 
 
-def table(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
 # ---- each task, on the default configuration -------------------------------------------------------------
 
 
@@ -72,8 +67,8 @@ def start(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_train(start: Path) -> None:
     assert json.loads((start / "run/status.json").read_text())["state"] == "finished"
-    assert len(table(start / "run/steps.csv")) == 4
-    assert all(math.isfinite(float(row["loss"])) for row in table(start / "run/metrics.csv"))
+    assert len(read_csv(start / "run/steps.csv")) == 4
+    assert all(math.isfinite(float(row["loss"])) for row in read_csv(start / "run/metrics.csv"))
     for name in ("checkpoints/best.pt", "checkpoints/last.pt", "plots/curves.png", "plots/samples.png"):
         assert (start / "run" / name).is_file(), name
 
@@ -82,7 +77,7 @@ def test_resume(start: Path, cli: Cli, tmp_path: Path) -> None:
     """Cut off after the first epoch, and continued to the numbers of the run that was left alone."""
     cut = cli(*FEW, "trainer.max_minutes=1e-9", "hydra.run.dir=run", cwd=tmp_path)
     assert cut.returncode == 0, cut.stdout
-    assert len(table(tmp_path / "run/steps.csv")) == 2
+    assert len(read_csv(tmp_path / "run/steps.csv")) == 2
     rest = cli("resume=run", "trainer.max_minutes=null", cwd=tmp_path)
     assert rest.returncode == 0, rest.stdout
     for name in ("steps.csv", "metrics.csv"):
@@ -105,7 +100,7 @@ def test_evaluate(start: Path, cli: Cli, tmp_path: Path) -> None:
     done = cli("task=evaluate", f"run={start / 'run'}", "output=scores", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     assert "V-Rand" in done.stdout
-    assert len(table(tmp_path / "scores/images.csv")) == 4
+    assert len(read_csv(tmp_path / "scores/images.csv")) == 4
 
 
 def test_predict(start: Path, cli: Cli, tmp_path: Path) -> None:
@@ -148,11 +143,11 @@ def test_autotune(
 def test_sweep_and_summary(cli: Cli, tmp_path: Path) -> None:
     done = cli("-m", *FEW, "lr=1e-3,1e-2", "n_jobs=2", "sweep_dir=sweep", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
-    assert [row["lr"] for row in table(tmp_path / "sweep/sweep.csv")] == ["0.001", "0.01"]
+    assert [row["lr"] for row in read_csv(tmp_path / "sweep/sweep.csv")] == ["0.001", "0.01"]
     (tmp_path / "sweep/sweep.csv").unlink()
     done = cli("task=summary", "sweep_dir=sweep", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
-    assert len(table(tmp_path / "sweep/sweep.csv")) == 2
+    assert len(read_csv(tmp_path / "sweep/sweep.csv")) == 2
 
 
 # ---- each network and each recipe -------------------------------------------------------------------------
@@ -192,7 +187,7 @@ def test_a_network_or_recipe_goes_through_everything(
     data = ["data=isbi2012", f"data.root={tmp_path}", "data.split.train=2", "data.split.val=1"]
     train_here(run_dir, option, *data, *ONE, *more)
     assert json.loads((run_dir / "status.json").read_text())["state"] == "finished"
-    assert all(math.isfinite(float(row["loss"])) for row in table(run_dir / "steps.csv"))
+    assert all(math.isfinite(float(row["loss"])) for row in read_csv(run_dir / "steps.csv"))
     scores = str(tmp_path / "scores")
     evaluate(EvaluateConfig(run=str(run_dir), tta=size == 512, output=scores, device="cpu"))
     assert ("mean of images" if option == "experiment=nuclei" else "V-Rand") in capsys.readouterr().out

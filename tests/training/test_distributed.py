@@ -1,6 +1,5 @@
 """One run on several devices: the same curve, one directory, and an end for all when one rank ends."""
 
-import csv
 import itertools
 import json
 import os
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, Cli, in_terminal
+from tests.support import read_csv
 from unet_exp.data.loaders import EpochBatches
 
 # Seven samples in batches of two: the last batch holds one, so that one of two ranks has nothing of it.
@@ -49,15 +49,10 @@ LEFT_OVER = {
 }
 
 
-def table(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def nearly(one: Path, other: Path, epochs: int) -> None:
     """Losses within 1e-5 of each other, over the first epochs."""
     for name in ("steps.csv", "metrics.csv"):
-        pairs = list(zip(table(one / name), table(other / name), strict=False))
+        pairs = list(zip(read_csv(one / name), read_csv(other / name), strict=False))
         pairs = [(a, b) for a, b in pairs if int(a["epoch"]) <= epochs]
         assert pairs
         for a, b in pairs:
@@ -103,7 +98,7 @@ def test_a_stopped_run_goes_on_with_two_ranks_or_one(
     assert process.wait(timeout=60) == 129
     assert "everything is saved" in (tmp_path / "run" / "run.log").read_text()
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "interrupted"
-    assert len(table(tmp_path / "run" / "steps.csv")) < 4 * EPOCHS
+    assert len(read_csv(tmp_path / "run" / "steps.csv")) < 4 * EPOCHS
     subprocess.run(["cp", "-r", "run", "copy"], cwd=tmp_path, check=True)
     done = cli("resume=run", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
@@ -111,7 +106,7 @@ def test_a_stopped_run_goes_on_with_two_ranks_or_one(
         assert (tmp_path / "run" / name).read_bytes() == (pair / "two" / name).read_bytes()
     done = cli("resume=copy", "trainer.devices=1", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
-    assert len(table(tmp_path / "copy" / "steps.csv")) == 4 * EPOCHS
+    assert len(read_csv(tmp_path / "copy" / "steps.csv")) == 4 * EPOCHS
 
 
 def test_a_dead_rank_ends_the_run(command: list[str], tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from unet_exp.config.schema import SYNTHETIC
 from unet_exp.errors import CheckpointError, ConfigError, did_you_mean
 from unet_exp.messages import counted, shortened, shown_path
 from unet_exp.rundir import atomic, layout
+from unet_exp.rundir.fingerprint import WEIGHTS
 from unet_exp.rundir.sweep_directory import POINT, RECORD, by_number, read_job
 
 MOST_WORDS = 3  # settings in the label of a recipe
@@ -92,7 +93,7 @@ def as_recipes(runs: Sequence[Run]) -> tuple[list[Recipe], list[str]]:
     repeats of one recipe are compared as recipes of their own."""
     of_recipe: dict[Any, list[Run]] = {}
     for run in runs:
-        of_recipe.setdefault(recipe_of(run.settings), []).append(run)
+        of_recipe.setdefault(recipe_of({**run.settings, "model.weights": first_weights(run)}), []).append(run)
     if len(of_recipe) == 1 and len(runs) > 1 and not any(run.repeat[1] is not None for run in runs):
         alone = [Recipe(f"seed={run.settings.get('seed')}", [run]) for run in runs]
         labels = [recipe.label for recipe in alone]
@@ -136,6 +137,21 @@ def labels_of(groups: Sequence[Sequence[Run]]) -> list[str]:
     ]
 
 
+def first_weights(run: Run) -> Any:
+    """The content of the file that a run began from, wherever it lies, as a hash; its path in runs that kept
+    none."""
+    for name, facts in fingerprint_of(run).items():
+        if name.startswith(WEIGHTS):
+            return facts["sha256"]
+    return run.settings.get("model.weights")
+
+
+def fingerprint_of(run: Run) -> dict[str, Any]:
+    """What a run read: size and hash of each file, by part and name."""
+    path = run.directory / layout.FINGERPRINT
+    return dict(atomic.read_json(path).get("files", {})) if path.exists() else {}
+
+
 def name_of(run: Run) -> str | None:
     """The name of a run, or of its point in a sweep."""
     name = run.settings.get("name")
@@ -161,10 +177,8 @@ def refuse_other_images(runs: Sequence[Run]) -> None:
         origin = origin_of_images(run)
         if origin != origin_of_images(runs[0]):
             raise other_images(run.directory, runs[0].directory, "their images")
-        path = run.directory / layout.FINGERPRINT
-        files = atomic.read_json(path).get("files", {}) if path.exists() else {}
-        for name, facts in files.items():
-            part, _, rest = str(name).partition("/")
+        for name, facts in fingerprint_of(run).items():
+            part, _, rest = name.partition("/")
             if part in ("train", "val") and facts.get("sha256"):
                 before = known.setdefault(rest, (facts["sha256"], run.directory))
                 if before[0] != facts["sha256"]:

@@ -135,10 +135,8 @@ def unescaped(value: Any) -> Any:
 
 def recipe_of(settings: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """What decides a network but chance: all settings without the seed, the fold, the machine, labels, and
-    what only shows or stores. A file of weights counts by its name, wherever it lies."""
-    weights = settings.get("model.weights")
-    told = {**settings, "model.weights": Path(weights).name} if isinstance(weights, str) else settings
-    return tuple((key, repr(value)) for key, value in sorted(told.items()) if key not in ASIDE)
+    what only shows or stores."""
+    return tuple((key, repr(value)) for key, value in sorted(settings.items()) if key not in ASIDE)
 
 
 def differing(many: Sequence[Mapping[str, Any]], aside: bool = False, lacking: bool = True) -> list[str]:

@@ -19,7 +19,8 @@ def relabel(run_dir: Path, labels: dict[str, Any]) -> list[str]:
     known = OmegaConf.to_container(read_config(path), resolve=False)
     assert isinstance(known, dict)
     new = {key: literal(value) for key, value in labels.items()}
-    changed = [key for key, value in new.items() if known.get(key) != value]
+    # Runs of before there were labels have none: that is no change.
+    changed = [key for key, value in new.items() if (known.get(key) or None) != (value or None)]
     if changed:
         environment = atomic.read_json(run_dir / layout.ENVIRONMENT)
         last = (environment.get("restarts") or [environment])[-1]

@@ -10,6 +10,7 @@ from unet_exp.messages import numbered
 from unet_exp.rundir import atomic, layout
 
 BLOCK = 65_536
+WEIGHTS = "weights/"  # before the name of the file of model.weights
 WHOLE = "sha256"
 SAMPLED = "sha256 of the first, middle and last 64 KiB"
 Fingerprint = dict[str, Any]  # {"method", "files": {name: {"size", "mtime_ns", "ctime_ns", "sha256"}}}

@@ -18,7 +18,12 @@ def find_runs(texts: Sequence[str]) -> list[Path]:
 
     Raises ConfigError for what finds nothing, CheckpointError for a directory that is no run and no sweep.
     """
-    found: dict[Path, None] = {}
+    return list(dict.fromkeys(run for path in places_of(texts) for run in runs_of(path)))
+
+
+def places_of(texts: Sequence[str]) -> list[Path]:
+    """The directories that these texts name, patterns expanded. Raises ConfigError for what finds nothing."""
+    found: list[Path] = []
     for text in texts:
         pattern = os.path.expanduser(text.strip())
         exists = os.path.exists(pattern)
@@ -26,9 +31,8 @@ def find_runs(texts: Sequence[str]) -> list[Path]:
         paths = [Path(match) for match in sorted(matches, key=by_number) if exists or os.path.isdir(match)]
         if not paths:
             raise ConfigError(f"{text} finds no directory", do=WHERE)
-        for path in paths:
-            found |= dict.fromkeys(runs_of(path))
-    return list(found)
+        found += paths
+    return found
 
 
 def runs_of(path: Path) -> list[Path]:
@@ -56,13 +60,12 @@ def unfinished_lines(texts: Sequence[str], runs: Sequence[Path]) -> list[str]:
         state = status.get("state", "waiting")
         if state != "finished":
             lines.append(f"warning: {shown_path(run)} is {state}: its scores are those so far")
-    for text in texts:
-        path = Path(os.path.expanduser(text.strip()))
+    for path in places_of(texts):
         jobs = [] if layout.is_run(path) else [record.parent for record in path.glob(f"*/{RECORD}")]
         missing = sum(layout.read_status(job).get("state") != "finished" for job in jobs)
         if missing:
             number = f"{missing} of {counted(len(jobs), 'job')}"
-            lines.append(f"warning: {text}: {number} left out, not finished")
+            lines.append(f"warning: {shown_path(path)}: {number} left out, not finished")
     return lines
 
 

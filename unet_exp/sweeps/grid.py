@@ -12,6 +12,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
+from unet_exp.comparison.settings import Reader
 from unet_exp.config.relabel import relabel
 from unet_exp.config.schema import LABELS
 from unet_exp.errors import ConfigError, UserError, first_line
@@ -111,7 +112,7 @@ def run_grid(context: HydraContext, master: DictConfig, arguments: Overrides) ->
     composed = compose(context, master, grid.labels, grid.jobs, grid.of_points)
     sweep = open_sweep(context, master, grid.axes, composed)
     threads = threads_per_job(master)
-    planned = [plan.put(job, sweep.known, threads) for job in composed]
+    planned = [plan.put(job, sweep.known, plan.frozen_text(job.config, threads)) for job in composed]
     start(sweep)
     freeze(sweep, planned)
     jobs = [job.job for job in planned]
@@ -136,10 +137,13 @@ def relabel_ended(planned: Sequence[Planned], todo: Sequence[Job], arguments: Ov
     """Give jobs that are done the labels that were typed."""
     typed = {plan.key_of(argument) for argument in arguments} & set(LABELS)
     waiting = {job.name for job in todo}
+    reader = Reader()
     changed = 0
     for one in planned if typed else []:
-        if one.job.name not in waiting:
-            changed += bool(relabel(one.job.directory, {key: one.config.values.get(key) for key in typed}))
+        directory = one.job.directory
+        new = {key: one.config.values.get(key) for key in typed}
+        if one.job.name not in waiting and not new.items() <= reader.labels(directory).items():
+            changed += bool(relabel(directory, new))
     if changed:
         say(f"{' and '.join(sorted(typed))} of {counted(changed, 'job')} changed")
 

@@ -18,6 +18,7 @@ from unet_exp.config.whole import YAML, complete, plain, resolved, without_label
 from unet_exp.errors import UserError
 from unet_exp.messages import say
 from unet_exp.rundir import atomic, layout
+from unet_exp.rundir.fingerprint import WEIGHTS
 from unet_exp.rundir.provenance import starts
 from unet_exp.rundir.sweep_directory import RECORD
 
@@ -150,8 +151,8 @@ def has_files(places: tuple[Any, ...], directory: Path) -> bool:
         return not layout.has_started(directory)
     root, weights = places
     for name, facts in files.items():
-        part, _, rest = str(name).partition("/")
-        path = Path(str(weights)) if part == "weights" else Path(str(root), rest)
+        is_weights = str(name).startswith(WEIGHTS)
+        path = Path(str(weights)) if is_weights else Path(str(root), str(name).partition("/")[2])
         if not path.is_file() or path.stat().st_size != facts["size"]:
             return False
     return True

@@ -136,9 +136,8 @@ def compose(
     return Planned(Job(label, kept, monitor, mode, config.values["epochs"], axes), config, overrides), []
 
 
-def put(planned: Planned, known: Known, threads: int | None = None) -> Planned:
-    """The job with its directory: the one of an earlier start, or a new one. threads: as in freeze."""
-    frozen = yaml_text(as_frozen(planned.config, threads))
+def put(planned: Planned, known: Known, frozen: str = "") -> Planned:
+    """The job with its directory: the one of an earlier start, or a new one. frozen: see find_directory."""
     directory = find_directory(known, planned.job.name, values_of(planned), frozen)
     return replace(planned, job=replace(planned.job, directory=directory), moved=directory in known.moved)
 
@@ -219,7 +218,7 @@ def freeze(planned: Planned, threads: int | None) -> dict[Path, str]:
         if planned.moved:
             files |= with_places(directory / layout.SAVED_CONFIG, planned.config.values)
     else:
-        files[directory / layout.SAVED_CONFIG] = yaml_text(as_frozen(planned.config, threads))
+        files[directory / layout.SAVED_CONFIG] = frozen_text(planned.config, threads)
         recorded = [override for override in planned.overrides if key_of(override) != "sweep"]
         files[directory / ".hydra/overrides.yaml"] = OmegaConf.to_yaml(recorded)
         files[directory / ".hydra/hydra.yaml"] = yaml_text({"hydra": planned.config.hydra})
@@ -227,11 +226,10 @@ def freeze(planned: Planned, threads: int | None) -> dict[Path, str]:
     return files if has_text(directory / RECORD, record) else files | {directory / RECORD: record}
 
 
-def as_frozen(config: Composed, threads: int | None) -> dict[str, Any]:
-    """The config as it is saved, with the job's share of the cores."""
-    if threads is None or config.values["threads"] != "auto":
-        return config.saved
-    return config.saved | {"threads": threads}
+def frozen_text(config: Composed, threads: int | None) -> str:
+    """The config as it is saved, with the job's share of the cores. threads: as in freeze."""
+    is_open = threads is not None and config.values["threads"] == "auto"
+    return yaml_text(config.saved | {"threads": threads} if is_open else config.saved)
 
 
 def with_places(path: Path, values: dict[str, Any]) -> dict[Path, str]:

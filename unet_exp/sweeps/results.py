@@ -47,12 +47,18 @@ class LiveCsv:
     def __init__(self, sweep_dir: Path) -> None:
         self.sweep_dir = sweep_dir
         self.rows = {row.job.name: row for row in read_rows(sweep_dir)}
+        self.is_due = False
         self.written = -EVERY
 
     def ended(self, job: Job) -> None:
         self.rows[job.name] = Row(job, progress(job))
-        if time.monotonic() - self.written >= EVERY:
+        self.is_due = True
+
+    def refresh(self) -> None:
+        """Write it if a job has ended and it is time. To be called again and again."""
+        if self.is_due and time.monotonic() - self.written >= EVERY:
             write_rows(self.sweep_dir, list(self.rows.values()))
+            self.is_due = False
             self.written = time.monotonic()
 
 

@@ -59,8 +59,15 @@ class Running:
     reason: str = ""
 
 
-def run_all(todo: list[Job], limits: Limits, table: LiveTable, ended: Callable[[Job, str], object]) -> None:
-    """Run these jobs to their ends, and tell each end: the job and its state.
+def run_all(
+    todo: list[Job],
+    limits: Limits,
+    table: LiveTable,
+    ended: Callable[[Job, str], object],
+    between: Callable[[], object] = lambda: None,
+) -> None:
+    """Run these jobs to their ends, and tell each end: the job and its state. between: called while they run,
+    several times a second.
 
     Raises KeyboardInterrupt after a signal, once every job has saved.
     """
@@ -83,6 +90,7 @@ def run_all(todo: list[Job], limits: Limits, table: LiveTable, ended: Callable[[
                         table.say("fail_fast=true: the other jobs are stopped")
                         stop_all(waiting, running)
                 table.refresh({one.job.name: one.started for one in running}, waiting)
+                between()
                 time.sleep(POLL)
         finally:
             for one in running:  # only after a second signal

@@ -27,7 +27,6 @@ from unet_exp.training.announce import say_what_changed
 from unet_exp.training.state import State
 
 log = logging.getLogger("unet_exp")
-WEIGHTS = "weights/"  # before the name of the file of model.weights in a fingerprint
 
 
 def settle_machine(config: Config) -> Config:
@@ -112,7 +111,7 @@ def fingerprint_files(
     one any more, so what was known of it stays. known: an earlier fingerprint of the run.
     """
     weights = config.model.get("weights") if first_start else None
-    paths = {f"{WEIGHTS}{Path(weights).name}": Path(weights)} if weights else {}
+    paths = {f"{fingerprint.WEIGHTS}{Path(weights).name}": Path(weights)} if weights else {}
     paths |= {
         f"{split}/{Path(os.path.relpath(path, config.data.root or '')).as_posix()}": path
         for split in ("train", "val")
@@ -120,7 +119,7 @@ def fingerprint_files(
         if isinstance(item, Item)
         for path in item.files
     }
-    kept = "" if first_start else WEIGHTS
+    kept = "" if first_start else fingerprint.WEIGHTS
     return fingerprint.fingerprint(paths, config.data.fingerprint_limit_mb, known, kept)
 
 
