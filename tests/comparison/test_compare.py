@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tests.conftest import TINY, Cli
+from tests.conftest import SMALL, TINY, Cli, write_folder
 from tests.support import read_csv
 from unet_exp.comparison.image_scores import chosen_by_others, read_images
 from unet_exp.comparison.settings import Reader
@@ -290,6 +290,26 @@ def test_runs_that_began_from_other_weights_are_other_recipes(cli: Cli, tmp_path
     assert done.returncode == 0, done.stdout
     assert "2 trainings of A, 1 training of B" in in_one_line(done.stdout)
     assert "outputs/from_a and 1 more run" in done.stdout
+    assert "B  model.weights=outputs/b/checkpoints/best.pt: outputs/from_b" in done.stdout
+    done = cli("task=compare", "runs=[outputs/a,outputs/from_b]", "output=c", cwd=tmp_path)
+    assert "A  model.weights=None: outputs/a" in done.stdout
+
+
+def test_runs_on_other_training_images_are_other_recipes(cli: Cli, tmp_path: Path) -> None:
+    """Listed in another csv; where the files lie is no difference."""
+    write_folder(tmp_path / "data", 14, size=32)
+    names = sorted(path.name for path in (tmp_path / "data/images").iterdir())
+    for name, train in (("few", names[:2]), ("many", names[:4])):
+        rows = [f"images/{one},labels/{one},train" for one in train]
+        rows += [f"images/{one},labels/{one},val" for one in names[4:]]
+        (tmp_path / "data" / f"{name}.csv").write_text("\n".join(["image,label,split", *rows, ""]))
+        words = ["data=csv", "data.root=data", f"data.csv={name}.csv", f"hydra.run.dir=outputs/{name}"]
+        done = cli(*SMALL, *words, "trainer.plots=false", "trainer.report=false", cwd=tmp_path)
+        assert done.returncode == 0, done.stdout
+    done = cli("task=compare", "runs=[outputs/few,outputs/many]", "output=c", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "A  data.csv=few.csv: outputs/few" in done.stdout
+    assert "B  data.csv=many.csv: outputs/many" in done.stdout
 
 
 def test_a_pattern_that_finds_sweeps_says_what_is_left_out(recipes: Path, cli: Cli, tmp_path: Path) -> None:

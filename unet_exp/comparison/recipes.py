@@ -26,6 +26,7 @@ from unet_exp.rundir.fingerprint import WEIGHTS
 from unet_exp.rundir.sweep_directory import POINT, RECORD, by_number, read_job
 
 MOST_WORDS = 3  # settings in the label of a recipe
+FILES = ("model.weights", "data.csv", "data.root")  # where a recipe may differ that has no other setting
 OF_THE_IMAGES = ("data.kind", "data.seed", "data.size")  # of generated images, which have no files
 
 
@@ -93,7 +94,7 @@ def as_recipes(runs: Sequence[Run]) -> tuple[list[Recipe], list[str]]:
     repeats of one recipe are compared as recipes of their own."""
     of_recipe: dict[Any, list[Run]] = {}
     for run in runs:
-        of_recipe.setdefault(recipe_of({**run.settings, "model.weights": first_weights(run)}), []).append(run)
+        of_recipe.setdefault((recipe_of(run.settings), content_of(run)), []).append(run)
     if len(of_recipe) == 1 and len(runs) > 1 and not any(run.repeat[1] is not None for run in runs):
         alone = [Recipe(f"seed={run.settings.get('seed')}", [run]) for run in runs]
         labels = [recipe.label for recipe in alone]
@@ -132,18 +133,26 @@ def labels_of(groups: Sequence[Sequence[Run]]) -> list[str]:
         labels.append(label if name is None else name)
     if len(set(labels)) == len(labels):
         return labels
+    files = [key for key in FILES if len({one.get(key) for one in settings}) > 1]
+    named = [
+        ", ".join([*filter(None, [label]), *(f"{key}={one.get(key)}" for key in files)])
+        for label, one in zip(labels, settings, strict=True)
+    ]
+    if len(set(named)) == len(named):
+        return named
     return [
         f"{label} ({shown_path(group[0].directory)})" for label, group in zip(labels, groups, strict=True)
     ]
 
 
-def first_weights(run: Run) -> Any:
-    """The content of the file that a run began from, wherever it lies, as a hash; its path in runs that kept
-    none."""
-    for name, facts in fingerprint_of(run).items():
-        if name.startswith(WEIGHTS):
-            return facts["sha256"]
-    return run.settings.get("model.weights")
+def content_of(run: Run) -> frozenset[tuple[str, str]]:
+    """What a run learnt from, wherever it lies: names and hashes of its training and validation files, which
+    all folds share, and of the weights that it began from. Nothing for runs that kept no hashes."""
+    files = fingerprint_of(run).items()
+    return frozenset(
+        (WEIGHTS if name.startswith(WEIGHTS) else name.partition("/")[2], facts.get("sha256", ""))
+        for name, facts in files
+    )
 
 
 def fingerprint_of(run: Run) -> dict[str, Any]:

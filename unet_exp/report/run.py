@@ -20,7 +20,7 @@ from unet_exp.rundir.tables import Row, read_csv
 from unet_exp.statistics.difference import mean_of_images
 
 MOST_IMAGES = 8  # in the table of the worst
-MAIN_SCORES = (
+SCORE_WORDS = (
     ("dice", "Dice, mean over classes"),
     ("iou", "IoU, mean over classes"),
     ("predict_dice", "Dice at the chosen threshold"),
@@ -166,7 +166,7 @@ def scores_table(title: str, images: ImageTable) -> str:
     rows = []
     groups = groups_of(images)
     several = len(set(groups.values())) > 1
-    for name, words in MAIN_SCORES:
+    for name, words in SCORE_WORDS:
         if name not in images.scores:
             continue
         values = {n: v for n, v in column(images, name).items() if not math.isnan(v)}
