@@ -136,6 +136,7 @@ def test_what_is_told_apart(loader: ConfigLoaderImpl) -> None:
     compared = Compared(loader, [])
     for rate in ("1e-3", "2e-3", "1", "3"):
         compared.same([f"lr={rate}", "notes='rate ${lr}'"])
+        compared.same([f"optimizer.lr={rate}", "+optimizer.eps='${.lr}'"])
     assert compared.num_put == 0
     for rate in ("1e-3", "2e-3"):
         compared.same([f"lr={rate}", "seed=1", "lr=5e-3"])

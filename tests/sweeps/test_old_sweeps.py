@@ -282,3 +282,15 @@ def test_a_sweep_may_be_named_by_its_keys(project: Path) -> None:
     composer = Composer([*WORDS, "hydra.sweep.dir='${no.such.key}'"])
     with pytest.raises(UserError, match=r"sweep_dir: Interpolation key 'no\.such\.key' not found"):
         composer.sweep("lr", RATES)
+
+
+def test_a_directory_that_another_job_has_is_not_met_by_its_letters(project: Path) -> None:
+    """Though its frozen config is the job's to the letter, as after a move of folders."""
+    there = known.Known(project / SWEEP)
+    (planned,) = Composer(WORDS).jobs("lr", RATES[:1])
+    frozen = (there.directory / DONE / layout.SAVED_CONFIG).read_text()
+    values = plan.values_of(planned)
+    assert known.find_directory(there, DONE, values, frozen) == there.directory / DONE
+    taken = known.Known(project / SWEEP)
+    taken.met[taken.directory / DONE] = known.settings_of({**values, "seed": 7})
+    assert known.find_directory(taken, DONE, values, frozen) == taken.directory / f"{DONE}-2"
