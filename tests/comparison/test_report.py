@@ -67,6 +67,7 @@ def test_a_run_ends_with_its_report(cli: Cli, tmp_path: Path) -> None:
         assert word in page.text
     assert len(page.of("img")) == 2  # the training images, and the worst and best
     assert len(page.of("svg")) == 1
+    assert "trainer.precision" not in page.text  # decided by the machine, not set
     before = page.source
     assert cli("task=report", "run=run", "output=out/r.html", cwd=tmp_path).returncode == 0
     assert len(check(tmp_path / "out/r.html").source) == len(before)

@@ -88,6 +88,22 @@ def test_folds_are_pooled_with_each_image_once(folds: Path) -> None:
     assert [float(line[2][1:-1]), float(line[3][:-1])] == pytest.approx([low, high], abs=1e-4)
 
 
+def test_the_page_of_folds_has_the_pooled_scores(
+    recipes: Path, folds: Path, cli: Cli, tmp_path: Path
+) -> None:
+    done = cli("task=report", "sweep_dir=multirun/folds", f"output={tmp_path}/page.html", cwd=folds)
+    assert done.returncode == 0, done.stdout
+    page = (tmp_path / "page.html").read_text()
+    printed = (folds / "printed.txt").read_text()
+    (line,) = [line.split() for line in printed.splitlines() if line.startswith("iou  ")]
+    section = page[page.index("Out of fold") : page.index("Ranking")]
+    assert line[1] in section
+    assert line[2][1:-1] in section
+    assert "each scored by a network that has not seen it (3 folds)" in section
+    done = cli("task=report", "sweep_dir=multirun/two", f"output={tmp_path}/page.html", cwd=recipes)
+    assert "Out of fold" not in (tmp_path / "page.html").read_text()
+
+
 def test_folds_are_one_predictor_with_the_threshold_of_all_of_them(folds: Path) -> None:
     sweep = folds / "multirun/folds"
     predictor = unet_exp.load_run(sweep)

@@ -86,7 +86,10 @@ class Scored:
 def read_runs(run_dirs: Sequence[Path], split: str, tta: bool) -> list[Run]:
     """Raises CheckpointError for the first that is no run, or has no scores of this split."""
     reader = Reader()
-    return [Run(path, reader.settings(path), read_images(path, split, tta)) for path in run_dirs]
+    return [
+        Run(path, reader.settings(path) | reader.decided(path), read_images(path, split, tta))
+        for path in run_dirs
+    ]
 
 
 def as_recipes(runs: Sequence[Run]) -> tuple[list[Recipe], list[str]]:

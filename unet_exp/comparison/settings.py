@@ -81,8 +81,8 @@ class Reader:
         """Every setting of a run by its dotted key, as it was composed, with today's defaults for later keys.
 
         A key that only follows another one, such as optimizer.lr, is left out, but for those of the data,
-        which say what the images are. The precision is what the run decided on, since a run that repeats it
-        was told that; the labels are those of its last start. Raises CheckpointError for what is no run.
+        which say what the images are. The labels are those of its last start. Raises CheckpointError for what
+        is no run.
         """
         path = saved_config(run_dir)
         values = self.values(path)
@@ -93,12 +93,13 @@ class Reader:
             for key in following:
                 if not key.startswith("data."):
                     full.pop(key, None)
-            return full | self.decided(run_dir) | self.labels(run_dir)
+            return full | self.labels(run_dir)
         except (AttributeError, KeyError, TypeError) as error:
             raise CheckpointError(f"{path} is not the configuration of a run") from error
 
     def decided(self, run_dir: Path) -> dict[str, Any]:
-        """The precision, as the last start of a run had it; nothing for a run that never started."""
+        """The precision, as the last start of a run had it: what a run that repeats it is told. Nothing for a
+        run that never started."""
         path = run_dir / layout.RESOLVED_CONFIG
         trainer = self.values(path, only=("trainer:",)).get("trainer", {}) if path.exists() else {}
         return {f"trainer.{key}": trainer[key] for key in ("precision",) if key in trainer}

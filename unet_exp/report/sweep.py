@@ -25,8 +25,18 @@ PAIRWISE = (
 )
 
 
-def report_sweep(sweep_dir: Path, lines: Sequence[str], path: Path | None = None) -> Path:
-    """Writes the report of a sweep and returns its path. lines: what the sweep said of its result."""
+def report_sweep(
+    sweep_dir: Path,
+    verdict: str,
+    remark: str = "",
+    pooled: tuple[list[list[str]], str] | None = None,
+    path: Path | None = None,
+) -> Path:
+    """Writes the report of a sweep and returns its path.
+
+    verdict: what can be told apart, "" where nothing was compared. remark: what else to know of the result.
+    pooled: of folds the scores as cells, with their heads, and what they are.
+    """
     rows = read_rows(sweep_dir)
     finished = [row for row in rows if row.counts]
     labels = Reader().labels(rows[0].job.directory)
@@ -47,11 +57,12 @@ def report_sweep(sweep_dir: Path, lines: Sequence[str], path: Path | None = None
     values = [tuple(v for k, v in row.job.overrides.items() if k not in REPEATS) for row in finished]
     several = len(set(values)) > 1
     repeated = len(set(values)) < len(values)
-    tests = ["t", "Holm"] * bool(lines and repeated and several)
+    tests = ["t", "Holm"] * bool(verdict and repeated and several)
     content = page(
         str(name),
         [
-            "".join(paragraph(f"<strong>{text(line)}</strong>", "lead") for line in lines),
+            paragraph(f"<strong>{text(verdict)}</strong>", "lead") if verdict else "",
+            paragraph(text(remark)) if remark else "",
             paragraph(text(f"{done}, {shown_path(sweep_dir)}")),
             paragraph(text(labels["notes"])) if labels["notes"] else "",
             section(
@@ -60,6 +71,7 @@ def report_sweep(sweep_dir: Path, lines: Sequence[str], path: Path | None = None
                 paragraph(f"Given to all jobs: {code(given_to_all(rows) or 'nothing')}"),
                 settings_table(shared),
             ),
+            pooled_section(pooled),
             section(
                 "Ranking",
                 ranking_table(sweep_dir / RANKING_CSV, monitor),
@@ -75,7 +87,7 @@ def report_sweep(sweep_dir: Path, lines: Sequence[str], path: Path | None = None
                     text(
                         f"For each setting, unless it was varied: {words}"
                         + " Intervals are Student's t over seeds or folds." * repeated
-                        + PAIRWISE * bool(lines and repeated and several)
+                        + PAIRWISE * bool(verdict and repeated and several)
                     )
                 ),
                 bullets([text(source) for source in methods.citations([*sources, *tests])]),
@@ -88,6 +100,13 @@ def report_sweep(sweep_dir: Path, lines: Sequence[str], path: Path | None = None
     path = path or sweep_dir / layout.REPORT
     atomic.write_text(path, content)
     return path
+
+
+def pooled_section(pooled: tuple[list[list[str]], str] | None) -> str:
+    if pooled is None:
+        return ""
+    (head, *rows), note = pooled
+    return section("Out of fold", table(["score", *head[1:]], rows, note))
 
 
 def given_to_all(rows: Sequence[Row]) -> str:

@@ -33,7 +33,8 @@ def say_folds(sweep_dir: Path, rows: Sequence[Row]) -> None:
     except (KeyError, ValueError) as error:  # a damaged table of one job
         say(f"warning: nothing is pooled: a job's {layout.IMAGES} is damaged ({error})")
     else:
-        say("\n".join([*pooled_lines(recipe), *missing_lines(recipe)]))
+        cells, note = pooled_table(recipe)
+        say("\n".join([*in_columns(cells), *wrapped(note), *missing_lines(recipe)]))
         write_out_of_fold(sweep_dir / OUT_OF_FOLD, recipe)
     try:
         settle(sweep_dir, run_dirs)
@@ -44,8 +45,18 @@ def say_folds(sweep_dir: Path, rows: Sequence[Row]) -> None:
         say(f"predict: {program()} task=predict run={shown_path(sweep_dir)} input=DIR")
 
 
-def pooled_lines(recipe: Recipe) -> list[str]:
-    """The pooled scores as a table, and what they are."""
+def table_for_page(rows: Sequence[Row]) -> tuple[list[list[str]], str] | None:
+    """pooled_table of these jobs; None where they are no folds, or can't be pooled, which say_folds says."""
+    if not is_folded(rows):
+        return None
+    try:
+        return pooled_table(Recipe("folds", read_runs([row.job.directory for row in rows], "val", tta=False)))
+    except (UserError, KeyError, ValueError):
+        return None
+
+
+def pooled_table(recipe: Recipe) -> tuple[list[list[str]], str]:
+    """The pooled scores, the heads of the columns first, and what they are."""
     results = pooled(recipe)
     one = results[0]
     cells = [["out of fold", "mean", "95 % interval"]]
@@ -67,7 +78,7 @@ def pooled_lines(recipe: Recipe) -> list[str]:
         f"{counted(len(one.names), 'image')}, each scored by a network that has not seen it "
         f"({counted(len(recipe.folds), 'fold')}{seeds}); {unit}"
     )
-    return [*in_columns(cells), *wrapped(note)]
+    return cells, note
 
 
 def missing_lines(recipe: Recipe) -> list[str]:

@@ -25,7 +25,7 @@ from unet_exp.rundir.sweep_directory import (
     read_rows,
 )
 from unet_exp.rundir.tables import write_table
-from unet_exp.sweeps.folds import is_folded, say_folds
+from unet_exp.sweeps.folds import is_folded, say_folds, table_for_page
 from unet_exp.sweeps.ranking import Setting, ranking
 from unet_exp.sweeps.verdict import like_the_best, search_lines
 
@@ -170,18 +170,16 @@ def say_results(sweep_dir: Path) -> None:
         best = best_job(settings)
         say(f"best:    {shown_path(best.directory)}")
         say(f"again:   {program()} from_run={shown_path(best.directory)}")
-    say_report(sweep_dir, rows, verdict)
+    say_report(sweep_dir, rows, settings, verdict)
     say(f"open:    {where}/{SWEEP_PNG}, {where}/{SWEEP_CSV}, or tensorboard --logdir {where}")
 
 
-def say_report(sweep_dir: Path, rows: list[Row], verdict: str) -> None:
+def say_report(sweep_dir: Path, rows: list[Row], settings: list[Setting], verdict: str) -> None:
     """report.html, unless the jobs' trainer.report says no; a warning where it can't be made."""
     try:
         if Reader().settings(rows[0].job.directory).get("trainer.report") is False:
             return
-        from unet_exp.report.sweep import report_sweep
-
-        path = report_sweep(sweep_dir, [verdict] if verdict else [])
+        path = make_report(sweep_dir, rows, settings, verdict)
     except Exception as error:  # a damaged file of one job must not hide what the others found
         name = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
         say(f"warning: no report: {name}{error}")
@@ -199,9 +197,18 @@ def report_of_sweep(sweep_dir: Path, path: Path | None = None) -> Path:
     rows = write_csv(sweep_dir)
     settings = ranking(rows)
     verdict = write_tables(sweep_dir, rows, settings) if settings else ""
+    return make_report(sweep_dir, rows, settings, verdict, path)
+
+
+def make_report(
+    sweep_dir: Path, rows: list[Row], settings: list[Setting], verdict: str, path: Path | None = None
+) -> Path:
     from unet_exp.report.sweep import report_sweep
 
-    return report_sweep(sweep_dir, [verdict] if verdict else [], path)
+    is_search = any((row.job.directory / layout.TRIAL).exists() for row in rows)
+    remark = search_lines(sweep_dir, len(settings))[0] if is_search and settings else ""
+    pooled = table_for_page(settings[0].rows) if settings else None
+    return report_sweep(sweep_dir, verdict, remark, pooled, path)
 
 
 def write_tables(sweep_dir: Path, rows: list[Row], settings: list[Setting]) -> str:

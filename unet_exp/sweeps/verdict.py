@@ -73,6 +73,6 @@ def ranks_text(ranks: Sequence[int]) -> str:
 def search_lines(sweep_dir: Path, number: int) -> list[str]:
     """What to know of the winner of a search among this many settings."""
     return [
-        f"the best of {number} settings owes part of its score to chance; the best three with new seeds:",
-        f"confirm: {program()} sweep=confirm confirm={shown_path(sweep_dir)}",
+        f"the best of {number} settings owes part of its score to chance",
+        f"confirm: {program()} sweep=confirm confirm={shown_path(sweep_dir)}  (the best three, new seeds)",
     ]
