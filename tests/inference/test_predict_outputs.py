@@ -15,6 +15,7 @@ from tests.inference.runs import IMAGE, masks, options
 from tests.support import blobs, picture, save
 from unet_exp.config.task_schema import PredictConfig
 from unet_exp.errors import UserError
+from unet_exp.inference.outputs import Outputs
 from unet_exp.tasks.predict import predict, predict_one
 
 
@@ -163,14 +164,11 @@ def test_a_failed_prediction_leaves_nothing_that_refuses_the_next(
     for i in range(3):
         save(tmp_path / "in" / f"{i}.png", picture(blobs(i), i))
 
-    def stopped(after: int) -> None:
-        asked: list[int] = []
-
-        def one(*arguments: Any) -> Any:
-            if len(asked) == after:
+    def stopped(at: int) -> None:
+        def one(files: Outputs, shown: Any) -> Any:
+            if int(files.job.name) >= at:
                 raise KeyboardInterrupt
-            asked.append(0)
-            return predict_one(*arguments)
+            return predict_one(files, shown)
 
         monkeypatch.setattr("unet_exp.tasks.predict.predict_one", one)
 

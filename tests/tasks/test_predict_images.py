@@ -77,7 +77,7 @@ def test_masks_of_large_images_are_written_by_rows(
     folder = images_in(tmp_path / "in", (150, 90))
     options = PredictConfig(run=str(membranes), input=str(folder), output=str(tmp_path / "small"), tile=64)
     predict(options)
-    monkeypatch.setattr("unet_exp.tasks.predict.MOST_PNG", 1000)
+    monkeypatch.setattr("unet_exp.inference.outputs.MOST_PNG", 1000)
     options.output = str(tmp_path / "large")
     predict(options)
     for name in ("im000", "visible/im000", "overlays/im000"):

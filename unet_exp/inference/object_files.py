@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,11 @@ from unet_exp.data.formats import Source
 from unet_exp.data.pixel_size import read_pixel_size
 from unet_exp.errors import ConfigError
 from unet_exp.inference.predictor import Predictor
-from unet_exp.inference.work_files import reserve
+from unet_exp.inference.work_files import WorkArray, written_whole
 from unet_exp.objects.cells import find_cells, repaired
 from unet_exp.objects.joining import Joining
 from unet_exp.objects.measure import measure_objects
 from unet_exp.objects.rules import Rule, maps_of, objects_of_maps
-from unet_exp.rundir import atomic
 from unet_exp.rundir.tables import read_csv, write_table
 
 log = logging.getLogger("unet_exp")
@@ -39,19 +37,17 @@ class ObjectMaps:
 
     def __init__(self, folder: Path, size: tuple[int, int], large: bool, rule: Rule) -> None:
         self.rule = rule
-        self.maps = [self.start(folder / f".{os.getpid()}.{n}.mask", size, large) for n in range(2)]
-
-    def start(self, path: Path, size: tuple[int, int], large: bool) -> np.ndarray:
-        if not large:
-            return np.zeros(size, np.float32)
-        array: np.ndarray = np.memmap(path, np.float32, "w+", shape=size)
-        reserve(path)
-        return array
+        self.work = [WorkArray(folder, size, np.float32, large) for _ in range(2)]
+        self.maps = [one.array for one in self.work]
 
     def write(self, top: int, rows: np.ndarray) -> None:
         """rows: probabilities K x h x W from row `top` on."""
         place = slice(top, top + rows.shape[1])
         self.maps[0][place], self.maps[1][place] = maps_of(rows, self.rule)
+
+    def remove(self) -> None:
+        for one in self.work:
+            one.remove()
 
     def find(self) -> np.ndarray:
         return objects_of_maps(self.maps[0], self.maps[1], self.rule)
@@ -67,11 +63,8 @@ def find_and_repair(maps: ObjectMaps, output: Path, name: str, repair: bool) -> 
     if not isinstance(maps.rule, Joining) or not repair:
         return maps.find()
     cells, interior = maps.find_cells(maps.rule)
-    folder = output / REPAIRED
-    atomic.make_directory(folder)
-    temporary = folder / f".{os.getpid()}.tmp"
-    tifffile.imwrite(temporary, interior, compression="zlib")
-    os.replace(temporary, folder / f"{name}.tif")
+    with written_whole(output / REPAIRED / f"{name}.tif") as path:
+        tifffile.imwrite(path, interior, compression="zlib")
     return cells
 
 
@@ -80,13 +73,11 @@ def write_objects(
 ) -> None:
     """objects/NAME.tif, the numbers, and objects/NAME.csv, a row for each object."""
     folder = output / FOLDER
-    atomic.make_directory(folder)
-    temporary = folder / f".{os.getpid()}.tmp"
-    write_numbers(temporary, objects)
-    rows = measure_objects(objects, image, pixel_size)
-    columns = list(rows[0]) if rows else ["number"]
-    write_table(folder / f"{name}.csv", columns, rows)
-    os.replace(temporary, folder / f"{name}.tif")
+    with written_whole(folder / f"{name}.tif") as path:
+        write_numbers(path, objects)
+        rows = measure_objects(objects, image, pixel_size)
+        columns = list(rows[0]) if rows else ["number"]
+        write_table(folder / f"{name}.csv", columns, rows)
 
 
 def write_numbers(path: Path, objects: np.ndarray) -> None:

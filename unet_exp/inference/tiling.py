@@ -6,6 +6,7 @@ Isensee et al. (2021, nnU-Net, doi:10.1038/s41592-020-01008-z), after cutting of
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -37,13 +38,14 @@ def predict_tiles(
     probabilities N x K x (h - 2 margin) x (w - 2 margin), on any device. The result is their mean.
     read(rows, columns): that window of the image, h x w x C float32, normalised; slices inside the image.
     write(top, rows): takes finished rows from `top` on, K x h x W float32, each row once and in order; the
-    array is never written to again. Sums over K are 1 but for rounding.
+    array is never written to again. Sums over K are 1 but for rounding. A thread calls read for the next row
+    of tiles while the networks compute one, and another calls write for the last.
     batch: most tiles in a forward pass. tta: mean over the eight symmetries of a square, tile by tile.
     progress(n): n more tiles are done, of tiling.count(size).
 
     Beyond its border the image continues as in UNet, the last pixel repeated, up to a multiple; with a margin
-    it is mirrored without repeating the last pixel, as often as needed. Memory: the input of a row of tiles,
-    twice its output, and what the networks take for a batch.
+    it is mirrored without repeating the last pixel, as often as needed. Memory: twice the input
+    of a row of tiles, twice its output, and what the networks take for a batch.
     Raises ModelError for an output that does not fit the tiles, ConfigError for other numbers.
     """
     if batch < 1 or not networks or min(size) < 1:
@@ -54,15 +56,28 @@ def predict_tiles(
     height, rows = tiling.cut_axis(size[0])
     width, columns = tiling.cut_axis(size[1])
     across = np.arange(columns[0].start, columns[-1].start + width)
+
+    def band_of(row: Piece) -> np.ndarray:
+        down = np.arange(row.start, row.start + height)
+        return read_continued(read, down, across, size, tiling.margin > 0)
+
     unfinished: Tensor | None = None  # the rows that the row of tiles below adds to
-    for row, below in zip(rows, [*rows[1:], None], strict=True):
-        band = read_continued(read, np.arange(row.start, row.start + height), across, size, tiling.margin > 0)
-        tiles = batches_of(band, columns, width, batch)
-        sums = sum_of_row(networks, tiles, row, size[1], tiling.margin, unfinished, tta, progress)
-        last = row.place.stop if below is None else below.place.start
-        num_finished = last - row.place.start
-        write(row.place.start, sums[:, :num_finished].cpu().numpy())
-        unfinished = sums[:, num_finished:]
+    written: Future[None] | None = None
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        band = reader.submit(band_of, rows[0])
+        for row, below in zip(rows, [*rows[1:], None], strict=True):
+            tiles = batches_of(band.result(), columns, width, batch)
+            if below is not None:
+                band = reader.submit(band_of, below)
+            sums = sum_of_row(networks, tiles, row, size[1], tiling.margin, unfinished, tta, progress)
+            last = row.place.stop if below is None else below.place.start
+            num_finished = last - row.place.start
+            if written is not None:
+                written.result()
+            written = writer.submit(write, row.place.start, sums[:, :num_finished].cpu().numpy())
+            unfinished = sums[:, num_finished:]
+        assert written is not None
+        written.result()
 
 
 def batches_of(

@@ -1,10 +1,11 @@
 """Files of a prediction that is under way: whole under their names at the end, or gone."""
 
 import errno
+import itertools
 import os
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,52 @@ import tifffile
 from unet_exp.rundir import atomic
 
 LEFT_BEHIND = 3600.0  # seconds after which an unfinished file belongs to no process any more
+UNFINISHED = ".tmp"
+numbers = itertools.count()
 
 
-def work_file(folder: Path, size: tuple[int, int], large: bool) -> np.ndarray:
-    """uint8 of this height and width: in memory, or in a file that lasts as long as it is needed."""
-    if not large:
-        return np.zeros(size, np.uint8)
-    path = folder / f".{os.getpid()}.mask"
-    array: np.ndarray = np.memmap(path, np.uint8, "w+", shape=size)
-    reserve(path)
-    return array
+def unfinished_path(folder: Path) -> Path:
+    """A name in this folder that no other file has, of this process or another."""
+    return folder / f".{os.getpid()}.{next(numbers)}{UNFINISHED}"
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Another path in the same folder, to be written inside; then it becomes `path`, or is removed."""
+    atomic.make_directory(path.parent)
+    temporary = unfinished_path(path.parent)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        with suppress(OSError):  # it is `path` by now
+            temporary.unlink()
+
+
+@contextmanager
+def gone_on_failure(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+class WorkArray:
+    """`array`, zeros H x W: in memory, or in a file that lasts until remove()."""
+
+    def __init__(self, folder: Path, size: tuple[int, int], dtype: type[np.generic], in_file: bool) -> None:
+        self.path = unfinished_path(folder) if in_file else None
+        if self.path is None:
+            self.array = np.zeros(size, dtype)
+        else:
+            with gone_on_failure(self.path):
+                self.array = np.memmap(self.path, dtype, "w+", shape=size)
+                reserve(self.path)
+
+    def remove(self) -> None:
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
 
 
 class ProbabilityMaps:
@@ -35,10 +72,11 @@ class ProbabilityMaps:
         atomic.make_directory(folder)
         self.two = num_classes == 2
         self.kind = kind
-        self.temporary = folder / f".{os.getpid()}.tmp"
+        self.temporary = unfinished_path(folder)
         shape = size if self.two else (num_classes, *size)
-        self.array = tifffile.memmap(self.temporary, shape=shape, dtype=kind, photometric="minisblack")
-        reserve(self.temporary)
+        with gone_on_failure(self.temporary):
+            self.array = tifffile.memmap(self.temporary, shape=shape, dtype=kind, photometric="minisblack")
+            reserve(self.temporary)
 
     def write(self, top: int, rows: np.ndarray) -> None:
         """rows: probabilities K x h x W from row `top` on."""
@@ -51,14 +89,17 @@ class ProbabilityMaps:
         del self.array
         os.replace(self.temporary, self.temporary.with_name(f"{name}.tif"))
 
+    def remove(self) -> None:
+        """What is not finished."""
+        self.temporary.unlink(missing_ok=True)
+
 
 def remove_leftovers(folders: Iterable[Path]) -> None:
-    """Remove unfinished files of this process, and those of killed ones once they are an hour old."""
+    """Remove the unfinished files of killed processes, once they are an hour old."""
     for folder in folders:
-        for path in (*folder.glob(".*.tmp"), *folder.glob(".*.mask")):
+        for path in (*folder.glob(f".*{UNFINISHED}"), *folder.glob(".*.mask")):
             with suppress(OSError):  # another process has finished it meanwhile
-                is_ours = path.name.startswith(f".{os.getpid()}.")
-                if is_ours or time.time() - path.stat().st_mtime > LEFT_BEHIND:
+                if time.time() - path.stat().st_mtime > LEFT_BEHIND:
                     path.unlink()
 
 

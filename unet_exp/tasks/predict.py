@@ -1,6 +1,5 @@
 """task=predict: masks, pictures and probability maps of images, one after another, of any size."""
 
-import errno
 import hashlib
 import json
 import logging
@@ -11,32 +10,23 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from unet_exp import errors
-from unet_exp.config.label_map import COLOURS
 from unet_exp.config.paths import expanded
 from unet_exp.config.task_schema import PredictConfig
 from unet_exp.data.channels import open_image
+from unet_exp.data.formats import Source
 from unet_exp.errors import ConfigError, DataError, UserError
-from unet_exp.inference import object_files
 from unet_exp.inference.folds import load_any
 from unet_exp.inference.inputs import Job, find_images, plan
 from unet_exp.inference.load import run_config, run_dirs
-from unet_exp.inference.object_files import (
-    ObjectMaps,
-    collect_objects,
-    find_and_repair,
-    object_settings,
-    pixel_size_of,
-    wants_objects,
-    write_objects,
-)
-from unet_exp.inference.pictures import overlay_rows, save_picture, visible_rows
+from unet_exp.inference.object_files import collect_objects, object_settings, wants_objects
+from unet_exp.inference.outputs import FOLDERS, MASKS, Outputs, name_of, said_of
 from unet_exp.inference.predictor import Predictor
-from unet_exp.inference.work_files import ProbabilityMaps, remove_leftovers, work_file
+from unet_exp.inference.work_files import remove_leftovers
+from unet_exp.inference.workers import MOST, pool_of, submitted
 from unet_exp.messages import shortened
 from unet_exp.rundir import atomic, layout
 from unet_exp.rundir.fingerprint import SAMPLED, hash_file
@@ -44,10 +34,6 @@ from unet_exp.training import checkpoint
 from unet_exp.training.machine import decide_allocator, set_allocator
 
 log = logging.getLogger("unet_exp")
-MAPS = "probabilities"
-FOLDERS = ("visible", "overlays", MAPS, object_files.FOLDER, object_files.REPAIRED)
-MASKS = (".png", ".tif")
-MOST_PNG = 100_000_000  # pixels; larger masks are TIFFs, which can be written by rows
 SETTINGS = "predict.json"
 
 
@@ -104,21 +90,50 @@ def default_output(given: str, run_dir: Path) -> Path:
 def predict_all(
     jobs: list[Job], predictor: Predictor, options: PredictConfig, kind: str | None, output: Path
 ) -> tuple[int, int]:
-    """How many failed, and how many have values far from those of the training images, said once."""
+    """How many failed, and how many have values far from those of the training images, said once.
+
+    Small images are predicted several at a time, each by a thread of its own and its share of the cores;
+    larger ones here, one after another, by all cores.
+    """
     num_failed = 0
     num_strange = 0
-    with logging_redirect_tqdm(tqdm_class=tqdm), tqdm(jobs, "predicting", disable=None, ncols=79) as bar:
-        for job in bar:
+    threads = torch.get_num_threads()
+    workers = min(threads, MOST)
+    most = predictor.tile**2 // workers  # pixels; so that the workers take no more memory than one tile
+    remove_leftovers([output, *(output / folder for folder in FOLDERS)])
+
+    def opened(job: Job) -> Source:
+        return open_image(job.path, job.page, predictor.data_channels)
+
+    def whole(job: Job, image: Source) -> str | None:
+        shown = tiles_shown(bar, job.name, predictor, (image.shape[0], image.shape[1]))
+        return predict_one(Outputs(output, job, image, predictor, options, kind), shown)
+
+    def small(job: Job) -> tuple[Source | None, str | None]:
+        """The remark on an image that is predicted by now, or one that is too large for this thread."""
+        with said_of(job, output):
+            image = opened(job)
+            is_small = image.shape[0] * image.shape[1] <= most
+            return (None, whole(job, image)) if is_small else (image, None)
+
+    with (
+        logging_redirect_tqdm(tqdm_class=tqdm),
+        tqdm(total=len(jobs), desc="predicting", disable=None, ncols=79) as bar,
+        pool_of(workers, max(1, threads // workers)) as pool,
+    ):
+        for job, future in submitted(pool, small, jobs, ahead=2 * workers):
             try:
-                with errors.in_words("predict"):
-                    remark = predict_one(job, predictor, options, kind, output, bar)
+                with said_of(job, output):
+                    image, remark = (opened(job), None) if future is None else future.result()
+                    if image is not None:
+                        remark = whole(job, image)
+                num_strange += remark is not None
+                if remark is not None and num_strange == 1:
+                    log.warning("%s", remark)
             except UserError as error:
                 num_failed += 1
                 log.error("error: %s", error)
-                continue
-            num_strange += remark is not None
-            if remark is not None and num_strange == 1:
-                log.warning("%s", remark)
+            bar.update()
     return num_failed, num_strange
 
 
@@ -231,56 +246,14 @@ def content_of(path: Path) -> str | None:
     return None
 
 
-def predict_one(
-    job: Job, predictor: Predictor, options: PredictConfig, kind: str | None, output: Path, bar: "tqdm[Any]"
-) -> str | None:
-    """Write all files of one image, the mask last. Returns what predict_rows returns. Raises UserError."""
-    image = open_image(job.path, job.page, predictor.data_channels)
-    size = (image.shape[0], image.shape[1])
-    name = str(job.path) if job.page is None else f"{job.path} page {job.page}"
-    large = size[0] * size[1] > MOST_PNG
+def predict_one(files: Outputs, shown: Callable[[int], None]) -> str | None:
+    """Predict an image and write its files. Returns what predict_rows returns. Raises UserError."""
     try:
-        mask = work_file(output, size, large)
-        object_maps = (
-            ObjectMaps(output, size, large, predictor.object_rule)
-            if wants_objects(options, predictor)
-            else None
-        )
-        maps = None if kind is None else ProbabilityMaps(output / MAPS, len(predictor.classes), size, kind)
-
-        def write(top: int, rows: np.ndarray) -> None:
-            mask[top : top + rows.shape[1]] = predictor.classes_of(rows)
-            if maps is not None:
-                maps.write(top, rows)
-            if object_maps is not None:
-                object_maps.write(top, rows)
-
-        remark = predictor.predict_rows(image, write, tiles_shown(bar, job.name, predictor, size), name)
-        if maps is not None:
-            maps.finish(job.name)
-        objects = None
-        if object_maps is not None:
-            objects = find_and_repair(object_maps, output, job.name, repair=kind is not None)
-            write_objects(output, job.name, objects, image, pixel_size_of(options.pixel_size, job.path))
-        if options.visible:
-            save_picture(output / "visible", job.name, *visible_rows(mask, predictor), large)
-        if options.overlays:
-            if objects is None:
-                overlay = overlay_rows(image, mask, predictor.palette, job.path)
-            else:
-                overlay = overlay_rows(image, objects, COLOURS[1:], job.path, numbered=True)
-            save_picture(output / "overlays", job.name, *overlay, large)
-        save_picture(output, job.name, mask.shape, lambda rows: np.asarray(mask[rows]), large)
+        remark = files.predictor.predict_rows(files.image, files.write, shown, name_of(files.job))
+        files.finish()
         return remark
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise DataError(
-                f"{name}: the names of its predictions are too long for the file system",
-                do="shorten its name",
-            ) from error
-        raise atomic.cannot_write(output / job.name, error) from error
     finally:
-        remove_leftovers([output, *(output / folder for folder in FOLDERS)])
+        files.remove()
 
 
 def tiles_shown(
