@@ -321,7 +321,9 @@ def test_images_of_a_batch_do_not_mix_in_evaluation(norm: str) -> None:
     with torch.inference_mode():
         alone = torch.cat([net(image[None]) for image in images])
         torch.testing.assert_close(net(images), alone)
-        torch.testing.assert_close(net(images.to(memory_format=torch.channels_last)), alone)
+        channels_last = net(images.to(memory_format=torch.channels_last))
+    # Its kernels sum in another order. Images that mix would differ by far more.
+    torch.testing.assert_close(channels_last, alone, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(32, 48), (33, 45)])

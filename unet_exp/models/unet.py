@@ -210,13 +210,13 @@ def norm_layers(norm: str, channels: int) -> list[nn.Module]:
 
 
 class InstanceNorm(nn.InstanceNorm2d):
-    """torch's, with the same state, at the speed of batch norm while it trains on a processor.
+    """torch's, with the same state, at the speed of batch norm on a processor.
 
     x: (N, C, H, W). torch's own copies channels-last tensors into another layout and leaves them there.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
+        if torch.compiler.is_exporting() or torch.jit.is_tracing():
             # torch's own without its check of the size, which can't be exported; fit_size has done it.
             affine = self.weight, self.bias
             return torch.instance_norm(
