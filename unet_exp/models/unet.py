@@ -224,11 +224,16 @@ class InstanceNorm(nn.InstanceNorm2d):
             )
         if x.device.type != "cpu":
             return super().forward(x)
-        alone = [
-            F.batch_norm(sample, None, None, self.weight, self.bias, training=True, eps=self.eps)
-            for sample in torch.split(x, 1)
-        ]
-        return torch.cat(alone)
+        return torch.cat([self.normalise(image) for image in torch.split(x, 1)])
+
+    def normalise(self, image: Tensor) -> Tensor:
+        mean = var = None
+        if not self.training and image.dtype == torch.float32:
+            # batch_norm's own sums over a million pixels are wrong by 1e-4; those of rows are not.
+            pixels = image.permute(0, 2, 3, 1)
+            mean = pixels.mean(2).mean(1)[0]
+            var = (pixels - mean).square_().mean(2).mean(1)[0]
+        return F.batch_norm(image, mean, var, self.weight, self.bias, training=mean is None, eps=self.eps)
 
 
 def he_init(module: nn.Module) -> None:
