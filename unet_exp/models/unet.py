@@ -216,7 +216,7 @@ class InstanceNorm(nn.InstanceNorm2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.compiler.is_exporting() or torch.jit.is_tracing():
+        if torch.compiler.is_exporting() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             # torch's own without its check of the size, which can't be exported; fit_size has done it.
             affine = self.weight, self.bias
             return torch.instance_norm(
