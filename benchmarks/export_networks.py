@@ -20,9 +20,9 @@ sys.path.insert(0, str(ROOT))
 
 from unet_exp.config.hydra_hooks import register
 from unet_exp.config.resolve import check
+from unet_exp.inference.any_size import AnySize
 from unet_exp.inference.export import answers_of, compare
 from unet_exp.inference.onnx_graph import depth_and_padding, onnx_graph
-from unet_exp.inference.predictor import AnySize
 from unet_exp.models.unet import UNet
 from unet_exp.rundir.provenance import cpu_name
 from unet_exp.training.build import build_model

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.inference.runs import folder_run
-from unet_exp.inference.load import load_run
+from unet_exp import load_run
 from unet_exp.inference.predictor import Predictor
 
 

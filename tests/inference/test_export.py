@@ -18,8 +18,8 @@ from tests.conftest import ROOT, TINY, composed, predictor_of, train
 from unet_exp.config.task_schema import ExportConfig
 from unet_exp.errors import ModelError, UserError
 from unet_exp.inference import export as exporting
+from unet_exp.inference.any_size import AnySize
 from unet_exp.inference.export import export_onnx
-from unet_exp.inference.predictor import AnySize
 from unet_exp.losses import class_probabilities
 from unet_exp.models.unet import UNet
 from unet_exp.tasks.export import export

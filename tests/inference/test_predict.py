@@ -17,9 +17,9 @@ import unet_exp
 from tests.conftest import train
 from tests.inference.runs import IMAGE, folder_run, masks, options
 from tests.support import blobs, picture, save
+from unet_exp import load_run
 from unet_exp.config.task_schema import EvaluateConfig
 from unet_exp.errors import DataError
-from unet_exp.inference.load import load_run
 from unet_exp.inference.predictor import Predictor
 from unet_exp.tasks.evaluate import evaluate
 from unet_exp.tasks.predict import predict

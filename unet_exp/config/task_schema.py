@@ -153,6 +153,16 @@ class PredictConfig:
     tile: int = knob(1024, "side of a tile in pixels, for larger images", minimum=32)
     overlap: float = knob(0.25, "least share of a tile that neighbours share", minimum=0.0, below=0.9)
     batch_size: int = knob(1, "tiles per forward pass", minimum=1)
+    backend: str = knob(
+        "torch",
+        "what computes the network; openvino and onnxruntime on a processor; auto: the fastest installed",
+        choices=["torch", "auto", "openvino", "onnxruntime"],
+    )
+    precision: str = knob(
+        "auto",
+        "auto: bf16 where the chip multiplies in it, else fp32; int8 with openvino, by the training images",
+        choices=["auto", "fp32", "bf16", "int8"],
+    )
     overwrite: bool = knob(False, "also predict images that have a mask in output")
     device: str = knob("auto", "auto, cpu, cuda, cuda:N or mps")
 

@@ -15,10 +15,12 @@ from unet_exp.config.schema import Config
 from unet_exp.errors import CheckpointError
 from unet_exp.inference.best import networks
 from unet_exp.inference.cell_borders import best_shift, mean_of, shifted, true_cells
+from unet_exp.inference.fastest import computed_by
 from unet_exp.inference.load import HALF, load_ensemble, run_config, run_dirs
 from unet_exp.inference.object_rule import maps_of, rule_for
 from unet_exp.inference.of_split import parts_with, samples_of
 from unet_exp.inference.predictor import Predictor
+from unet_exp.inference.quantized import quantize
 from unet_exp.inference.scores import SplitScores, score
 from unet_exp.inference.threshold import best_row, dice_table, em_table
 from unet_exp.objects.joining import borders_of, fit_joining
@@ -99,7 +101,9 @@ def borders_out_of_fold(scored: SplitScores) -> dict[str, Any]:
     return dataclasses.asdict(shifted(joining, shift)) | mean_of(of_samples)
 
 
-def load_folds(sweep_dir: Path, device: str = "auto", weights: str = "best") -> Predictor:
+def load_folds(
+    sweep_dir: Path, device: str = "auto", weights: str = "best", precision: str = "auto"
+) -> Predictor:
     """The folds of a sweep as one predictor. Raises CheckpointError where the sweep has not ended by
     folds.json, or where a run was trained again since."""
     stored = atomic.read_json(sweep_dir / layout.FOLDS)
@@ -112,7 +116,7 @@ def load_folds(sweep_dir: Path, device: str = "auto", weights: str = "best") -> 
                 f"{path} was trained again since {layout.FOLDS} was written",
                 do=f"python run.py task=summary sweep_dir={sweep_dir}",
             )
-    predictor = load_ensemble(runs, device, weights)
+    predictor = load_ensemble(runs, device, weights, precision)
     threshold = stored["threshold"]
     objects = stored["objects"]
     return predictor.with_options(
@@ -121,9 +125,20 @@ def load_folds(sweep_dir: Path, device: str = "auto", weights: str = "best") -> 
     )
 
 
-def load_any(run: str, device: str, weights: str) -> Predictor:
-    """The predictor of what run= names: a run, several (their mean), or a sweep over folds."""
+def load_any(run: str, device: str, weights: str, precision: str = "auto") -> Predictor:
+    """The predictor of what run= names: a run, several (their mean), or a sweep over folds; in torch."""
     path = expanded(run)
     if (path / layout.FOLDS).exists():
-        return load_folds(path, device, weights)
-    return load_ensemble(run_dirs(run), device, weights)
+        return load_folds(path, device, weights, precision)
+    return load_ensemble(run_dirs(run), device, weights, precision)
+
+
+def load_as(
+    run: str, device: str, weights: str, backend: str, precision: str
+) -> tuple[Predictor, dict[str, Any]]:
+    """The predictor that computes in this backend and number format, and which they are; of int8 also what it
+    changes in the Dice of the validation images. Raises ConfigError where they can't be."""
+    predictor, chosen = computed_by(backend, load_any(run, device, weights, precision), precision)
+    if chosen["precision"] != "int8" or predictor.engines is None:
+        return predictor, chosen
+    return predictor, chosen | {"int8": quantize(predictor.engines, run_dirs(run), weights, predictor.cut)}

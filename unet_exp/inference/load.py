@@ -20,7 +20,8 @@ from unet_exp.config.schema import Config
 from unet_exp.config.task_schema import PredictConfig
 from unet_exp.data.stats import Values
 from unet_exp.errors import CheckpointError, ConfigError, DataError
-from unet_exp.inference.predictor import AnySize, Predictor
+from unet_exp.inference.any_size import AnySize
+from unet_exp.inference.predictor import Predictor
 from unet_exp.models.folding import folded
 from unet_exp.models.unet import UNet
 from unet_exp.objects.rules import Rule, read_rule
@@ -32,18 +33,6 @@ from unet_exp.training import build, checkpoint, machine, setup
 
 log = logging.getLogger("unet_exp")
 HALF = (0.5, 0.5)
-
-
-def load_run(run_dir: str | Path, device: str = "auto", weights: str = "best") -> Predictor:
-    """A trained run as a Predictor: load_run(DIR).predict(image). weights: best or last.
-
-    Raises CheckpointError for what is no finished run.
-    """
-    path = expanded(run_dir)
-    config = run_config(path, device)
-    model = load_model(config, path, weights)
-    rules = object_rules_of(config, path, weights)
-    return predictor_of([config], [model], thresholds_of(path, weights), values_seen([path]), rules)
 
 
 def run_dirs(text: str) -> list[Path]:
@@ -74,9 +63,10 @@ def run_dirs(text: str) -> list[Path]:
     return dirs
 
 
-def load_ensemble(run_dirs: list[Path], device: str, weights: str) -> Predictor:
-    """Several runs of the same classes as one Predictor. Raises CheckpointError if they differ in these."""
-    configs = [run_config(path, device) for path in run_dirs]
+def load_ensemble(run_dirs: list[Path], device: str, weights: str, precision: str = "auto") -> Predictor:
+    """One run, or several of the same classes, as one Predictor. Raises CheckpointError if they differ in
+    these."""
+    configs = [in_precision(run_config(path, device), precision) for path in run_dirs]
     for path, config in zip(run_dirs, configs, strict=True):
         for what in ("classes", "label_map"):
             if getattr(config.data, what) != getattr(configs[0].data, what):
@@ -164,6 +154,13 @@ def run_config(run_dir: Path, device: str = "auto") -> Config:
         trainer = dataclasses.replace(trainer, precision="auto", channels_last="auto")
     data = dataclasses.replace(config.data, root=root)
     return setup.settle_machine(dataclasses.replace(config, device=str(here), data=data, trainer=trainer))
+
+
+def in_precision(config: Config, precision: str) -> Config:
+    """fp32, bf16; for auto and int8 (of which another program takes care) as it is."""
+    if precision in ("auto", "int8"):
+        return config
+    return dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, precision=precision))
 
 
 def check_root(config: Config) -> None:

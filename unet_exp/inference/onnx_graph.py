@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unet_exp.errors import ModelError, first_line
-from unet_exp.inference.predictor import OTHER_DEPTH, AnySize
+from unet_exp.inference.any_size import OTHER_DEPTH, AnySize
 from unet_exp.inference.tiles import unet_margin
 from unet_exp.losses import class_probabilities
 from unet_exp.models.unet import UNet
@@ -21,13 +21,14 @@ from unet_exp.sizes import nearest_sizes
 class Graph(nn.Module):
     """The exported module: normalised images N x C x H x W to probabilities N x K x H x W, both float32.
 
-    With valid padding K x (H - 2 margin) x (W - 2 margin). A graph can't branch on a size in Python, so the
-    image is fitted by arithmetic on sizes, in addition to the networks' own code.
+    logits: those in their place. With valid padding K x (H - 2 margin) x (W - 2 margin). A graph can't branch
+    on a size in Python, so the image is fitted by arithmetic on sizes, in addition to the networks' own code.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, logits: bool) -> None:
         super().__init__()
         self.model = model
+        self.logits = logits
         self.depth, self.padding = depth_and_padding(model)
         self.step = 2**self.depth
         self.least = smallest_size(model)
@@ -36,8 +37,8 @@ class Graph(nn.Module):
         height, width = image.shape[-2:]
         fitted = self.refuse(image) if self.padding == "valid" else self.proceed(image)
         logits = self.model.fitted_logits(fitted)[0]  # type: ignore[operator]
-        probabilities = class_probabilities(logits.float())
-        return probabilities if self.padding == "valid" else probabilities[..., :height, :width]
+        result = logits.float() if self.logits else class_probabilities(logits.float())
+        return result if self.padding == "valid" else result[..., :height, :width]
 
     def proceed(self, image: Tensor) -> Tensor:
         """The image padded at its right and bottom with its last pixels, as by UNet.fit_size and AnySize."""
@@ -87,9 +88,12 @@ def smallest_size(model: nn.Module) -> int:
     return 1 if padding == "same" else nearest_sizes(0, depth, padding)[-1]
 
 
-def onnx_graph(model: nn.Module, channels: int, classes: int) -> bytes:
-    """The contents of an .onnx file. Raises ModelError where torch can't trace the network for any size."""
-    graph = Graph(model).eval()
+def onnx_graph(model: nn.Module, channels: int, classes: int, logits: bool = False) -> bytes:
+    """The contents of an .onnx file. classes: of the probabilities; or the number of the logits.
+
+    Raises ModelError where torch can't trace the network for any size.
+    """
+    graph = Graph(model, logits).eval()
     side = graph.least + 3 * graph.step
     example = torch.zeros(2, channels, side, side + graph.step)
     free = {0: "batch", 2: "height", 3: "width"}
@@ -103,7 +107,7 @@ def onnx_graph(model: nn.Module, channels: int, classes: int) -> bytes:
                 verbose=False,
                 dynamic_shapes=(free,),
                 input_names=["image"],
-                output_names=["probabilities"],
+                output_names=["logits" if logits else "probabilities"],
             )
         assert program is not None
         (given,) = program.model.graph.inputs

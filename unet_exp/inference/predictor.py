@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unet_exp.config.label_map import Colour
@@ -18,6 +17,7 @@ from unet_exp.data.formats import Source, read_window, row_blocks
 from unet_exp.data.stats import Values, Watch, finite_unit
 from unet_exp.errors import DataError, ModelError
 from unet_exp.inference import given
+from unet_exp.inference.any_size import OTHER_DEPTH
 from unet_exp.inference.tiles import Tiling, receptive_radius, unet_margin
 from unet_exp.inference.tiling import Network, Write, predict_tiles
 from unet_exp.losses import class_probabilities
@@ -29,31 +29,6 @@ from unet_exp.sizes import nearest_sizes, output_size
 from unet_exp.training.machine import Precision
 
 log = logging.getLogger("unet_exp")
-OTHER_DEPTH = 5  # networks that are not ours: sides are continued to a multiple of 32
-
-
-class AnySize(nn.Module):
-    """A network of another package, assumed to take multiples of 32 pixels, for images of any size.
-
-    N x C x H x W to logits of the same size: the image is padded at its right and bottom with its last
-    pixels, as by UNet, and the logits are cropped, so that predictions and exports agree.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, image: Tensor) -> Tensor:
-        height, width = image.shape[-2:]
-        right = -width % 2**OTHER_DEPTH
-        bottom = -height % 2**OTHER_DEPTH
-        if right or bottom:
-            image = F.pad(image, (0, right, 0, bottom), mode="replicate")
-        return self.fitted_logits(image)[0][..., :height, :width]
-
-    def fitted_logits(self, image: Tensor) -> list[Tensor]:
-        """Like UNet's, for an image whose size is a multiple."""
-        return [self.model(image)]
 
 
 @dataclass(frozen=True)
@@ -64,7 +39,8 @@ class Predictor:
     thresholds: class 1 of two is where its probability is above; plain, and with tta, unless `threshold` says
     otherwise. tile, overlap: see tiles. batch, tta: see tiling. seen: what the training images held, of each
     run that keeps it. data_channels: what data.channels makes of grey and colour images. object_rules: how
-    objects are made of maps, plain and with tta; None for a run on classes.
+    objects are made of maps, plain and with tta; None for a run on classes. engines: what computes the
+    networks, where it is not torch.
     """
 
     networks: list[nn.Module]
@@ -83,6 +59,7 @@ class Predictor:
     seen: list[Values] = dataclasses.field(default_factory=list)
     data_channels: str = "stored"
     object_rules: tuple[Rule, Rule] | None = None
+    engines: list[Any] | None = None  # Engine
 
     @property
     def cut(self) -> float:
@@ -221,14 +198,16 @@ class Predictor:
 
     def forwards(self, of_image: tuple[np.ndarray, np.ndarray] | None) -> list[Network]:
         """The networks as functions of tiles. of_image: mean and std of this image, where they are used."""
+        for network in self.networks:
+            network.eval()
+        computed: Sequence[Callable[[Tensor], Tensor]] = self.engines or self.networks
         return [
             self.forward(model, *(of_image if of_image is not None and mean == "image" else (mean, std)))
-            for model, (mean, std) in zip(self.networks, self.statistics, strict=True)
+            for model, (mean, std) in zip(computed, self.statistics, strict=True)
         ]
 
-    def forward(self, model: nn.Module, mean: Any, std: Any) -> Network:
+    def forward(self, model: Callable[[Tensor], Tensor], mean: Any, std: Any) -> Network:
         """Tiles N x C x h x w in [0, 1] to probabilities N x K x h x w, in the run's precision."""
-        model.eval()
         shift, scale = (
             torch.tensor(np.asarray(value, np.float32)).reshape(-1, 1, 1) for value in (mean, std)
         )
@@ -251,6 +230,7 @@ class Predictor:
             self.with_options(
                 networks=[self.networks[index] for index in indices],
                 statistics=[self.statistics[index] for index in indices],
+                engines=self.engines and [self.engines[index] for index in indices],
             )
             for indices in of_margin.values()
         ]

@@ -6,7 +6,7 @@ from unet_exp.config.paths import expanded
 from unet_exp.config.task_schema import ExportConfig
 from unet_exp.errors import ConfigError
 from unet_exp.inference.export import export_onnx
-from unet_exp.inference.load import load_run, run_dirs
+from unet_exp.inference.load import load_ensemble, run_dirs
 from unet_exp.rundir import layout
 
 log = logging.getLogger("unet_exp")
@@ -22,5 +22,5 @@ def export(options: ExportConfig) -> None:
             "average their probabilities",
         )
     path = expanded(options.output) if options.output else run_dir / "export" / "model.onnx"
-    export_onnx(load_run(run_dir, "cpu", options.weights), path)
+    export_onnx(load_ensemble([run_dir], "cpu", options.weights), path)
     log.info("written: %s and %s", path, path.with_suffix(".json").name)

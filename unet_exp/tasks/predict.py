@@ -19,7 +19,7 @@ from unet_exp.config.task_schema import PredictConfig
 from unet_exp.data.channels import open_image
 from unet_exp.data.formats import Source
 from unet_exp.errors import ConfigError, DataError, UserError
-from unet_exp.inference.folds import load_any
+from unet_exp.inference.folds import load_as
 from unet_exp.inference.inputs import Job, find_images, plan
 from unet_exp.inference.load import run_config, run_dirs
 from unet_exp.inference.object_files import collect_objects, object_settings, wants_objects
@@ -31,7 +31,7 @@ from unet_exp.messages import shortened
 from unet_exp.rundir import atomic, layout
 from unet_exp.rundir.fingerprint import SAMPLED, hash_file
 from unet_exp.training import checkpoint
-from unet_exp.training.machine import decide_allocator, set_allocator
+from unet_exp.training.machine import decide_allocator, decide_device, set_allocator
 
 log = logging.getLogger("unet_exp")
 SETTINGS = "predict.json"
@@ -50,20 +50,24 @@ def predict(options: PredictConfig) -> None:
     if output.exists() and any(path.parent.resolve() == output.resolve() for path in paths):
         raise ConfigError("output is the folder of the images", do="choose another: output=DIR")
     jobs, problems = plan(paths)
-    predictor = load_any(options.run, options.device, options.weights).with_options(
+    set_allocator(decide_allocator("auto", decide_device(options.device)))
+    backend = known_backend(output) if options.backend == "auto" else None
+    loaded, computed = load_as(
+        options.run, options.device, options.weights, backend or options.backend, options.precision
+    )
+    predictor = loaded.with_options(
         tta=options.tta,
         threshold=None if options.threshold == "auto" else options.threshold,
         tile=options.tile,
         overlap=options.overlap,
         batch=options.batch_size,
     )
-    set_allocator(decide_allocator("auto", predictor.precision.device))
     kind = kind_of_maps(options, predictor)
     for problem in problems:
         log.error("error: %s", problem)
     with nothing_left_of_nothing(output):
         atomic.make_directory(output)
-        due = remember(options, settings_of(options, kind, predictor), output, jobs)
+        due = remember(options, settings_of(options, kind, predictor) | computed, output, jobs)
         if len(predictor.classes) == 2:
             log.info("threshold %g", predictor.cut)
         num_failed, num_strange = predict_all(due, predictor, options, kind, output)
@@ -194,10 +198,12 @@ def remember(options: PredictConfig, settings: dict[str, Any], output: Path, job
     """
     path = output / SETTINGS
     earlier = atomic.read_json(path) if path.exists() else None
+    if earlier is not None:  # without these it is of a version that had no others
+        earlier = {"backend": "torch", "precision": settings["precision"]} | earlier
     other = [key for key in settings if earlier and earlier.get(key) != settings[key]]
     # Runs may have moved: weights identify them, by their bits, or by the file as older versions wrote it.
     same = {"weights", "weights_sha256"} - set(other)
-    other = [key for key in other if key not in ("run", "weights_sha256", "weights" if same else "")]
+    other = [key for key in other if key not in ("run", "weights_sha256", "int8", "weights" if same else "")]
     if other and masks_in(output) and not options.overwrite:
         raise ConfigError(
             f"{output} holds predictions made with another {', '.join(other)}",
@@ -232,6 +238,13 @@ def remember(options: PredictConfig, settings: dict[str, Any], output: Path, job
                 os.unlink(mask)
     atomic.write_text(path, json.dumps(settings | {"images": known | images}, indent=2) + "\n")
     return due
+
+
+def known_backend(output: Path) -> str | None:
+    """That of the predictions which are already there."""
+    path = output / SETTINGS
+    backend: str | None = atomic.read_json(path).get("backend") if path.exists() else None
+    return backend
 
 
 def masks_of(output: Path, job: Job) -> list[Path]:
