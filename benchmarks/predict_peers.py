@@ -1,16 +1,20 @@
 """Prediction of large images beside MONAI's sliding_window_inference: seconds and peak memory.
 
-    pip install -c constraints.txt -e ".[benchmark]"
+    pip install -c constraints.txt -e ".[benchmark,fast]"
     python benchmarks/predict_peers.py                           # 1024 and 4096 pixels, a few minutes
     python benchmarks/predict_peers.py --sides 8192 --repeats 1
+    python benchmarks/predict_peers.py --sides 2048 --model nnunet_like
 
-The same network (16 channels, one logit), tiles, overlap and Gaussian blending; each run is a process of its
+The same network of conf/model (one logit), tiles, overlap and Gaussian blending; each run is a process of its
 own. unet_exp reads the image from a file window by window and writes float32 probabilities of both classes to
-a file; MONAI gets the image as a tensor and gives logits as one. "same": in the number and memory format and
-with the allocator that unet_exp decides on by itself; "fp32": as torch comes.
+a file; MONAI gets the image as a tensor and gives logits as one. unet_exp computes as task=predict does, in the
+number and memory format and with the allocator that it decides on by itself; "fp32": with precision=fp32;
+"openvino": with that backend. MONAI: as torch comes, in fp32; "same": with what unet_exp decides on; "same,
+fp32": with these, in fp32.
 """
 
 import argparse
+import dataclasses
 import json
 import statistics
 import subprocess
@@ -21,21 +25,43 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-ARMS = ["unet_exp", "MONAI", "MONAI, same", "unet_exp, fp32"]
-DEPTH = 4
+ARMS = [
+    "unet_exp",
+    "unet_exp, openvino",
+    "unet_exp, fp32",
+    "unet_exp, fp32, openvino",
+    "MONAI",
+    "MONAI, same",
+    "MONAI, same, fp32",
+]
 
 
-def build(arm: str) -> tuple[Any, Any]:
-    """The network, and what unet_exp's Precision is for this arm."""
-    from benchmarks.loops import Settings, network
+def build(arm: str, model_name: str) -> tuple[Any, Any]:
+    """The network, and where and in what numbers it computes."""
+    import torch
 
-    settings = Settings(same=arm in ("unet_exp", "MONAI, same"))
-    model = settings.put(network(argparse.Namespace(base=16))).eval()
-    return model, settings.place
+    from benchmarks.loops import Settings
+    from unet_exp.inference.backends import Engine
+    from unet_exp.models.folding import folded
+    from unet_exp.models.unet import UNet
+
+    torch.manual_seed(0)
+    text = (HERE.parent / "conf" / "model" / f"{model_name}.yaml").read_text(encoding="utf-8")
+    network = UNet(**{key: value for key, value in yaml.safe_load(text).items() if key != "defaults"}).eval()
+    program, *rest = arm.split(", ")
+    settings = Settings(same=program == "unet_exp" or "same" in rest)
+    place = settings.place
+    if "fp32" in rest:
+        place = dataclasses.replace(place, name="fp32")
+    if "openvino" in rest:
+        return Engine("openvino", network, 1, place.name), place
+    model = settings.put(folded(network) if program == "unet_exp" and place.name == "fp32" else network)
+    return model.eval(), place
 
 
 def own(arm: str, options: argparse.Namespace, folder: Path) -> float:
@@ -46,7 +72,7 @@ def own(arm: str, options: argparse.Namespace, folder: Path) -> float:
     from unet_exp.inference.tiling import predict_tiles
     from unet_exp.losses import class_probabilities
 
-    model, place = build(arm)
+    model, place = build(arm, options.model)
 
     def forward(tiles: Tensor) -> Tensor:
         with torch.inference_mode(), place.autocast():
@@ -63,7 +89,10 @@ def own(arm: str, options: argparse.Namespace, folder: Path) -> float:
                 result.write(plane.data)
 
         started = time.perf_counter()
-        tiling = Tiling(options.tile, options.overlap, 0, 2**DEPTH, receptive_radius(DEPTH, "transpose"))
+        net = getattr(model, "network", model)
+        radius = receptive_radius(net.depth, net.upsample, net.padding, net.stride)
+        halo = min(radius, options.tile // 4)
+        tiling = Tiling(options.tile, options.overlap, 0, 2**net.halvings, halo)
 
         def read(rows: slice, columns: slice) -> np.ndarray:
             return np.asarray(image[rows, columns, None].astype(np.float32) / 255)
@@ -76,7 +105,7 @@ def monai(arm: str, options: argparse.Namespace, folder: Path) -> float:
     import torch
     from monai.inferers import sliding_window_inference
 
-    model, place = build(arm)
+    model, place = build(arm, options.model)
 
     def forward(tiles: torch.Tensor) -> torch.Tensor:
         with place.autocast():
@@ -115,6 +144,8 @@ def measured(arm: str, side: int, options: argparse.Namespace, folder: Path) -> 
         str(min(options.tile, side // 2)),
         "--overlap",
         str(options.overlap),
+        "--model",
+        options.model,
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -123,11 +154,11 @@ def measured(arm: str, side: int, options: argparse.Namespace, folder: Path) -> 
     return row
 
 
-def summed_up(rows: list[dict[str, float]], own: list[dict[str, float]]) -> dict[str, float]:
-    ratios = [row["seconds"] / one["seconds"] for row, one in zip(rows, own, strict=True)]
+def summed_up(rows: list[dict[str, float]], peer: list[dict[str, float]]) -> dict[str, float]:
+    ratios = [one["seconds"] / row["seconds"] for row, one in zip(rows, peer, strict=True)]
     return {
         "seconds": statistics.median(row["seconds"] for row in rows),
-        "of_unet_exp": statistics.median(ratios),
+        "times_as_fast": statistics.median(ratios),
         "peak_mib": max(row["peak_mib"] for row in rows),
     }
 
@@ -139,6 +170,7 @@ def main() -> None:
     parser.add_argument("--sides", type=int, nargs="+", default=[1024, 4096])
     parser.add_argument("--tile", type=int, default=1024, help="at most; half the side of a smaller image")
     parser.add_argument("--overlap", type=float, default=0.25)
+    parser.add_argument("--model", default="unet_small", help="of conf/model")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--arms", default="|".join(ARMS), help="some of the arms, with | between")
     parser.add_argument("--json", type=Path)
@@ -159,11 +191,13 @@ def main() -> None:
             for _ in range(options.repeats):
                 for arm, rows in found.items():
                     rows.append(measured(arm, side, options, Path(name)))
-        tables[side] = {arm: summed_up(rows, found["unet_exp"]) for arm, rows in found.items()}
-        print(f"{side} x {side}, tiles of {min(options.tile, side // 2)}, overlap {options.overlap}")
-        print("| program | seconds | unet_exp = 1 | peak MiB |\n|---|---|---|---|")
+        tables[side] = {arm: summed_up(rows, found["MONAI"]) for arm, rows in found.items()}
+        print(
+            f"{options.model}: {side} x {side}, tiles of {min(options.tile, side // 2)}, overlap {options.overlap}"
+        )
+        print("| program | seconds | times as fast as MONAI | peak MiB |\n|---|---|---|---|")
         for arm, row in tables[side].items():
-            numbers = f"{row['seconds']:.2f} | {row['of_unet_exp']:.2f} | {row['peak_mib']:.0f}"
+            numbers = f"{row['seconds']:.2f} | {row['times_as_fast']:.2f} | {row['peak_mib']:.0f}"
             print(f"| {arm} | {numbers} |", flush=True)
     if options.json:
         options.json.write_text(json.dumps(tables, indent=2) + "\n")
