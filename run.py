@@ -46,8 +46,9 @@ def train(config: Config, run: RunDirectory, origin: Origin) -> Outcome:
     config = decided(setup.settle_machine, config)  # every "auto" of the machine
     distributed.check(config)
     setup.prepare_torch(config)  # seed, determinism, threads, allocator
-    files = decided(setup.find_files, config, run, origin, saved is None)
-    data = setup.read_samples(config, files.splits)  # every file read and checked
+    with startup_patches.no_garbage():
+        files = decided(setup.find_files, config, run, origin, saved is None)
+        data = setup.read_samples(config, files.splits)  # every file read and checked
     config = setup.settle_data(config, data)  # channels, class weights, number of steps
 
     parts = build.build_parts(config, data, first_start=saved is None)

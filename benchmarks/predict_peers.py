@@ -7,10 +7,10 @@
 
 The same network of conf/model (one logit), tiles, overlap and Gaussian blending; each run is a process of its
 own. unet_exp reads the image from a file window by window and writes float32 probabilities of both classes to
-a file; MONAI gets the image as a tensor and gives logits as one. unet_exp computes as task=predict does, in the
-number and memory format and with the allocator that it decides on by itself; "fp32": with precision=fp32;
-"openvino": with that backend. MONAI: as torch comes, in fp32; "same": with what unet_exp decides on; "same,
-fp32": with these, in fp32.
+a file; MONAI gets the image as a tensor and gives logits as one. unet_exp computes as task=predict does, in
+the number and memory format and with the allocator that it decides on by itself; "fp32": with precision=fp32;
+"openvino": with that backend. MONAI: as torch comes, in fp32; "same": with what unet_exp decides on;
+"same, fp32": with these, in fp32.
 """
 
 import argparse
@@ -192,9 +192,8 @@ def main() -> None:
                 for arm, rows in found.items():
                     rows.append(measured(arm, side, options, Path(name)))
         tables[side] = {arm: summed_up(rows, found["MONAI"]) for arm, rows in found.items()}
-        print(
-            f"{options.model}: {side} x {side}, tiles of {min(options.tile, side // 2)}, overlap {options.overlap}"
-        )
+        tile = min(options.tile, side // 2)
+        print(f"{options.model}: {side} x {side}, tiles of {tile}, overlap {options.overlap}")
         print("| program | seconds | times as fast as MONAI | peak MiB |\n|---|---|---|---|")
         for arm, row in tables[side].items():
             numbers = f"{row['seconds']:.2f} | {row['times_as_fast']:.2f} | {row['peak_mib']:.0f}"

@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
 # From the ground up; a room may import those of lower ranks, and itself.
 RANKS = [
-    ["unet_exp.errors", "unet_exp.sizes", "unet_exp.statistics"],
+    ["unet_exp.errors", "unet_exp.sizes", "unet_exp.statistics", "unet_exp.threads"],
     ["unet_exp.messages"],
     ["unet_exp.rundir"],
     ["unet_exp.config"],

@@ -7,6 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
+import tempfile
 import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,6 +48,9 @@ TINY = [
 SMALL = ["model.depth=2", "model.base_channels=4", "epochs=1", "batch_size=2", "threads=1", "device=cpu"]
 
 torch.set_num_threads(1)  # the tests themselves run two at a time
+# What is known of files stays out of the user's cache folder, and is gone at the end.
+CACHE = tempfile.TemporaryDirectory(prefix="unet_exp_cache_")
+os.environ["XDG_CACHE_HOME"] = CACHE.name
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -8,8 +8,10 @@ import numpy.typing as npt
 import tifffile
 from PIL import Image
 
+from unet_exp.config.label_map import label_map
 from unet_exp.config.schema import DataConfig, SplitConfig
-from unet_exp.data.datasets import Samples, SegmentationDataset, load_samples
+from unet_exp.data.datasets import SegmentationDataset
+from unet_exp.data.samples import Samples, load_samples
 from unet_exp.data.splits import Splits, find_splits
 from unet_exp.data.transforms import Compose
 
@@ -62,7 +64,10 @@ def names(splits: Splits) -> dict[str, list[str]]:
 def load_all(data: DataConfig) -> Samples:
     """Every sample of the set, as the training part."""
     data.split = SplitConfig(mode="blocks", train="rest", val=0, test=0)
-    return load_samples(find_splits(data)["train"], "train", data.cache, data.cache_limit_mb)
+    items = find_splits(data)["train"]
+    return load_samples(
+        items, "train", data.cache, data.cache_limit_mb, label_map(data), cache_dir=data.cache_dir
+    )
 
 
 def plain(samples: Samples, index: int = 0) -> tuple[Array, Array]:

@@ -11,8 +11,8 @@ from tests.conftest import Cli, composed, write_folder
 from tests.data.written_files import HEIGHT, WIDTH, pattern, write_tiff
 from unet_exp import load_run
 from unet_exp.data.channels import open_image
-from unet_exp.data.datasets import load_samples
 from unet_exp.data.formats import count_pages, open_array, orientation, read_array
+from unet_exp.data.samples import load_samples
 from unet_exp.data.splits import find_splits
 from unet_exp.errors import DataError
 from unet_exp.tasks.check_data import check_data

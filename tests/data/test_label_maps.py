@@ -12,9 +12,10 @@ from tests.conftest import composed
 from tests.data.label_files import data, random, save
 from unet_exp.config.label_map import LabelMap, label_map
 from unet_exp.config.schema import IGNORE, DataConfig
-from unet_exp.data.datasets import SegmentationDataset, load_samples
+from unet_exp.data.datasets import SegmentationDataset
 from unet_exp.data.formats import read_array
 from unet_exp.data.labels import class_indices
+from unet_exp.data.samples import load_samples
 from unet_exp.data.splits import find_splits
 from unet_exp.data.transforms import Compose
 from unet_exp.errors import DataError, UserError

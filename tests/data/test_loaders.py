@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from unet_exp.data.datasets import Samples, SegmentationDataset
+from unet_exp.data.datasets import SegmentationDataset
 from unet_exp.data.items import SyntheticItem
 from unet_exp.data.loaders import EpochBatches, Loader
+from unet_exp.data.samples import Samples
 from unet_exp.data.stats import look_at
 from unet_exp.data.transforms import Compose, Normalization, RandomCrop, RandomFlip, RandomRotate90, ToTensor
 

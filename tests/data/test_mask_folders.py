@@ -11,8 +11,8 @@ import pytest
 from tests.data.sets import SMALL, line_of, pasted, save, scene, settings, survey, train
 from unet_exp.config.label_map import label_map
 from unet_exp.config.resolve import check
-from unet_exp.data.datasets import load_samples
 from unet_exp.data.items import Item
+from unet_exp.data.samples import load_samples
 from unet_exp.data.splits import find_splits
 from unet_exp.errors import DataError, UserError
 from unet_exp.training.setup import fingerprint_files

@@ -8,8 +8,8 @@ import pytest
 
 from tests.data.folders import H, W, config, folder_of, grey, load_all, mask, plain, save
 from unet_exp.config.schema import DataConfig
-from unet_exp.data.datasets import load_samples
 from unet_exp.data.labels import class_indices
+from unet_exp.data.samples import load_samples
 from unet_exp.data.splits import find_splits
 from unet_exp.errors import DataError
 

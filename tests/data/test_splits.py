@@ -11,7 +11,8 @@ import torch
 
 from tests.data.folders import config, folder_of, grey, load_all, mask, names, plain, save
 from unet_exp.config.schema import DataConfig, SplitConfig
-from unet_exp.data.datasets import Samples, SegmentationDataset, load_samples
+from unet_exp.data.datasets import SegmentationDataset
+from unet_exp.data.samples import Samples, load_samples
 from unet_exp.data.split_checks import check_batches
 from unet_exp.data.splits import find_splits
 from unet_exp.data.transforms import Compose, Normalization, RandomFlip, ToTensor

@@ -9,9 +9,10 @@ import pytest
 from tests.conftest import composed
 from tests.data.label_files import Array, data, random, save
 from unet_exp.data.class_weights import pixels_of
-from unet_exp.data.datasets import SegmentationDataset, load_samples
+from unet_exp.data.datasets import SegmentationDataset
 from unet_exp.data.formats import open_array
 from unet_exp.data.items import Item
+from unet_exp.data.samples import load_samples
 from unet_exp.data.splits import find_splits
 from unet_exp.data.stats import displayed
 from unet_exp.data.tiff import TiffWindows

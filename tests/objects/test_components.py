@@ -10,9 +10,9 @@ import pytest
 from tests.data.sets import SMALL, line_of, pasted, save, scene, settings, survey, train
 from unet_exp.config.label_map import label_map
 from unet_exp.config.resolve import check
-from unet_exp.data.datasets import open_pair
 from unet_exp.data.formats import WHOLE
 from unet_exp.data.labels import component_numbers
+from unet_exp.data.samples import open_pair
 from unet_exp.data.splits import find_splits
 from unet_exp.errors import UserError
 from unet_exp.training import setup

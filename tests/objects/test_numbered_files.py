@@ -12,9 +12,9 @@ from PIL import Image
 from tests.conftest import train
 from tests.tasks.common import rows_of
 from unet_exp.config.task_schema import EvaluateConfig, PredictConfig
-from unet_exp.data.datasets import Samples
 from unet_exp.data.items import Item
 from unet_exp.data.nuclei import generate_nuclei
+from unet_exp.data.samples import Samples
 from unet_exp.data.synthetic import generate_membranes
 from unet_exp.errors import UserError
 from unet_exp.inference.numbered_files import files_of_samples

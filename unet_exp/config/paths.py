@@ -12,6 +12,7 @@ PATH_KEYS = (
     "data.labels",
     "data.label_suffix",
     "data.csv",
+    "data.cache_dir",
     "data.image_stack",
     "data.label_stack",
     "model.weights",

@@ -140,11 +140,14 @@ class DataConfig:
     cache_limit_mb: int = knob(
         2000, "largest split that auto keeps in RAM, in MB", minimum=0, on_resume=MAY_CHANGE
     )
-    fingerprint_limit_mb: int = knob(
-        2000,
-        "above this many MB, hash only three blocks of each file",
-        minimum=0,
+    cache_dir: str | None = knob(
+        "auto",
+        "folder for what is known of files; auto: the user's cache folder; null: none",
+        path=True,
         on_resume=MAY_CHANGE,
+    )
+    fingerprint_limit_mb: int = knob(
+        2000, "above this many MB, hash only three blocks of each file", minimum=0, on_resume=MAY_CHANGE
     )
 
 

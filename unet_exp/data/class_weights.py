@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from unet_exp.data.datasets import Samples
+from unet_exp.data.samples import Samples
 from unet_exp.data.stats import RARE
 from unet_exp.errors import DataError
 

@@ -30,7 +30,7 @@ from unet_exp.messages import counted, shortened
 log = logging.getLogger("unet_exp")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One sample on disk: its name, its two files, the page where they are stacks.
 
@@ -55,7 +55,7 @@ class Item:
         return (self.image, *(self.masks or (self.label,)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SyntheticItem:
     """One sample that is generated. kind: membranes (data/synthetic.py) or nuclei (data/nuclei.py)."""
 
@@ -237,7 +237,8 @@ def paired(
     label_of = partners(images, labels, keys)
     items = [Item(name, path, labels[label_of[name]]) for name, path in images.items() if name in label_of]
     lone_images = {name: path for name, path in images.items() if name not in label_of}
-    lone_labels = {name: path for name, path in labels.items() if name not in label_of.values()}
+    taken = set(label_of.values())
+    lone_labels = {name: path for name, path in labels.items() if name not in taken}
     if data.unlabelled == "skip" and items and not lone_labels:
         if left_out is not None:
             left_out += lone_images.values()

@@ -35,6 +35,15 @@ A_SPLIT = re.compile(rf"(?<![A-Za-z])(?i:{ANY_PART})(?![A-Za-z])")  # train, ima
 BEGINS_WITH_SPLIT = re.compile(rf"(?<![A-Za-z])(?i:{ANY_PART})")  # trainannot, but testis as well
 
 
+def below(path: Path, root: str | None) -> str:
+    """The path from `root` on (None: from here), with / between its parts, ../ where it lies elsewhere."""
+    text = path.as_posix()
+    start = f"{Path(root).as_posix()}/" if root else ""
+    if start and text.startswith(start) and "/../" not in text:
+        return text[len(start) :]  # a tenth of relpath's time, of each of many files
+    return Path(os.path.relpath(path, root or "")).as_posix()
+
+
 def split_named(word: str) -> str | None:
     """The split that a word means, in any case: 'Validation' is val. None for any other word."""
     return next((split for split, words in SPELLINGS.items() if word.strip().lower() in words), None)

@@ -4,10 +4,10 @@ import logging
 
 import numpy as np
 
-from unet_exp.data.datasets import Samples, open_pair
 from unet_exp.data.formats import WHOLE
 from unet_exp.data.items import Item
 from unet_exp.data.label_guess import LEAST_WHOLE, MOST_DIVIDED, MOST_PIXELS, share_of_whole
+from unet_exp.data.samples import Samples, open_pair
 from unet_exp.errors import DataError
 from unet_exp.messages import counted, numbered
 

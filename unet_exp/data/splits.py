@@ -1,6 +1,5 @@
 """Which samples train, validate and test."""
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +13,7 @@ from unet_exp.config.schema import SYNTHETIC, DataConfig, SplitConfig
 from unet_exp.data.items import Item, SyntheticItem
 from unet_exp.data.layouts import has_split_folders, is_template, read_items, root_of, split_folders
 from unet_exp.data.lists import LEFT_OUT, has_splits
-from unet_exp.data.names import SPLITS, as_stored, composed, natural
+from unet_exp.data.names import SPLITS, as_stored, below, composed, natural
 from unet_exp.errors import DataError
 from unet_exp.messages import counted, shortened
 from unet_exp.rundir.tables import csv_text
@@ -182,11 +181,11 @@ def as_csv(splits: Splits, root: str | None, left_out: Sequence[Path] = ()) -> s
     for name, items in splits.items():
         for item in items:
             paths = (item.image, item.label) if isinstance(item, Item) else ()
-            files = [Path(os.path.relpath(path, root or "")).as_posix() for path in paths] or ["", ""]
+            files = [below(path, root) for path in paths] or ["", ""]
             page = "" if getattr(item, "page", None) is None else item.page
             rows.append([*files, name, item.name, page, item.group or ""])
     for path in left_out:
-        rows.append([Path(os.path.relpath(path, root or "")).as_posix(), "", LEFT_OUT, path.stem, "", ""])
+        rows.append([below(path, root), "", LEFT_OUT, path.stem, "", ""])
     columns = ["image", "label", "split", "name", "page", "group"]
     return csv_text(columns, [dict(zip(columns, row, strict=True)) for row in rows])
 

@@ -18,13 +18,14 @@ MOST_POINTS = 500  # of each class, remembered from each block of rows
 Points = dict[int, np.ndarray]  # class index -> int64 N x 2, row and column of some of its pixels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Facts:
     """shape H x W x C; low, high: stored values; mean, std: float64 per channel in the unit of to_unit.
 
     constant: whether each channel has one value only, as a blank tile.
-    pixels: of each class index 0..255 (255: ignored). image_sha256, label_sha256: of the decoded values.
-    points: where the classes other than 0 are.
+    counts: class index (255: ignored) and pixels of each class. image_sha256, label_sha256: of the decoded
+    values. places: of each class other than 0 some of its pixels, row * W + column (see place_type); mapped
+    where the facts are known from an earlier start.
     """
 
     shape: tuple[int, ...]
@@ -33,11 +34,26 @@ class Facts:
     high: float
     mean: np.ndarray
     std: np.ndarray
-    pixels: np.ndarray
+    counts: tuple[tuple[int, int], ...]
     image_sha256: str
     label_sha256: str
-    points: Points
+    places: tuple[tuple[int, np.ndarray], ...]
     constant: bool
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """int64 256: the pixels of each class index."""
+        pixels = np.zeros(256, np.int64)
+        for index, count in self.counts:
+            pixels[index] = count
+        return pixels
+
+    @property
+    def points(self) -> Points:
+        return {
+            index: np.stack(np.divmod(places.astype(np.int64), self.shape[1]), axis=1)
+            for index, places in self.places
+        }
 
 
 def look_at(image: Source, label: Any, item: Item | SyntheticItem) -> Facts:
@@ -50,7 +66,7 @@ def look_at(image: Source, label: Any, item: Item | SyntheticItem) -> Facts:
     pixels = np.zeros(256, np.int64)
     image_hash = hashlib.sha256(f"{image.dtype.kind}{image.dtype.itemsize} {image.shape}".encode())
     label_hash = hashlib.sha256()
-    points: dict[int, list[np.ndarray]] = {}
+    found: dict[int, list[np.ndarray]] = {}
     for window in row_blocks(image.shape):
         block = read_window(image, window, name)
         unit = finite_unit(block, image, name).astype(np.float64)
@@ -64,8 +80,8 @@ def look_at(image: Source, label: Any, item: Item | SyntheticItem) -> Facts:
         image_hash.update(block.tobytes())
         label_hash.update(indices.tobytes())
         for index in np.flatnonzero(counts[1:IGNORE]) + 1:
-            places = some_places(indices == index) + np.array([window[0].start, 0])
-            points.setdefault(int(index), []).append(places)
+            places = some_places(indices == index) + window[0].start * indices.shape[1]
+            found.setdefault(int(index), []).append(places)
     count = image.shape[0] * image.shape[1]
     mean = sums / count
     return Facts(
@@ -75,10 +91,12 @@ def look_at(image: Source, label: Any, item: Item | SyntheticItem) -> Facts:
         high=float(highs.max()),
         mean=mean,
         std=np.sqrt(np.maximum(squares / count - mean**2, 0)),
-        pixels=pixels,
+        counts=tuple((int(index), int(pixels[index])) for index in np.flatnonzero(pixels)),
         image_sha256=image_hash.hexdigest(),
         label_sha256=label_hash.hexdigest(),
-        points={index: np.concatenate(places) for index, places in points.items()},
+        places=tuple(
+            (index, np.concatenate(places).astype(place_type(image.shape))) for index, places in found.items()
+        ),
         constant=bool((lows == highs).all()),
     )
 
@@ -90,11 +108,15 @@ def name_of(item: Item | SyntheticItem) -> str:
     return str(item.image) if item.page is None else f"{item.image} page {item.page}"
 
 
+def place_type(shape: tuple[int, ...]) -> str:
+    """The numpy type of places in an image H x W x C."""
+    return "<i4" if shape[0] * shape[1] < 2**31 else "<i8"
+
+
 def some_places(mask: np.ndarray) -> np.ndarray:
-    """int64 N x 2: row and column of at most MOST_POINTS pixels of a mask, evenly spaced in its order."""
+    """int64 N: the flat places of at most MOST_POINTS pixels of a mask, evenly spaced in its order."""
     places = np.flatnonzero(mask)
-    chosen = places[np.linspace(0, len(places) - 1, min(len(places), MOST_POINTS)).astype(np.int64)]
-    return np.stack(np.divmod(chosen, mask.shape[1]), axis=1)
+    return places[np.linspace(0, len(places) - 1, min(len(places), MOST_POINTS)).astype(np.int64)]
 
 
 def finite_unit(block: np.ndarray, image: Source, name: str) -> np.ndarray:

@@ -12,13 +12,13 @@ from tqdm import tqdm
 from unet_exp.config.label_map import IGNORED, LabelMap
 from unet_exp.config.schema import IGNORE, Config
 from unet_exp.data.channels import convertible
-from unet_exp.data.datasets import open_pair
 from unet_exp.data.formats import open_array, read_array, read_window, row_blocks
 from unet_exp.data.items import Item
 from unet_exp.data.label_files import ObjectMasks, about_shared
 from unet_exp.data.label_guess import Shapes, shapes
 from unet_exp.data.labels import Counts, LabelValuesError, as_value, count_values, is_coloured
 from unet_exp.data.problems import Failed, added, few
+from unet_exp.data.samples import open_pair
 from unet_exp.data.splits import Splits
 from unet_exp.data.stats import RARE, Facts, look_at, turned_images
 from unet_exp.errors import DataError

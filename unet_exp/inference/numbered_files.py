@@ -11,12 +11,12 @@ import numpy as np
 
 from unet_exp import errors
 from unet_exp.config.schema import IGNORE
-from unet_exp.data.datasets import Samples, open_pair
 from unet_exp.data.formats import IMAGE_SUFFIXES, WHOLE, open_array, read_window, to_unit
 from unet_exp.data.items import Item, by_name, files_in
 from unet_exp.data.labels import object_numbers
 from unet_exp.data.names import composed, natural
 from unet_exp.data.problems import Failed, all_problems
+from unet_exp.data.samples import Samples, open_pair
 from unet_exp.errors import DataError
 from unet_exp.inference.cell_borders import mean_of
 from unet_exp.inference.worst_objects import Scene

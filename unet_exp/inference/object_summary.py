@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unet_exp.config.schema import Config
-from unet_exp.data.datasets import Samples
+from unet_exp.data.samples import Samples
 from unet_exp.inference.load import object_rules_of
 from unet_exp.metrics.confusion import shown
 from unet_exp.objects.meter import CountedObjects, ObjectMeter

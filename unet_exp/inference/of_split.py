@@ -5,7 +5,7 @@ from typing import Any
 
 from unet_exp.config.label_map import label_map
 from unet_exp.config.schema import Config
-from unet_exp.data.datasets import Samples, load_samples
+from unet_exp.data.samples import Samples, load_samples
 from unet_exp.inference.load import check_root
 from unet_exp.inference.samples import averaged
 from unet_exp.inference.scores import Network
@@ -20,7 +20,8 @@ def samples_of(config: Config, split: str, whole: bool = False) -> Samples:
     items = [item for part in splits.values() for item in part] if split == "all" else splits[split]
     data = config.data
     largest = None if whole else data.window
-    return load_samples(items, split, data.cache, data.cache_limit_mb, label_map(data), largest)
+    cache = (data.cache, data.cache_limit_mb)
+    return load_samples(items, split, *cache, label_map(data), largest, data.cache_dir)
 
 
 def parts_with(

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from unet_exp.config.schema import OBJECT_SCORES
-from unet_exp.data.datasets import Samples
+from unet_exp.data.samples import Samples
 from unet_exp.data.splits import clusters
 from unet_exp.inference.object_summary import object_lines
 from unet_exp.inference.scores import SplitScores

@@ -1,6 +1,7 @@
 """Several small images at a time: threads that share the cores, and the images in their order."""
 
 import os
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,11 +22,12 @@ def pool_of(workers: int, threads: int) -> Iterator[ThreadPoolExecutor]:
     """Workers whose torch computes in so many threads. After an error, what has not begun is dropped."""
     before = torch.get_num_threads()
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads,))
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(before)  # for threads that start later
+    with warnings.catch_warnings():  # as in threads.in_threads
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(before)  # for threads that start later
 
 
 def submitted(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from unet_exp.data.datasets import Samples
+from unet_exp.data.samples import Samples
 from unet_exp.inference.scores import Network
 from unet_exp.losses import class_probabilities
 from unet_exp.models.unet import center_crop

@@ -8,6 +8,8 @@ from typing import Any
 from unet_exp.errors import CheckpointError, DataError
 from unet_exp.messages import numbered
 from unet_exp.rundir import atomic, layout
+from unet_exp.rundir.store import Store, cache_folder, key_of, state_of
+from unet_exp.threads import in_threads
 
 BLOCK = 65_536
 WEIGHTS = "weights/"  # before the name of the file of model.weights
@@ -17,14 +19,18 @@ Fingerprint = dict[str, Any]  # {"method", "files": {name: {"size", "mtime_ns", 
 
 
 def fingerprint(
-    paths: dict[str, Path], limit_mb: int, known: Fingerprint | None = None, kept: str = ""
+    paths: dict[str, Path],
+    limit_mb: int,
+    known: Fingerprint | None = None,
+    kept: str = "",
+    cache_dir: str | None = None,
 ) -> Fingerprint:
     """Sizes and content hashes of files, by the names given.
 
     limit_mb: of all files together; above it only three blocks of each file are read, and "method" says so.
     known: an earlier fingerprint, whose method is kept and whose hashes are taken over for files whose size,
     modification and change times are the same. kept: known files whose names begin so are taken over as they
-    were, wherever they are now.
+    were, wherever they are now. cache_dir: where hashes of any run's files are kept (store.cache_folder).
     """
     from tqdm import tqdm
 
@@ -36,11 +42,29 @@ def fingerprint(
         method = known["method"]
     files = {name: old for name, old in before.items() if kept and name.startswith(kept)}
     total += sum(old["size"] for old in files.values())
-    for name, stat in tqdm(stats.items(), desc="checking files", delay=1.0, leave=False, disable=None):
+    store = Store(cache_folder(cache_dir), "hashes")
+    unknown: dict[str, bytes | None] = {}  # their keys in the store
+    for name, stat in stats.items():
         times = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "ctime_ns": stat.st_ctime_ns}
         old = before.get(name, {})
-        same = all(old.get(key) == value for key, value in times.items())
-        files[name] = times | {"sha256": old["sha256"] if same else hash_file(paths[name], method)}
+        if all(old.get(key) == value for key, value in times.items()):
+            files[name] = times | {"sha256": old["sha256"]}
+            continue
+        state = state_of(paths[name], stat)
+        key = None if state is None else key_of([method, state])
+        found = None if key is None else store.get(key)
+        files[name] = times | {"sha256": "" if found is None else bytes(found).hex()}
+        if found is None:
+            unknown[name] = key
+    with in_threads(lambda name: hash_file(paths[name], method), list(unknown)) as results:
+        bar = tqdm(results, "checking files", len(unknown), delay=1.0, leave=False, disable=None, ncols=79)
+        for name, future in bar:
+            sha256 = future.result()
+            files[name]["sha256"] = sha256
+            key = unknown[name]
+            if key is not None:
+                store.put(key, bytes.fromhex(sha256))
+    store.save()
     return {"method": method, "bytes": total, "files": files}
 
 

@@ -16,7 +16,7 @@ from unet_exp.messages import counted, program
 from unet_exp.training import setup
 
 OPTIONS = (*SYNTHETIC, "csv", "npy_folder", "tiff_stack")  # of data=, named as their data.kind
-NOT_ASKED = ("kind", "root", "split", "cache", "cache_limit_mb", "fingerprint_limit_mb")
+NOT_ASKED = ("kind", "root", "split", "cache", "cache_limit_mb", "cache_dir", "fingerprint_limit_mb")
 
 
 def line_to_use(config: Config, typed: Sequence[str], survey: Survey) -> str:

@@ -15,7 +15,7 @@ import torch
 
 from unet_exp import errors
 from unet_exp.config.schema import Config
-from unet_exp.data.datasets import Samples
+from unet_exp.data.samples import Samples
 from unet_exp.errors import UserError
 from unet_exp.messages import counted
 from unet_exp.training import build, loop, machine, setup

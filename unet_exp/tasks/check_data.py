@@ -20,11 +20,12 @@ from unet_exp.config.label_map import IGNORED, LabelMap, label_map, palette
 from unet_exp.config.quoting import command, setting
 from unet_exp.config.schema import IGNORE, SYNTHETIC, Config, DataConfig
 from unet_exp.data import detect
-from unet_exp.data.datasets import SegmentationDataset, load_samples
+from unet_exp.data.datasets import SegmentationDataset
 from unet_exp.data.items import UnpairedError
 from unet_exp.data.label_findings import as_meant, problems_of_files
 from unet_exp.data.labels import shown_counts
 from unet_exp.data.problems import few
+from unet_exp.data.samples import load_samples
 from unet_exp.data.splits import Splits, decide_mode
 from unet_exp.data.survey import Survey, judge, read_labels, read_samples
 from unet_exp.data.transforms import Compose

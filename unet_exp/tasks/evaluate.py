@@ -14,7 +14,7 @@ from unet_exp.config.label_map import label_map, palette
 from unet_exp.config.paths import expanded
 from unet_exp.config.schema import Config
 from unet_exp.config.task_schema import EvaluateConfig
-from unet_exp.data.datasets import Samples
+from unet_exp.data.samples import Samples
 from unet_exp.errors import ConfigError, DataError
 from unet_exp.inference.cell_borders import score_cells
 from unet_exp.inference.load import object_rules_of, run_config, stored_thresholds

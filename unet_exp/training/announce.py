@@ -14,8 +14,8 @@ from unet_exp import messages
 from unet_exp.config import saved
 from unet_exp.config.relabel import relabel
 from unet_exp.config.schema import LABELS, Config
-from unet_exp.data.datasets import open_pair
 from unet_exp.data.items import SyntheticItem
+from unet_exp.data.samples import open_pair
 from unet_exp.errors import CheckpointError, ConfigError
 from unet_exp.messages import counted, logdir, program, shown_path
 from unet_exp.metrics.confusion import shown

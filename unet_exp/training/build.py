@@ -16,8 +16,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from unet_exp.config.checks import ALLOW_VARIABLE, allowed_prefixes
 from unet_exp.config.cross_checks import allowed_heads
 from unet_exp.config.schema import Config
-from unet_exp.data.datasets import Samples, SegmentationDataset
+from unet_exp.data.datasets import SegmentationDataset
 from unet_exp.data.loaders import EpochBatches, Loader
+from unet_exp.data.samples import Samples
 from unet_exp.data.transforms import Compose, Crop
 from unet_exp.data.warp import with_reach
 from unet_exp.errors import ConfigError, ModelError, UserError, first_line

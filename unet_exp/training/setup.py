@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 import math
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +11,10 @@ from unet_exp.config.label_map import label_map
 from unet_exp.config.resolve import resolved_yaml
 from unet_exp.config.schema import LOWER_IS_BETTER, Config
 from unet_exp.data.class_weights import pixels_of, warn_of_rare_classes, with_weights
-from unet_exp.data.datasets import ONE_KIND, Samples, load_samples
 from unet_exp.data.items import Item
 from unet_exp.data.loaders import EpochBatches
+from unet_exp.data.names import below
+from unet_exp.data.samples import ONE_KIND, Samples, load_samples
 from unet_exp.data.split_checks import check_batches, refuse_duplicates, warn_of_divided_objects
 from unet_exp.data.splits import Splits, as_csv, decide_mode, find_splits
 from unet_exp.data.stats import better_statistics, mean_and_std, unit_range, values_of
@@ -113,14 +113,15 @@ def fingerprint_files(
     weights = config.model.get("weights") if first_start else None
     paths = {f"{fingerprint.WEIGHTS}{Path(weights).name}": Path(weights)} if weights else {}
     paths |= {
-        f"{split}/{Path(os.path.relpath(path, config.data.root or '')).as_posix()}": path
+        f"{split}/{below(path, config.data.root)}": path
         for split in ("train", "val")
         for item in splits[split]
         if isinstance(item, Item)
         for path in item.files
     }
     kept = "" if first_start else fingerprint.WEIGHTS
-    return fingerprint.fingerprint(paths, config.data.fingerprint_limit_mb, known, kept)
+    limit = config.data.fingerprint_limit_mb
+    return fingerprint.fingerprint(paths, limit, known, kept, config.data.cache_dir)
 
 
 def describe(
@@ -160,9 +161,10 @@ def read_samples(config: Config, splits: Splits) -> dict[str, Samples]:
     overfit = config.trainer.overfit_samples
     labels = label_map(config.data)
     cache = (config.data.cache, config.data.cache_limit_mb)
+    folder = config.data.cache_dir
     data = {
-        "train": load_samples(splits["train"], "train", *cache, labels),
-        "val": load_samples(splits["val"], "val", *cache, labels, config.data.window),
+        "train": load_samples(splits["train"], "train", *cache, labels, None, folder),
+        "val": load_samples(splits["val"], "val", *cache, labels, config.data.window, folder),
     }
     if data["train"].channels != data["val"].channels:
         raise DataError(
