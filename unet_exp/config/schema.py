@@ -133,8 +133,8 @@ class DataConfig:
     seed: int = knob(0, "membranes, nuclei: which images are generated", minimum=0)
     cache: str = knob(
         "auto",
-        "ram: decode once; none: read every time; auto: ram up to cache_limit_mb",
-        choices=["auto", "ram", "none"],
+        "ram: decode once; disk: once, to a file; none: each time; auto: ram up to cache_limit_mb, then disk",
+        choices=["auto", "ram", "disk", "none"],
         on_resume=MAY_CHANGE,
     )
     cache_limit_mb: int = knob(

@@ -43,7 +43,7 @@ class SegmentationDataset(Dataset[Sample]):
         self.weights = weights
         self.reach = reach
         self.maps = dict[tuple[str, tuple[int, ...]], np.ndarray]()
-        if weights is not None and samples.pairs is None:
+        if weights is not None and samples.kept != "ram":
             log.warning(
                 "the data is not kept in RAM, so the weight map of a whole label is computed for each of its "
                 "samples; data.cache=ram or a larger data.cache_limit_mb spares that, and loss.w0=0 the map"
@@ -91,7 +91,7 @@ class SegmentationDataset(Dataset[Sample]):
             if are_objects:  # each number is a class; none of them is IGNORE
                 indices = np.where(indices > 0, indices + IGNORE, 0)
             computed = weight_map(indices, *self.weights, inside=are_objects)[..., np.newaxis]
-            if self.samples.pairs is None:
+            if self.samples.kept != "ram":
                 return computed
             self.maps[key] = computed
         return self.maps[key]

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,8 @@ class KnownFacts:
         decoders = (PIL.__version__, tifffile.__version__, imagecodecs.__version__, np.__version__)
         self.settings = key_of([repr((VERSION, decoders, labels))]).hex()
         self.store = Store(root, "facts")
+        self.root = root
+        self.labels = labels
 
     def look_up(self, item: Item | SyntheticItem) -> tuple[bytes | None, Known | None]:
         """Its key, None where nothing can be kept of it; and what is known of it."""
@@ -51,6 +54,13 @@ class KnownFacts:
         if None in states:
             return None
         return key_of([self.settings, str(item.page), item.channels, *map(str, states)])
+
+    def identity(self, item: Item | SyntheticItem) -> str:
+        """Of what is read from its files now; where that can't be relied on, of no other start."""
+        if isinstance(item, SyntheticItem):
+            return repr(item)
+        key = self.key(item)
+        return uuid.uuid4().hex if key is None else key.hex()
 
     def put(self, key: bytes | None, known: Known) -> None:
         if key is not None:

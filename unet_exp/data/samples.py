@@ -13,7 +13,8 @@ from tqdm import tqdm
 from unet_exp import errors
 from unet_exp.config.label_map import BINARY, LabelMap
 from unet_exp.data.channels import open_image
-from unet_exp.data.formats import WHOLE, orientation, read_window
+from unet_exp.data.disk_cache import mapped_pairs
+from unet_exp.data.formats import WHOLE, View, orientation, read_window
 from unet_exp.data.items import Item, SyntheticItem
 from unet_exp.data.known_facts import Known, KnownFacts
 from unet_exp.data.label_files import ObjectMasks, about_shared, open_label
@@ -43,6 +44,12 @@ class Samples:
     sha256: str  # of names and decoded content
     facts: list[Facts] = field(default_factory=list)
     labels: LabelMap = BINARY
+    mapped: bool = False  # the pairs are those of a file (see disk_cache)
+
+    @property
+    def kept(self) -> str:
+        """As data.cache: ram, disk or none."""
+        return "none" if self.pairs is None else "disk" if self.mapped else "ram"
 
 
 def window_of(item: Item | SyntheticItem) -> Window:
@@ -106,7 +113,7 @@ def load_samples(
     found = [known.look_up(item) for item in items]
     limit = cache_limit_mb * 1_000_000 if cache == "auto" else math.inf
     num_bytes = sum(bytes_of(one.facts) for _, one in found if one is not None)
-    read = Reading(labels, keep=cache != "none" and num_bytes <= limit)
+    read = Reading(labels, keep=cache in ("ram", "auto") and num_bytes <= limit)
     pairs: list[Pair] = [NOT_KEPT] * len(items)
     problems: list[Failed] = []
     wanted = [index for index in range(len(items)) if read.keep or found[index][1] is None]
@@ -132,24 +139,60 @@ def load_samples(
     known.save()
     if problems:
         raise all_problems(problems, len(items), labels)
-    if cache == "auto" and not read.keep:
-        log.info("%s is larger than %d MB, so it is read from disk each time", split, cache_limit_mb)
     everything = [one for _, one in found if one is not None]
+    mapped = None
+    over = cache == "auto" and not read.keep
+    if cache == "disk" or (over and known.root is not None and is_costly(items[0], labels)):
+        mapped = on_disk(items, split, [one.facts for one in everything], known)
+    if over:
+        how = "read from disk each time" if mapped is None else "kept decoded in data.cache_dir"
+        log.info("%s is larger than %d MB, so it is %s", split, cache_limit_mb, how)
     if text := about_shared([one.num_shared for one in everything if one.num_shared is not None]):
         log.warning("%s: %s", split, text)
+    pairs = pairs if mapped is None else mapped
     samples = [(item, pair, one.facts) for item, pair, one in zip(items, pairs, everything, strict=True)]
     channels = channels_of(samples, split)
     sha256 = sha256_of(samples)
     samples = [(cut, pair, facts) for item, pair, facts in samples for cut in windows(item, facts, largest)]
     return Samples(
         items=[item for item, _, _ in samples],
-        pairs=[pair for _, pair, _ in samples] if read.keep else None,
+        pairs=[pair for _, pair, _ in samples] if read.keep or mapped is not None else None,
         sizes=[size_of(item, facts) for item, _, facts in samples],
         channels=channels,
         sha256=sha256,
         facts=[facts for _, _, facts in samples],
         labels=labels,
+        mapped=mapped is not None,
     )
+
+
+def is_costly(item: Item | SyntheticItem, labels: LabelMap) -> bool:
+    """Whether a window of it is decoded or drawn, and not only read, as of npy and uncompressed TIFF."""
+    image = open_pair(item, labels)[0]
+    while isinstance(image, View):
+        image = image.source
+    return not isinstance(image, np.memmap)
+
+
+def on_disk(items: list[Any], split: str, facts: list[Facts], known: KnownFacts) -> list[Pair] | None:
+    """The pairs of all samples, mapped; None where they can't be kept."""
+    if known.root is None:
+        log.warning("there is no data.cache_dir, so %s is not kept decoded but read each time", split)
+        return None
+    labels = known.labels
+    whole = Reading(labels, keep=True)
+
+    def both(index: int) -> Pair:
+        return whole.sample(items[index], Known(facts[index], None))[0]
+
+    contents = [f"{one.image_sha256} {one.label_sha256}" for one in facts]
+    if labels.objects is not None:  # the hash is of the classes that are made of their numbers
+        contents = [
+            f"{content} {known.identity(item)}" for content, item in zip(contents, items, strict=True)
+        ]
+    label_type = "uint8" if labels.objects is None else "int32"
+    read = in_threads(both, range(len(items)))
+    return mapped_pairs(known.root, split, facts, contents, label_type, read)
 
 
 @dataclass

@@ -235,7 +235,6 @@ def settle_data(config: Config, data: dict[str, Samples]) -> Config:
         key: words.get(value, value) if isinstance(value, str) else value
         for key, value in config.scheduler.items()
     }
-    cache = "ram" if data["train"].pairs is not None else "none"
     split = dataclasses.replace(config.data.split, mode=decide_mode(config.data))
     return dataclasses.replace(
         config,
@@ -244,7 +243,7 @@ def settle_data(config: Config, data: dict[str, Samples]) -> Config:
         scheduler=scheduler,
         loss=with_weights(config.loss, pixels_of(data["train"])),
         transform=with_statistics(config, data["train"]),
-        data=dataclasses.replace(config.data, cache=cache, split=split),
+        data=dataclasses.replace(config.data, cache=data["train"].kept, split=split),
     )
 
 
