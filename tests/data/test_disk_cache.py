@@ -73,12 +73,11 @@ def test_object_numbers_are_told_apart_where_their_classes_are_equal(tmp_path: P
     numbers = np.zeros((12, 12), np.uint16)
     numbers[2:5, 2:5] = 1
     numbers[7:10, 7:10] = 2
+    options: dict[str, Any] = {"labels_are": "objects", "classes": ["background", "interior", "border"]}
     for swapped in (False, True):
         save(tmp_path / "data" / "images" / "a.png", grey(1, (12, 12)))
-        save(
-            tmp_path / "data" / "labels" / "a.tif", np.where(numbers, 3 - numbers, 0) if swapped else numbers
-        )
-        options = {"labels_are": "objects", "classes": ["background", "interior", "border"]}
+        label = np.where(numbers, 3 - numbers, 0) if swapped else numbers
+        save(tmp_path / "data" / "labels" / "a.tif", label)
         same_pairs(loaded(tmp_path, "disk", **options), loaded(tmp_path, "ram", **options))
 
 
