@@ -3,7 +3,8 @@
 Every arm trains the same network (unet_exp's UNet) with BCE and Adam on the same PNG files, flipped and
 cropped, and writes what its kind of program writes: scalars, images, checkpoints. An arm runs an epoch for
 each line on its stdin, and answers with a line of JSON. The settings "same" are those that unet_exp decides
-by itself on this machine: number format, memory format, allocator, fused update, threads.
+by itself on this machine: number format, memory format, allocator, fused update, threads. With the variable
+ONEDNN_MAX_CPU_ISA=AVX512_CORE (or AVX2) in its environment it is a machine without bf16.
 """
 
 import argparse
@@ -53,6 +54,14 @@ def network(options: argparse.Namespace) -> Any:
     return UNet(base_channels=options.base)
 
 
+def without_bf16() -> None:
+    """Where the variable keeps torch's convolutions (oneDNN) from bf16, decide as on such a chip."""
+    from unet_exp.training import machine
+
+    if os.environ.get("ONEDNN_MAX_CPU_ISA") in ("AVX2", "AVX512_CORE"):
+        machine.cpu_has_bf16 = lambda: False
+
+
 class Settings:
     """What "same" means here, from unet_exp's own decisions; "plain" is torch as it comes."""
 
@@ -61,6 +70,7 @@ class Settings:
 
         from unet_exp.training import machine
 
+        without_bf16()
         device = machine.decide_device("auto")
         torch.set_num_threads(machine.decide_threads("auto", 1))
         self.device = device
@@ -325,6 +335,7 @@ def own_parts(options: argparse.Namespace, more: Sequence[str] = ()) -> tuple[An
     from unet_exp.config.resolve import check
     from unet_exp.training import build, setup
 
+    without_bf16()
     register()
     overrides = [
         *own_settings(options),

@@ -152,28 +152,34 @@ def test_never_more_than_a_fifth_of_the_free_space(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=free - used()))
 
     def used() -> int:
-        return sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+        return sum(path.stat().st_size for path in tmp_path.rglob("*.store"))
+
+    foreign = [tmp_path / "mine.png", tmp_path / "facts" / "mine.png", tmp_path / "arrays" / "a" / "mine.bin"]
+    for path in foreign:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(5000))
 
     for number in range(6):
-        kept = store.Store(tmp_path, "some")
+        kept = store.Store(tmp_path, "facts")
         kept.put(store.key_of([str(number)]), bytes(600))
         kept.save()
         time.sleep(0.01)
         assert used() <= free / 5
     assert known(tmp_path, "5") == bytes(600), "the newest is there"
     assert known(tmp_path, "0") is None, "the oldest is not"
+    assert all(path.exists() for path in foreign), "what is not its own stays"
 
 
 def test_files_of_many_processes_become_one(tmp_path: Path) -> None:
-    stores = [store.Store(tmp_path, "some") for _ in range(store.MOST_FILES)]
+    stores = [store.Store(tmp_path, "facts") for _ in range(store.MOST_FILES)]
     for number, one in enumerate(stores):
         one.put(store.key_of([str(number)]), str(number).encode())
         one.save()
-    assert len(list((tmp_path / "some").iterdir())) == store.MOST_FILES
-    last = store.Store(tmp_path, "some")
+    assert len(list((tmp_path / "facts").iterdir())) == store.MOST_FILES
+    last = store.Store(tmp_path, "facts")
     last.put(store.key_of(["last"]), b"last")
     last.save()
-    assert len(list((tmp_path / "some").iterdir())) == 1
+    assert len(list((tmp_path / "facts").iterdir())) == 1
     for text in ("last", *map(str, range(store.MOST_FILES))):
         assert known(tmp_path, text) == text.encode()
     mapped = last.get(store.key_of(["3"]))
@@ -182,5 +188,5 @@ def test_files_of_many_processes_become_one(tmp_path: Path) -> None:
 
 
 def known(root: Path, text: str) -> bytes | None:
-    record = store.Store(root, "some").get(store.key_of([text]))
+    record = store.Store(root, "facts").get(store.key_of([text]))
     return None if record is None else bytes(record)

@@ -50,6 +50,7 @@ def mapped_pairs(
                     write_arrays(path, split, places, read)
             finally:
                 unlock(handle)
+        os.utime(path)  # where room is needed, what nobody used for longest goes first
         whole = np.asarray(np.memmap(path, np.uint8, "r"))
     except OSError as error:
         log.warning(
@@ -109,7 +110,9 @@ def locked(folder: Path, split: str) -> int:
 
 
 def write_arrays(path: Path, split: str, places: list[tuple[Place, Place]], read: Read) -> None:
-    temporary = path.with_suffix(".tmp")
+    for left in path.parent.glob("*.tmp"):  # by a process that was killed
+        left.unlink(missing_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file, read as results:
             options: dict[str, Any] = {"delay": 1.0, "leave": False, "disable": None, "ncols": 79}

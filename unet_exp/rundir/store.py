@@ -21,6 +21,7 @@ log = logging.getLogger("unet_exp")
 MAGIC = b"unet_exp store 1"
 KEY = 16
 ENDING = ".store"
+OWN = (f"facts/*{ENDING}", f"hashes/*{ENDING}", "arrays/*/arrays.bin")  # what make_room may remove
 MOST_FILES = 8  # of a folder; then they become one
 SHARE = 5  # of the free space a fifth at most
 JUST_NOW = 2.0  # seconds in which a file may change again without another time of change
@@ -66,13 +67,19 @@ class Store:
         self.places: dict[bytes, memoryview] = {}
         self.added: dict[bytes, bytes] = {}
         self.files: list[Path] = []
+        self.read()
+
+    def read(self) -> None:
+        """The records of the files that are new since."""
         if self.folder is None:
             return
+        before = set(self.files)
         with contextlib.suppress(OSError):  # it is not there yet, or can't be read
             self.files = sorted(self.folder.glob(f"*{ENDING}"))
         for path in self.files:
-            with contextlib.suppress(OSError, ValueError, struct.error):  # gone, or damaged
-                self.places.update(records(path))
+            if path not in before:
+                with contextlib.suppress(OSError, ValueError, struct.error):  # gone, or damaged
+                    self.places.update(records(path))
 
     def get(self, key: bytes) -> memoryview | None:
         return self.places.get(key)
@@ -85,10 +92,16 @@ class Store:
         """Where that fails (a full disk, a quota), one line says so and nothing else happens."""
         if self.folder is None or not self.added:
             return
-        kept: dict[bytes, bytes | memoryview] = dict(self.added)
+        self.read()  # what others added meanwhile
+        kept: dict[bytes, bytes | memoryview] = {
+            key: record for key, record in self.added.items() if key not in self.places
+        }
         together = len(self.files) >= MOST_FILES
         if together:
             kept = {**self.places, **self.added}
+        self.added = {}
+        if not kept:
+            return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             make_room(self.folder.parent, sum(map(len, kept.values())) + len(kept) * (KEY + 8))
@@ -100,7 +113,6 @@ class Store:
             return
         for path in self.files if together else []:
             path.unlink(missing_ok=True)
-        self.added = {}
 
 
 def make_room(root: Path, size: int) -> None:
@@ -108,17 +120,19 @@ def make_room(root: Path, size: int) -> None:
 
     Raises OSError where there is no such room.
     """
-    files = sorted(
-        (path for path in root.rglob("*") if path.is_file()), key=lambda path: path.stat().st_mtime
-    )
-    used = sum(path.stat().st_size for path in files)
+    files = []
+    for pattern in OWN:  # and nothing else: the folder may be anyone's
+        for path in root.glob(pattern):
+            with contextlib.suppress(OSError):  # another process removed it
+                files.append((path.stat().st_mtime, path.stat().st_size, path))
+    used = sum(of_file for _, of_file, _ in files)
     allowed = (shutil.disk_usage(root).free + used) // SHARE
     if size > allowed:
         raise OSError(f"{size / 1e6:.0f} MB are more than a fifth of the free space")
-    for path in files:
+    for _, of_file, path in sorted(files):
         if used + size <= allowed:
             break
-        used -= path.stat().st_size
+        used -= of_file
         path.unlink(missing_ok=True)
 
 
