@@ -74,7 +74,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         start = Path(name)
         make_images(start, options.small, options.side)
-        train = [sys.executable, str(ROOT / "run.py"), *SHORT, "hydra.run.dir=run"]
+        checkout = options.beside.resolve() if options.beside else ROOT  # an older one can't read our run
+        train = [sys.executable, str(checkout / "run.py"), *SHORT, "hydra.run.dir=run"]
         subprocess.run(train, cwd=start, check=True, stdout=subprocess.DEVNULL)
         for _ in range(options.repeats):
             for arm, (checkout, extra) in arms.items():
