@@ -167,7 +167,7 @@ def test_auto_stays_auto_and_its_limit_counts(project: Path, start: Start) -> No
     start("resume=run", "epochs=2", "data.cache_limit_mb=0", "trainer.save_every=1", "trainer.keep=1")
     start("resume=run", "epochs=3")
     resolved = OmegaConf.load(project / "run/config_resolved.yaml")
-    assert (resolved.data.cache, resolved.data.cache_limit_mb) == ("none", 0)
+    assert (resolved.data.cache, resolved.data.cache_limit_mb) == ("disk", 0)
     assert [path.name for path in (project / "run/checkpoints").glob("epoch_*")] == ["epoch_0003.pt"]
 
 

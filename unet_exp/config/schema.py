@@ -141,8 +141,8 @@ class DataConfig:
         2000, "largest split that auto keeps in RAM, in MB", minimum=0, on_resume=MAY_CHANGE
     )
     cache_dir: str | None = knob(
-        "auto",
-        "folder for what is known of files; auto: the user's cache folder; null: none",
+        "user",
+        "folder for what is known of files; user: the user's cache folder; null: none",
         path=True,
         on_resume=MAY_CHANGE,
     )

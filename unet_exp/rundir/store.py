@@ -28,10 +28,10 @@ JUST_NOW = 2.0  # seconds in which a file may change again without another time 
 
 
 def cache_folder(given: str | None) -> Path | None:
-    """The folder of data.cache_dir: auto is the user's cache folder, null none."""
+    """The folder of data.cache_dir: "user" is the user's cache folder, null none."""
     if given is None:
         return None
-    if given != "auto":
+    if given != "user":
         return Path(os.path.expanduser(given))
     home = Path(os.path.expanduser("~"))
     if sys.platform == "darwin":
