@@ -26,6 +26,7 @@ log = logging.getLogger("unet_exp")
 WRONG = 1e-2  # of a probability, fp32 beside fp32; rounding makes less than 1e-3
 FLIPPED = 1e-3  # share of the pixels that get another class
 CHECKED = 512  # side of the part of the first tile that is compared, a multiple of every network's step
+COMPILING = threading.Lock()  # neither tracing nor compiling one graph is for two threads at once
 Compute = Callable[[np.ndarray], np.ndarray]
 
 
@@ -96,7 +97,8 @@ class Engine:
         key = (number_format, None if self.any_shape else tuple(tiles.shape))
         try:
             if key not in compiled:
-                compiled[key] = self.compiled(tiles, number_format)
+                with COMPILING:
+                    compiled[key] = self.compiled(tiles, number_format)
             run: Compute = compiled[key]
             return run(np.ascontiguousarray(tiles.numpy()))
         except Exception as error:  # somebody's own network
