@@ -42,6 +42,11 @@ def main(train: Train) -> int:
     try:
         if ranks.is_follower():
             return follow(train)
+        if sys.argv[1:2] == ["--warm"]:
+            from unet_exp.sweeps import warm
+
+            job = warm.serve(int(sys.argv[2]))
+            return 0 if job is None else run_job(job, train)
         if sys.argv[1:2] == ["--job"]:
             return run_job(Path(sys.argv[2]), train)
         register()

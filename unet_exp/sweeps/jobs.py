@@ -11,12 +11,17 @@ from unet_exp.errors import CheckpointError
 from unet_exp.messages import RUN_PY
 from unet_exp.rundir import layout, lock, signals
 from unet_exp.rundir.sweep_directory import DONE, JOB_LOG
+from unet_exp.sweeps.warm import ForkedJob, warm_process
+
+Process = subprocess.Popen[bytes] | ForkedJob
 
 
-def begin(directory: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+def begin(directory: Path, environment: dict[str, str]) -> Process:
     """Start the job's process; what it prints goes to its job.log, and it stops by itself if we die."""
     with open(directory / JOB_LOG, "ab") as output:
-        return subprocess.Popen(
+        warm = warm_process()
+        forked = warm.begin(output, directory, environment) if warm is not None else None
+        return forked or subprocess.Popen(
             [sys.executable, str(RUN_PY), "--job", str(directory)],
             stdin=subprocess.PIPE,
             stdout=output,
@@ -24,6 +29,12 @@ def begin(directory: Path, environment: dict[str, str]) -> "subprocess.Popen[byt
             env={**os.environ, **environment},
             start_new_session=True,
         )
+
+
+def can_begin() -> bool:
+    """Not while the process that forks jobs still imports what they need."""
+    warm = warm_process()
+    return warm is None or not warm.is_importing()
 
 
 def conclude(directory: Path, code: int, reason: str = "") -> str:

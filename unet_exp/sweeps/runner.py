@@ -2,7 +2,6 @@
 
 import math
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -52,7 +51,7 @@ class Limits:
 @dataclass
 class Running:
     job: Job
-    process: "subprocess.Popen[bytes]"
+    process: jobs.Process
     slot: int
     started: float
     asked: float | None = None  # when it was asked to stop
@@ -83,7 +82,7 @@ def run_all(
                 start_jobs(waiting, running, limits, table, time.monotonic() - since)
                 for one in [one for one in running if is_over(one, limits)]:
                     running.remove(one)
-                    state = jobs.conclude(one.job.directory, one.process.returncode, one.reason)
+                    state = jobs.conclude(one.job.directory, one.process.returncode or 0, one.reason)
                     ended(one.job, state)
                     table.ended(one.job, state)
                     if state == "failed" and limits.fail_fast:
@@ -134,6 +133,8 @@ def start_jobs(
     seconds: since the first job of this start.
     """
     free = [slot for slot in range(limits.slots) if slot not in [one.slot for one in running]]
+    if not (waiting and free and jobs.can_begin()):
+        return
     for job in waiting[: len(free)]:
         if not jobs.is_held(job.directory):
             running.append(launch(job, free.pop(0), limits))
