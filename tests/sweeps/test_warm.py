@@ -42,9 +42,9 @@ def test_the_process_that_forks_may_die(cli: Cli, command: list[str], tmp_path: 
         while not list(tmp_path.glob("sweep/seed-0-*/checkpoints/last.pt")):
             time.sleep(0.02)
             assert sweep.poll() is None
-        (job,) = running_jobs(tmp_path / "sweep")
-        assert parent_of(parent_of(job)) == sweep.pid
-        os.kill(parent_of(job), signal.SIGKILL)
+        (forked,) = running_jobs(tmp_path / "sweep")
+        assert parent_of(parent_of(forked)) == sweep.pid
+        os.kill(parent_of(forked), signal.SIGKILL)
         printed, _ = sweep.communicate()
     assert sweep.returncode == 1, printed
     assert [row["state"] for row in read_csv(tmp_path / "sweep" / "sweep.csv")] == [
