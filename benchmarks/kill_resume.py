@@ -125,6 +125,7 @@ def equal(left: Any, right: Any) -> bool:
 def one_run(folder: Path, index: int, options: Any, rng: random.Random) -> dict[str, Any]:
     """A run left alone and one that is killed again and again; the row of the table."""
     kind = [*TINY, *KINDS[index % len(KINDS)], f"epochs={options.epochs}", f"seed={index}"]
+    kind.append(f"trainer.devices={options.devices}")
     alone, killed = folder / f"alone{index}", folder / f"killed{index}"
     for path in (alone, killed):
         path.mkdir()
@@ -167,6 +168,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first run")
     parser.add_argument("--kills", type=int, default=11, help="for each run")
     parser.add_argument("--epochs", type=int, default=120)
+    parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--signal", choices=["KILL", "TERM", "INT"], default="KILL")
     parser.add_argument("--slow", type=float, default=0.02, help="seconds of each flush and rename")
     parser.add_argument(

@@ -394,7 +394,11 @@ def ask(options: argparse.Namespace) -> None:
     """Wait for the word to run an epoch; without one tell the peak memory and end."""
     if options.epochs or sys.stdin.readline().strip() == "epoch":
         return
-    print(json.dumps({"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}), flush=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():  # of the GPU
+        peak = torch.cuda.max_memory_allocated() / 2**20
+    print(json.dumps({"peak_mib": peak}), flush=True)
     os._exit(0)
 
 

@@ -123,10 +123,14 @@ def monai(arm: str, options: argparse.Namespace, folder: Path) -> float:
 
 
 def child(options: argparse.Namespace) -> None:
+    import torch
+
     work = own if options.arm.startswith("unet_exp") else monai
     seconds = work(options.arm, options, options.folder)
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     peak = next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+    if torch.cuda.is_available():  # of the GPU
+        peak = torch.cuda.max_memory_allocated() / 2**20
     print(json.dumps({"seconds": seconds, "peak_mib": peak}))
 
 

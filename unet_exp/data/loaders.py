@@ -3,7 +3,7 @@
 import math
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
     Set `epoch` and `start` (batches to leave out, for a run that goes on within an epoch) before iterating.
     limit: batches per epoch at most. rank, ranks: with several processes, which part of each batch is dealt
     out here; a training batch (shuffled) with nothing for this rank gives a stand-in that must not count.
+    sizes: height and width of each sample that is validated, if they differ (`by_size`).
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         limit: int | None = None,
         rank: int = 0,
         ranks: int = 1,
+        sizes: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         self.rank = rank
         self.ranks = ranks
@@ -42,12 +44,14 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         self.shuffle = shuffle
         self.num_batches = min(math.ceil(samples / batch_size), limit or samples)
         self.fewer = 0
+        self.sizes = sizes
+        self.dealt: list[list[int]] = []
         if not shuffle:  # of what there is to validate every ranks-th sample, in batches of its own
-            shared = np.arange(min(samples, self.num_batches * batch_size))
-            self.dealt = shared[rank::ranks]
-            most = math.ceil(math.ceil(len(shared) / ranks) / batch_size)
-            self.num_batches = math.ceil(len(self.dealt) / batch_size)
-            self.fewer = most - self.num_batches  # batches than rank 0 has
+            shared = range(min(samples, self.num_batches * batch_size))
+            of_ranks = [by_size(shared[one::ranks], batch_size, sizes) for one in range(ranks)]
+            self.dealt = of_ranks[rank]
+            self.num_batches = len(self.dealt)
+            self.fewer = max(map(len, of_ranks)) - self.num_batches  # batches than another rank has
         self.epoch = 0
         self.start = 0
 
@@ -55,16 +59,15 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         return self.num_batches
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        if self.shuffle:
-            order = np.random.default_rng((0, self.seed, self.epoch)).permutation(self.samples)
-        else:
-            order = self.dealt
-        for batch in range(self.start, self.num_batches):
-            chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            if self.shuffle:
-                dealt = chosen[self.rank :: self.ranks]
-                chosen = dealt if len(dealt) else chosen[:1]
-            yield [(self.epoch, int(index)) for index in chosen]
+        if not self.shuffle:
+            for batch in self.dealt[self.start :]:
+                yield [(self.epoch, index) for index in batch]
+            return
+        order = np.random.default_rng((0, self.seed, self.epoch)).permutation(self.samples)
+        for number in range(self.start, self.num_batches):
+            chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
+            dealt = chosen[self.rank :: self.ranks]
+            yield [(self.epoch, int(index)) for index in (dealt if len(dealt) else chosen[:1])]
 
     def batch_samples(self, first: int, last: int) -> int:
         """How many samples the batches first..last-1 hold."""
@@ -73,6 +76,26 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
     def own_samples(self, batch: int) -> int:
         """How many of a batch (counted from 0) are dealt out here."""
         return len(range(self.rank, self.batch_samples(batch, batch + 1), self.ranks))
+
+
+def by_size(
+    indices: Sequence[int], batch_size: int, sizes: Sequence[tuple[int, int]] | None
+) -> list[list[int]]:
+    """Batches of samples of one size each, in order of a size's first sample; without sizes all are alike.
+
+    None has more pixels than the largest sample, which has to fit into memory anyway.
+    """
+    if sizes is None or batch_size == 1:
+        return [list(indices[start : start + batch_size]) for start in range(0, len(indices), batch_size)]
+    alike: dict[tuple[int, int], list[int]] = {}
+    for index in indices:
+        alike.setdefault(sizes[index], []).append(index)
+    largest = max(height * width for height, width in sizes)
+    batches = []
+    for (height, width), group in alike.items():
+        most = min(batch_size, largest // (height * width))
+        batches += by_size(group, most, None)
+    return batches
 
 
 @dataclass(frozen=True)
@@ -120,7 +143,8 @@ class Loader:
 
     def alone(self) -> "Loader":
         """For one process that goes through all of what several of them share, in order."""
-        batches = EpochBatches(self.batches.samples, self.batches.batch_size, 0, False, self.batches.limit)
+        shared = self.batches
+        batches = EpochBatches(shared.samples, shared.batch_size, 0, False, shared.limit, sizes=shared.sizes)
         return Loader(self.dataset, batches, 0, False)
 
     def __len__(self) -> int:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,7 @@ def choose_object_rule(run_dir: Path, parts: Parts) -> dict[str, float]:
 def best_rule(parts: Parts, network: Network, name: str) -> tuple[ObjectRule, list[ObjectCounts]]:
     """rule_for the validation samples, and the counts of each of them by it."""
     assert parts.objects is not None
-    return rule_for(list(maps_of(parts, network, name)), parts.objects, name)
+    return rule_for(maps_of(parts, network, name), parts.objects, name)
 
 
 def rule_for(maps: list[Maps], fixed: ObjectRule, name: str) -> tuple[ObjectRule, list[ObjectCounts]]:
@@ -98,15 +97,18 @@ def score_rules(
     return counts
 
 
-def maps_of(parts: Parts, network: Network, name: str) -> Iterator[Maps]:
-    """Interior and foreground probability, and the true numbers, H x W of each validation image."""
+def maps_of(parts: Parts, network: Network, name: str) -> list[Maps]:
+    """Interior and foreground probability, and the true numbers, H x W of each validation image, in the order
+    of the split."""
     assert parts.objects is not None
     target = parts.objects.target
     batches = tqdm(parts.val.epoch(0), f"maps, {name}", len(parts.val), leave=False, disable=None, ncols=79)
+    maps: dict[int, Maps] = {}
     with torch.inference_mode():
         for batch in batches:
             _, _, logits, _ = forward(network, parts, batch)
             probabilities = class_probabilities(logits).cpu().numpy()
             objects = center_crop(batch["objects"], *logits.shape[-2:])[:, 0].to(torch.int32).numpy()
-            for image, numbers in zip(probabilities, objects, strict=True):
-                yield *object_maps(image, target), numbers
+            for index, image, numbers in zip(batch["index"].tolist(), probabilities, objects, strict=True):
+                maps[index] = (*object_maps(image, target), numbers)
+    return [maps[index] for index in sorted(maps)]

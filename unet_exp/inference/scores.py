@@ -26,13 +26,21 @@ Network = Callable[[Tensor], Tensor]
 @dataclasses.dataclass
 class SplitScores:
     """Of one split: running sums and each image's confusion matrix as training counts them, each image's
-    matrix at the threshold of task=predict, and what the EM scores need."""
+    matrix at the threshold of task=predict, and what the EM scores need; in the order of the split.
+    """
 
     sums: Sums
     matrices: list[Tensor]
     predicted: list[Tensor]
     maps: list[np.ndarray]  # probability of class 1, H x W float32
     labels: list[np.ndarray]  # uint8 H x W
+
+    def sort(self, indices: list[int]) -> None:
+        """indices: the places in the split of the images as they are."""
+        order = np.argsort(indices)
+        for values in (self.matrices, self.predicted, self.maps, self.labels):
+            if values:
+                values[:] = [values[place] for place in order]
 
 
 def score(
@@ -50,6 +58,7 @@ def score(
     """
     classes = len(parts.class_names)
     result = SplitScores(Sums(classes), [], [], [], [])
+    indices: list[int] = []
     others = OtherScores(parts)
     batches = tqdm(
         parts.val.epoch(0), f"scoring {split}", len(parts.val), leave=False, disable=None, ncols=79
@@ -63,12 +72,14 @@ def score(
             if objects is not None:
                 numbers = center_crop(batch["objects"], *logits.shape[-2:])
                 objects.add(class_probabilities(logits), numbers, batch["index"])
+            indices += batch["index"].tolist()
             result.matrices += list(matrices.cpu())
             result.predicted += list(confusion_per_image(classes_at(logits, threshold), label, classes).cpu())
             if keep_maps:
                 result.maps += list(class_probabilities(logits)[:, 1].cpu().numpy())
                 result.labels += list(label.squeeze(1).to(torch.uint8).cpu().numpy())
     result.sums.others = others.scores()
+    result.sort(indices)
     return result
 
 

@@ -248,12 +248,15 @@ def check_loss(loss: nn.Module, logits: torch.Tensor, label: torch.Tensor) -> No
 
 
 def build_loaders(config: Config, data: dict[str, Samples]) -> tuple[Loader, Loader]:
-    """Training: shuffled and augmented. Validation: in order, plain; one by one where sizes differ."""
+    """Training: shuffled and augmented. Validation: plain; in order where sizes are equal, else in batches of
+    one size, or one by one where metrics of other packages have to see the order of the split."""
     trainer = config.trainer
     pin = config.device.startswith("cuda")
     crop, augment = build_transform(config.transform["train" if trainer.overfit_samples is None else "eval"])
     _, plain = build_transform(config.transform["eval"])
-    val_batch = (trainer.val_batch_size or config.batch_size) if len(set(data["val"].sizes)) == 1 else 1
+    differ = len(set(data["val"].sizes)) > 1
+    sizes = data["val"].sizes if differ and not config.metrics else None
+    val_batch = 1 if differ and config.metrics else trainer.val_batch_size or config.batch_size
     loss = config.loss
     weights = (float(loss["w0"]), float(loss["sigma"])) if loss.get("w0") else None
     objects = data["train"].labels.objects
@@ -268,7 +271,8 @@ def build_loaders(config: Config, data: dict[str, Samples]) -> tuple[Loader, Loa
         cropped = (crop, weights, reach) if split == "train" else (None, weights, 0)
         dataset = SegmentationDataset(data[split], transform, config.seed, *cropped)
         ranks = distributed.rank(), distributed.size()
-        batches = EpochBatches(len(dataset), batch_size, config.seed, shuffle, limit, *ranks)
+        given = sizes if split == "val" else None
+        batches = EpochBatches(len(dataset), batch_size, config.seed, shuffle, limit, *ranks, given)
         loaders.append(Loader(dataset, batches, int(config.num_workers), pin))
     return loaders[0], loaders[1]
 
