@@ -43,9 +43,11 @@ TINY = [
     "epochs=2",
     "threads=1",
     "trainer.report=false",
+    "trainer.plots=false",  # which take longer than such a run
 ]
 
 SMALL = ["model.depth=2", "model.base_channels=4", "epochs=1", "batch_size=2", "threads=1", "device=cpu"]
+SMALL.append("trainer.plots=false")
 
 torch.set_num_threads(1)  # the tests themselves run two at a time
 # What is known of files stays out of the user's cache folder, and is gone at the end.
@@ -127,6 +129,7 @@ def finished_run(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
         "trainer.save_every=1",
         "trainer.keep=2",
         "trainer.images_every=2",
+        "trainer.plots=true",
         "batch_size=4",
     ]
     done = cli(*TINY, *arguments, "hydra.run.dir=run", cwd=start)

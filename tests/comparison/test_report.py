@@ -55,7 +55,7 @@ def check(path: Path) -> Page:
 
 def test_a_run_ends_with_its_report(cli: Cli, tmp_path: Path) -> None:
     words = ["name=<b>first</b> & best", "notes=a $test", "lr=3e-3", "data.split.val=12", "hydra.run.dir=run"]
-    words.append("trainer.report=true")
+    words += ["trainer.report=true", "trainer.plots=true"]
     done = cli(*TINY, *words, cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     page = check(tmp_path / "run/report.html")

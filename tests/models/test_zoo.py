@@ -24,6 +24,7 @@ OPTIONS = [word for word in TINY if not word.startswith("model.")] + [
     *NET,
     "epochs=3",
     "trainer.precision=fp32",
+    "trainer.plots=true",
 ]
 
 

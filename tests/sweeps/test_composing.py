@@ -109,7 +109,7 @@ def test_the_jobs_of_every_shipped_sweep(name: str, loader: ConfigLoaderImpl) ->
     assert compared.num_put > 0
 
 
-@pytest.mark.parametrize(("seed", "kinds"), [(0, 6), pytest.param(1, 50, marks=pytest.mark.default_size)])
+@pytest.mark.parametrize(("seed", "kinds"), [(0, 6), pytest.param(1, 20, marks=pytest.mark.default_size)])
 def test_random_sets_of_overrides(seed: int, kinds: int, loader: ConfigLoaderImpl) -> None:
     """Four jobs of each kind; Hydra takes a quarter of a second for one."""
     draw = random.Random(seed)

@@ -35,7 +35,7 @@ def running_jobs(sweep: Path) -> list[int]:
 
 def test_the_process_that_forks_may_die(cli: Cli, command: list[str], tmp_path: Path) -> None:
     """Its job is lost and said to be, the others run in processes of their own, and to the same bits."""
-    arguments = ["-m", *TINY, "epochs=12", "seed=range(3)", "sweep_dir=sweep"]
+    arguments = ["-m", *TINY, "epochs=8", "seed=range(3)", "sweep_dir=sweep"]
     with subprocess.Popen(
         [*command, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as sweep:
