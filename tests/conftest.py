@@ -191,6 +191,7 @@ def predictor_of(model: nn.Module, channels: int = 1, classes: int = 2) -> Predi
         overlap=0.25,
         batch=1,
         tta=False,
+        symmetries="all",
     )
 
 

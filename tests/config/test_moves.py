@@ -20,6 +20,7 @@ from unet_exp.cli.process import attend
 from unet_exp.config import saved
 from unet_exp.config.checks import find_problems
 from unet_exp.config.hydra_hooks import register
+from unet_exp.config.may_change import MAY_CHANGE
 from unet_exp.config.resolve import changeable, check, check_resume, resolved_yaml
 from unet_exp.config.schema import Config
 from unet_exp.config.task_schema import (
@@ -118,7 +119,7 @@ def other_value(field: "dataclasses.Field[Any]", value: Any) -> Any:
 
 def fields() -> dict[str, "dataclasses.Field[Any]"]:
     found = {}
-    for key in saved.MAY_CHANGE:
+    for key in MAY_CHANGE:
         *path, name = key.split(".")
         schema: Any = Config
         for part in path:

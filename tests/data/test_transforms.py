@@ -81,6 +81,14 @@ def test_flip_outcomes() -> None:
     assert outcomes(RandomFlip(), sample) == {np.ascontiguousarray(e).tobytes() for e in expected}
 
 
+def test_a_flip_of_left_and_right_alone() -> None:
+    sample = make(3, 4)
+    expected = [sample["input"], sample["input"][:, ::-1]]
+    assert outcomes(RandomFlip(up_down=False), sample) == {
+        np.ascontiguousarray(e).tobytes() for e in expected
+    }
+
+
 def test_flip_chances_are_even() -> None:
     image = make(2, 2)["input"]
     corners = [float(RandomFlip()(make(2, 2), rng(seed))["input"][0, 0, 0]) for seed in range(400)]

@@ -88,6 +88,12 @@ def test_flips_and_turns_alone_move_pixels_without_a_change() -> None:
     assert seen == set(range(8))
 
 
+def test_an_image_with_an_up_and_a_down_is_flipped_left_right_alone() -> None:
+    warp, sample = RandomWarp(probability=0.0, turn=False, up_down=False), ramps(16, 16)
+    forms = {image.tobytes() for image in (sample["input"], np.ascontiguousarray(sample["input"][:, ::-1]))}
+    assert {warp(sample, rng(seed))["input"].tobytes() for seed in range(40)} == forms
+
+
 def test_every_place_of_the_image_is_cropped() -> None:
     warp, sample = RandomWarp(8, probability=0.0, flip=False, turn=False), ramps(10, 11)
     corners = {tuple(map(int, warp(sample, rng(seed))["input"][0, 0])) for seed in range(200)}

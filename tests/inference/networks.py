@@ -51,7 +51,13 @@ def options(**changes: Any) -> Any:
 
 
 def predict_array(
-    networks: Sequence[Network], image: np.ndarray, *, batch: int, tta: bool = False, **numbers: Any
+    networks: Sequence[Network],
+    image: np.ndarray,
+    *,
+    batch: int,
+    tta: bool = False,
+    symmetries: str = "all",
+    **numbers: Any,
 ) -> np.ndarray:
     """Probabilities K x H x W of a normalised image H x W x C. numbers: of Tiling."""
     size = (image.shape[0], image.shape[1])
@@ -63,7 +69,8 @@ def predict_array(
     def write(top: int, rows: np.ndarray) -> None:
         bands.append(rows)
 
-    predict_tiles(networks, read, size, write, Tiling(**numbers), batch=batch, tta=tta)
+    options: dict[str, Any] = {"batch": batch, "tta": tta, "symmetries": symmetries}
+    predict_tiles(networks, read, size, write, Tiling(**numbers), **options)
     return np.concatenate(bands, axis=1)
 
 

@@ -45,6 +45,14 @@ def test_tta_is_the_mean_of_eight(height: int, width: int) -> None:
     assert abs(whole(network, image) - expected).max() > 1e-2
 
 
+def test_tta_of_images_with_an_up_and_a_down_is_the_mean_of_two() -> None:
+    network, image = probabilities(unet()), noise(52, 80, 2)
+    mirrored_back = whole(network, np.ascontiguousarray(image[:, ::-1]))[:, :, ::-1]
+    expected = (whole(network, image) + mirrored_back) / 2
+    tiled = predict_array([network], image, **options(halo=22, tta=True, symmetries="left_right"))
+    np.testing.assert_allclose(tiled, expected, atol=5e-7)
+
+
 def test_tta_with_valid_padding() -> None:
     network, image = probabilities(unet(padding="valid")), noise(68, 44, 2)
     expected = symmetric_mean(network, mirrored(image, 2, 20))

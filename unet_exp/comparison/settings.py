@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from unet_exp.config import yaml_files
-from unet_exp.config.saved import MAY_CHANGE, flat, renamed
+from unet_exp.config.may_change import MAY_CHANGE
+from unet_exp.config.saved import flat, renamed
 from unet_exp.config.schema import LABELS
 from unet_exp.config.whole import YAML, complete, resolved
 from unet_exp.errors import CheckpointError

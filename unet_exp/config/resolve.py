@@ -8,7 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from unet_exp.config.checks import GROUPS, UNKNOWN, find_problems, task_problems
 from unet_exp.config.components import COMPONENTS
-from unet_exp.config.saved import MAY_CHANGE, flat
+from unet_exp.config.may_change import MAY_CHANGE
+from unet_exp.config.saved import flat
 from unet_exp.config.schema import Config
 from unet_exp.config.typed import literal, object_of
 from unet_exp.errors import ConfigError

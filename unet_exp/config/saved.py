@@ -13,8 +13,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from unet_exp.config import yaml_files
-from unet_exp.config.components import UNetConfig
-from unet_exp.config.schema import RENAMED, Config, keys_that_may_change
+from unet_exp.config.may_change import MAY_CHANGE
+from unet_exp.config.schema import RENAMED, Config
 from unet_exp.config.typed import literal
 from unet_exp.errors import CheckpointError, did_you_mean
 from unet_exp.messages import numbered
@@ -27,7 +27,6 @@ PRIMARY = "_saved"  # the name under which Hydra finds it
 # What the machine decides once, and a run then keeps in later starts.
 DECIDED = ("threads", "device", "trainer.precision", "trainer.channels_last")
 PLACES = ("data.root", "model.weights")  # where its files were last found
-MAY_CHANGE = (*keys_that_may_change(Config), *keys_that_may_change(UNetConfig, "model."))
 AGAIN = (*DECIDED, *PLACES)  # what from_run= takes beside the config as it was composed
 CARRIED = tuple(dict.fromkeys((*AGAIN, *MAY_CHANGE)))  # and resume=
 

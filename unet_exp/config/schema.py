@@ -6,7 +6,7 @@ what differs between named options. `"???"` is OmegaConf's mark for "given in co
 """
 
 from copy import deepcopy
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 MAY_CHANGE = "may change"  # knob(..., on_resume=MAY_CHANGE)
@@ -127,6 +127,13 @@ class DataConfig:
         "refuse",
         "an image in both train and val: refuse, or allow with a warning",
         choices=["refuse", "allow"],
+    )
+    symmetries: str = knob(
+        "all",
+        "forms of an image that tta=true averages over: all eight of a square; left_right, where images have "
+        "an up and a down",
+        choices=["all", "left_right"],
+        on_resume=MAY_CHANGE,
     )
     window: int = knob(2048, "larger images are validated in windows of this many pixels", minimum=64)
     size: int = knob(256, "membranes, nuclei: height and width in pixels", minimum=32, maximum=4096)
@@ -282,17 +289,6 @@ class Config:
     notes: str | None = knob(None, "a remark, for task=list and reports", on_resume=MAY_CHANGE)
     tags: list[str] = knob([], "words to find the run by: task=list tag=WORD", on_resume=MAY_CHANGE)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
-
-
-def keys_that_may_change(schema: type = Config, prefix: str = "") -> tuple[str, ...]:
-    """Dotted names of the knobs to which `resume=` may give another value."""
-    names: list[str] = []
-    for entry in fields(schema):
-        if is_dataclass(entry.type):
-            names += keys_that_may_change(entry.type, f"{prefix}{entry.name}.")  # type: ignore[arg-type]
-        elif entry.metadata.get("on_resume") == MAY_CHANGE:
-            names.append(prefix + entry.name)
-    return tuple(names)
 
 
 # Earlier spellings (old: new) of dotted keys and of _target_ paths. They work, with one warning line, on the

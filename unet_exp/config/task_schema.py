@@ -47,7 +47,7 @@ class EvaluateConfig:
     split: str = knob("val", "which samples", choices=["train", "val", "test", "all"])
     data: DataRootConfig = field(default_factory=DataRootConfig)
     weights: str = knob("best", "best.pt or last.pt", choices=["best", "last"])
-    tta: bool = knob(False, "mean over the eight symmetries of a square")
+    tta: bool = knob(False, "mean over the symmetries of the data (data.symmetries)")
     em: bool | str = knob(
         "auto",
         "V-Rand and V-Info; auto: if class 0 of two is named membrane",
@@ -128,7 +128,7 @@ class PredictConfig:
     input: str = knob("???", "an image, a folder, or a pattern with * and ?", path=True)
     output: str | None = knob(None, "folder; null: RUN_DIR/predictions/NAME_OF_THE_INPUT_FOLDER", path=True)
     weights: str = knob("best", "best.pt or last.pt", choices=["best", "last"])
-    tta: bool = knob(False, "mean over the eight symmetries of a square")
+    tta: bool = knob(False, "mean over the symmetries of the data (data.symmetries)")
     threshold: float | str = knob(
         "auto",
         "two classes: a pixel is class 1 above it; auto: the run's own (trainer.choose_threshold), else 0.5",

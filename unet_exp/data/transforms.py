@@ -62,11 +62,11 @@ def normalized(image: np.ndarray, mean: Any, std: Any) -> np.ndarray:
     return np.asarray((image - shift) / np.where(scale == 0, np.float32(1), scale))
 
 
-class RandomFlip:
-    """Left-right and up-down, each with probability 1/2."""
+class RandomFlip(components.RandomFlipConfig):
+    """Left-right and up-down, each with probability 1/2. up_down=false: left-right alone."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        for axis in (1, 0):
+        for axis in (1, 0) if self.up_down else (1,):
             if rng.random() < 0.5:
                 sample = _all(sample, lambda array, axis=axis: np.flip(array, axis))
         return sample

@@ -23,11 +23,12 @@ class RandomWarp(Crop, components.RandomWarpConfig):
     size: height and width of the patch, None for those of the image. elastic: standard deviation in pixels
     of the displacements of grid x grid points, between which they are interpolated bicubically (Ronneberger
     et al., 2015: 10 pixels, 3 x 3). rotation, shear: largest angle in degrees, either way. scale: smallest
-    and largest magnification, drawn evenly in its logarithm. shift: largest in pixels. flip: left-right and
-    up-down, each every other time. turn: quarter turns (half turns of an oblong image). probability: of
-    each of elastic, rotation, scale and shear. margin: pixels at the sides of the patch that are only
-    context (of a network without padding), so the patch may hang over the image by as much. foreground: as
-    RandomCrop; such a patch is not shifted. interpolation of the image: bicubic, bilinear.
+    and largest magnification, drawn evenly in its logarithm. shift: largest in pixels. flip: left-right and,
+    unless up_down is false, up-down, each every other time. turn: quarter turns (half turns of an oblong
+    image). probability: of each of elastic, rotation, scale and shear. margin: pixels at the sides of the
+    patch that are only context (of a network without padding), so the patch may hang over the image by as
+    much. foreground: as RandomCrop; such a patch is not shifted. interpolation of the image: bicubic,
+    bilinear.
     """
 
     def draw(self, shape: Sequence[int], rng: np.random.Generator, points: Points) -> tuple[Window, Then]:
@@ -77,7 +78,8 @@ class RandomWarp(Crop, components.RandomWarpConfig):
             turns = int(rng.integers(4))
             matrix = matrix @ np.rint(rotation(np.pi / 2 * (turns if square else turns - turns % 2)))
         if self.flip:
-            matrix = matrix @ np.diag(1.0 - 2.0 * rng.integers(2, size=2))
+            sides = 1.0 - 2.0 * rng.integers(2, size=2)
+            matrix = matrix @ np.diag(sides if self.up_down else [1.0, sides[1]])
         return matrix, exact
 
     def place(

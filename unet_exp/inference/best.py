@@ -26,4 +26,4 @@ def best_parts(run_dir: Path, parts: Parts) -> tuple[Parts, str] | None:
 def networks(parts: Parts) -> Iterator[tuple[str, str, Network]]:
     """Each way to predict, plain and as mean over the symmetries: name, ending of its scores, network."""
     yield "plain", "", parts.evaluated
-    yield "tta", "_tta", averaged(parts.evaluated, parts.logits_per_pixel)
+    yield "tta", "_tta", averaged(parts.evaluated, parts.logits_per_pixel, parts.symmetries)

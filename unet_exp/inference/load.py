@@ -235,6 +235,7 @@ def predictor_of(
         overlap=PredictConfig.overlap,
         batch=PredictConfig.batch_size,
         tta=PredictConfig.tta,
+        symmetries=config.data.symmetries,
         seen=seen,
         object_rules=rules,
     )

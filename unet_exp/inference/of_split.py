@@ -31,4 +31,6 @@ def parts_with(
     parts = build.build_parts(config, {"train": samples, "val": samples})
     parts.evaluated.eval()
     checkpoint.load_weights(parts.evaluated, checkpoint.weights_of(contents), Path("the checkpoint"))
-    return parts, averaged(parts.evaluated, parts.logits_per_pixel) if tta else parts.evaluated
+    if not tta:
+        return parts, parts.evaluated
+    return parts, averaged(parts.evaluated, parts.logits_per_pixel, parts.symmetries)

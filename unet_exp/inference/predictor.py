@@ -37,10 +37,10 @@ class Predictor:
 
     statistics: each network's mean and std, as Normalization has them ("image": of each whole image).
     thresholds: class 1 of two is where its probability is above; plain, and with tta, unless `threshold` says
-    otherwise. tile, overlap: see tiles. batch, tta: see tiling. seen: what the training images held, of each
-    run that keeps it. data_channels: what data.channels makes of grey and colour images. object_rules: how
-    objects are made of maps, plain and with tta; None for a run on classes. engines: what computes the
-    networks, where it is not torch.
+    otherwise. tile, overlap: see tiles. batch, tta, symmetries: see tiling. seen: what the training images
+    held, of each run that keeps it. data_channels: what data.channels makes of grey and colour images.
+    object_rules: how objects are made of maps, plain and with tta; None for a run on classes. engines: what
+    computes the networks, where it is not torch.
     """
 
     networks: list[nn.Module]
@@ -55,6 +55,7 @@ class Predictor:
     overlap: float
     batch: int
     tta: bool
+    symmetries: str
     threshold: float | None = None
     seen: list[Values] = dataclasses.field(default_factory=list)
     data_channels: str = "stored"
@@ -163,8 +164,8 @@ class Predictor:
 
         def run(group: "Predictor", write: Write) -> None:
             networks = group.forwards(of_image)
-            options: dict[str, Any] = {"batch": self.batch, "tta": self.tta, "progress": progress}
-            predict_tiles(networks, read, size, write, group.tiling(), **options)
+            options: dict[str, Any] = {"batch": self.batch, "tta": self.tta, "symmetries": self.symmetries}
+            predict_tiles(networks, read, size, write, group.tiling(), progress=progress, **options)
 
         groups = self.groups()
         if len(groups) == 1:

@@ -83,9 +83,16 @@ def predict_sample(
     )
 
 
-def symmetries(x: Tensor) -> Iterator[tuple[Tensor, Callable[[Tensor], Tensor]]]:
-    """The eight turned and mirrored forms of N x C x H x W, each with what turns a result back."""
-    for quarters in range(4):
+# By data.symmetries, how many forms of an image tta averages over.
+NUM_FORMS = {"none": 1, "left_right": 2, "all": 8}
+
+
+def symmetric_forms(x: Tensor, symmetries: str) -> Iterator[tuple[Tensor, Callable[[Tensor], Tensor]]]:
+    """The turned and mirrored forms of N x C x H x W, each with what turns a result back.
+
+    symmetries: all eight of a square, or left_right, the image and its mirror image.
+    """
+    for quarters in range(4 if symmetries == "all" else 1):
         for mirrored in (False, True):
             turned = torch.rot90(x.flip(3) if mirrored else x, quarters, (2, 3))
 
@@ -96,11 +103,14 @@ def symmetries(x: Tensor) -> Iterator[tuple[Tensor, Callable[[Tensor], Tensor]]]
             yield turned, back
 
 
-def averaged(model: nn.Module, logits_per_pixel: int) -> Callable[[Tensor], Tensor]:
-    """The network whose logits are those of the mean probability over the eight symmetries of the image."""
+def averaged(model: nn.Module, logits_per_pixel: int, symmetries: str) -> Callable[[Tensor], Tensor]:
+    """The network whose logits are those of the mean probability over the symmetries of the image."""
 
     def forward(image: Tensor) -> Tensor:
-        turned_back = [back(class_probabilities(model(turned).float())) for turned, back in symmetries(image)]
+        turned_back = [
+            back(class_probabilities(model(turned).float()))
+            for turned, back in symmetric_forms(image, symmetries)
+        ]
         mean = torch.stack(turned_back).mean(0).double().clamp(min=1e-12).log()
         return (mean[:, 1:] - mean[:, :1] if logits_per_pixel == 1 else mean).float()
 

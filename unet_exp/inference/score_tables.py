@@ -9,6 +9,7 @@ from unet_exp.config.schema import OBJECT_SCORES
 from unet_exp.data.samples import Samples
 from unet_exp.data.splits import clusters
 from unet_exp.inference.object_summary import object_lines
+from unet_exp.inference.samples import NUM_FORMS
 from unet_exp.inference.scores import SplitScores
 from unet_exp.messages import counted
 from unet_exp.metrics.confusion import NAMES, class_scores, shown
@@ -52,11 +53,11 @@ def rows_of_images(
     return rows
 
 
-def as_table(result: dict[str, Any], scored: SplitScores, classes: list[str]) -> str:
+def as_table(result: dict[str, Any], scored: SplitScores, classes: list[str], symmetries: str) -> str:
     """What the terminal shows. Of two classes a second block has the scores at the threshold of predict,
-    where that is not the 0.5 of training."""
+    where that is not the 0.5 of training. symmetries: data.symmetries."""
     width = max(8, *(len(name) for name in classes), len("mean"))
-    tta = ", mean over 8 symmetries" if result["tta"] else ""
+    tta = f", mean over {NUM_FORMS[symmetries]} symmetries" if result["tta"] else ""
     predict = result.get("predict", {"threshold": 0.5})
     other = predict["threshold"] != 0.5
     at = f"{predict['threshold']:.2f}"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from unet_exp.errors import ConfigError, ModelError
+from unet_exp.inference.samples import NUM_FORMS
 from unet_exp.inference.tiles import Piece, Tiling
 
 Network = Callable[[Tensor], Tensor]
@@ -30,6 +31,7 @@ def predict_tiles(
     *,
     batch: int,
     tta: bool = False,
+    symmetries: str = "all",
     progress: Callable[[int], None] | None = None,
 ) -> None:
     """Probabilities of an image of size (H, W) that is never held as a whole.
@@ -40,7 +42,8 @@ def predict_tiles(
     write(top, rows): takes finished rows from `top` on, K x h x W float32, each row once and in order; the
     array is never written to again. Sums over K are 1 but for rounding. A thread calls read for the next row
     of tiles while the networks compute one, and another calls write for the last.
-    batch: most tiles in a forward pass. tta: mean over the eight symmetries of a square, tile by tile.
+    batch: most tiles in a forward pass. tta: mean over the symmetries of the data (data.symmetries: all eight
+    of a square, or left_right), tile by tile.
     progress(n): n more tiles are done, of tiling.count(size).
 
     Beyond its border the image continues as in UNet, the last pixel repeated, up to a multiple; with a margin
@@ -55,6 +58,7 @@ def predict_tiles(
         )
     height, rows = tiling.cut_axis(size[0])
     width, columns = tiling.cut_axis(size[1])
+    forms = symmetries if tta else "none"
     across = np.arange(columns[0].start, columns[-1].start + width)
 
     def band_of(row: Piece) -> np.ndarray:
@@ -69,7 +73,7 @@ def predict_tiles(
             tiles = batches_of(band.result(), columns, width, batch)
             if below is not None:
                 band = reader.submit(band_of, below)
-            sums = sum_of_row(networks, tiles, row, size[1], tiling.margin, unfinished, tta, progress)
+            sums = sum_of_row(networks, tiles, row, size[1], tiling.margin, unfinished, forms, progress)
             last = row.place.stop if below is None else below.place.start
             num_finished = last - row.place.start
             if written is not None:
@@ -103,14 +107,14 @@ def sum_of_row(
     width: int,
     margin: int,
     unfinished: Tensor | None,
-    tta: bool,
+    forms: str,
     progress: Callable[[int], None] | None,
 ) -> Tensor:
     """K x h x width: the shares of a row of tiles in the mean, added to what the row before has left."""
-    share_of_output = 1 / (len(networks) * (8 if tta else 1))
+    share_of_output = 1 / (len(networks) * NUM_FORMS[forms])
     sums: Tensor | None = None
     for places, tiles in batches:
-        for output in outputs(networks, tiles, tta):
+        for output in outputs(networks, tiles, forms):
             if sums is None:
                 sums = start_sums(output, len(row.share), width, unfinished)
             sides = (side - 2 * margin for side in tiles.shape[2:])
@@ -146,17 +150,17 @@ def read_continued(
     return window
 
 
-def outputs(networks: Sequence[Network], tiles: Tensor, tta: bool) -> Iterator[Tensor]:
-    """Each network's probabilities of the tiles; with tta of each of their eight symmetries, turned back."""
+def outputs(networks: Sequence[Network], tiles: Tensor, forms: str) -> Iterator[Tensor]:
+    """Each network's probabilities of each of these forms of the tiles, turned back."""
 
     def turn(x: Tensor, quarters: int) -> Tensor:
         return torch.rot90(x, quarters, (2, 3)) if quarters else x  # rot90 copies even then
 
     for network in networks:
-        for quarters in range(4 if tta else 1):
+        for quarters in range(4 if forms == "all" else 1):
             turned = turn(tiles, quarters)
             yield turn(network(turned), -quarters)
-            if tta:
+            if forms != "none":
                 yield turn(network(turned.flip(3)).flip(3), -quarters)
 
 

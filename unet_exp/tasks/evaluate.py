@@ -104,7 +104,7 @@ def evaluate(options: EvaluateConfig) -> None:
         rows = [row | {name: of_slices[name][index] for name in of_slices} for index, row in enumerate(rows)]
     write_rows(folder / "classes.csv", class_rows(scored, classes))
     write_rows(folder / "images.csv", rows)
-    print(as_table(result, scored, classes))
+    print(as_table(result, scored, classes, config.data.symmetries))
     by = "predict_dice" if len(classes) == 2 else "dice"
     worst = sorted(range(len(rows)), key=lambda i: (rows[i][by], rows[i]["name"]))[: options.worst]
     if worst:

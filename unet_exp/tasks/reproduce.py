@@ -9,9 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from unet_exp.config import saved
+from unet_exp.config.may_change import MAY_CHANGE
 from unet_exp.config.paths import expanded
 from unet_exp.config.resolve import check
-from unet_exp.config.saved import AGAIN, MAY_CHANGE, compose_saved
+from unet_exp.config.saved import AGAIN, compose_saved
 from unet_exp.config.schema import Config
 from unet_exp.config.task_schema import ReproduceConfig
 from unet_exp.errors import CheckpointError, ConfigError

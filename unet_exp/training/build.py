@@ -147,6 +147,7 @@ def build_parts(config: Config, data: dict[str, Samples], first_start: bool = Fa
         logits_per_pixel=allowed_heads(config)[0],
         objects=None if config.data.labels_are == "classes" else ObjectRule(target=config.data.target),
         groups=config.data.split.group,
+        symmetries=config.data.symmetries,
         metrics={name: build_metric(name, node, config, place) for name, node in config.metrics.items()},
         trained=distributed.wrap(model, config.device, config.trainer.sync_batchnorm),
     )
@@ -270,9 +271,8 @@ def build_loaders(config: Config, data: dict[str, Samples]) -> tuple[Loader, Loa
     ):
         cropped = (crop, weights, reach) if split == "train" else (None, weights, 0)
         dataset = SegmentationDataset(data[split], transform, config.seed, *cropped)
-        ranks = distributed.rank(), distributed.size()
-        given = sizes if split == "val" else None
-        batches = EpochBatches(len(dataset), batch_size, config.seed, shuffle, limit, *ranks, given)
+        shared = distributed.rank(), distributed.size(), sizes if split == "val" else None
+        batches = EpochBatches(len(dataset), batch_size, config.seed, shuffle, limit, *shared)
         loaders.append(Loader(dataset, batches, int(config.num_workers), pin))
     return loaders[0], loaders[1]
 

@@ -32,6 +32,7 @@ class Parts:
     logits_per_pixel: int
     objects: ObjectRule | None  # how validation makes objects of maps, where labels number objects
     groups: str | None  # data.split.group
+    symmetries: str  # data.symmetries
     metrics: dict[str, Any]  # objects with update(prediction, label), compute() and reset(), for validation
     trained: Callable[[Tensor], Any]  # the model, or what averages its gradients over devices
 
