@@ -10,9 +10,10 @@ from unet_exp.config import quoting
 from unet_exp.config.label_map import parse_value
 from unet_exp.config.paths import PATH_KEYS
 from unet_exp.config.schema import IGNORE, SYNTHETIC, Config, DataConfig, SplitConfig
-from unet_exp.data.stats import better_statistics
+from unet_exp.data.stats import Facts, better_statistics
 from unet_exp.data.survey import Survey, is_mixed
-from unet_exp.messages import counted, program
+from unet_exp.data.up_and_down import classes_with_a_place
+from unet_exp.messages import counted, program, shortened
 from unet_exp.training import setup
 
 OPTIONS = (*SYNTHETIC, "csv", "npy_folder", "tiff_stack")  # of data=, named as their data.kind
@@ -56,6 +57,29 @@ def of_data(config: Config) -> dict[str, str]:
     return words
 
 
+def without_up_and_down(config: Config, train: list[Facts], survey: Survey) -> dict[str, str]:
+    """Key -> setting, so that images with an up and a down are not turned over; adds what shows it."""
+    places = classes_with_a_place(train, len(config.data.classes))
+    if not places or config.data.symmetries != "all":
+        return {}
+    sides = {True: "above", False: "below"}
+    shown = [
+        f"{config.data.classes[index]} lies {sides[height < 0.5]} the middle ({height:.2f} of the height)"
+        for index, height in sorted(places.items(), key=lambda one: -abs(one[1] - 0.5))
+    ]
+    survey.findings.append(f"the images have an up and a down: {shortened(shown, 2)}")
+    steps = config.transform["train"]
+    words = {"data.symmetries": "left_right"}
+    if steps.get("flip"):
+        words["transform.train.flip.up_down"] = "false"
+    if steps.get("rotate90"):
+        words["transform.train.rotate90"] = "null"
+    if "up_down" in (steps.get("crop") or {}):
+        crop = {"up_down": "false", "turn": "false", "rotation": "15"}
+        words |= {f"transform.train.crop.{name}": value for name, value in crop.items()}
+    return {key: f"{key}={value}" for key, value in words.items()}
+
+
 def value_word(key: Any) -> str:
     """A file value or colour as a key in Hydra's grammar."""
     value = parse_value(key)
@@ -94,6 +118,7 @@ def needs(config: Config, chosen: set[str], survey: Survey) -> dict[str, str]:
             batch_size = 1
     if batch_size < config.batch_size:
         words["batch_size"] = f"batch_size={batch_size}"
+    words |= without_up_and_down(config, train, survey)
     step = config.transform["eval"].get("normalize") or {}
     better = better_statistics(everything)
     if better and step.get("mean", 0.5) == 0.5:
