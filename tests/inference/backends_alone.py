@@ -63,7 +63,7 @@ def test_masks_are_those_of_torch_and_the_backend_is_kept(
     given: dict[str, Any] = {"tile": 96, "precision": "fp32"}
     predict(options(grey_run, tmp_path / "in", tmp_path / "torch", **given))
     predict(options(grey_run, tmp_path / "in", tmp_path / "out", backend=backend, **given))
-    assert caplog.text.count(f"{backend} and torch differ by at most") == 1
+    assert caplog.text.count(f"{backend} beside torch in fp32: at most") == 1
     for name in masks(tmp_path / "torch"):
         ours, theirs = (read_array(tmp_path / folder / name) for folder in ("torch", "out"))
         assert np.mean(ours != theirs) < 1e-3
@@ -94,7 +94,7 @@ def test_a_backend_that_disagrees_is_refused(grey_run: Path, monkeypatch: pytest
 
     predictor = load_run(grey_run, "cpu", backend="openvino", precision="fp32")
     monkeypatch.setattr(backends, "compile_openvino", wrong)
-    with pytest.raises(ModelError, match="openvino and torch differ by at most") as error:
+    with pytest.raises(ModelError, match="openvino beside torch in fp32: at most") as error:
         predictor.predict(IMAGE)
     assert error.value.do == "backend=torch"
 

@@ -85,8 +85,7 @@ class Engine:
         largest = float((ours - theirs).abs().max())
         flipped = float((ours.argmax(1) != theirs.argmax(1)).float().mean())
         line = (
-            f"on the first tile, in fp32, {self.backend} and torch differ by at most {largest:.1e}, "
-            f"and in the class of {flipped:.2%} of the pixels"
+            f"{self.backend} beside torch in fp32: at most {largest:.0e} apart, {flipped:.2%} of pixels flip"
         )
         if not (largest <= WRONG and flipped <= FLIPPED):
             raise ModelError(line, allowed=f"{WRONG:g} and {FLIPPED:.1%}", do="backend=torch")
