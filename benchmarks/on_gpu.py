@@ -3,6 +3,7 @@
     pip install -c constraints.txt -e ".[benchmark]"        # or .[zoo]: Lightning is then left out
     python benchmarks/on_gpu.py --folder gpu
     python benchmarks/on_gpu.py --device cpu --quick        # whether it runs, without a GPU
+    python benchmarks/on_gpu.py --device cpu --base 16 --size 256 --batch 4 --steps-only   # of a processor
 
 A training step with all its data on the device, under each decision that run.py makes, beside the largest
 matrix product; whole loops beside other programs; predictions beside MONAI; runs that are killed and go on to
@@ -161,6 +162,7 @@ def main() -> None:
     parser.add_argument("--base", type=int, default=64, help="channels of the first level")
     parser.add_argument("--size", type=int, default=512, help="of the crops of a step")
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--steps-only", action="store_true", help="of the network, not the other benchmarks")
     parser.add_argument("--quick", action="store_true", help="tiny: whether all of it runs")
     parser.add_argument("--folder", type=Path, default=Path("on_gpu"))
     options = parser.parse_args()
@@ -179,6 +181,8 @@ def main() -> None:
         say(f"{chip}, torch {torch.__version__}, CUDA {torch.version.cuda}")
         found = {"chip": chip, **steps(options, say)}
         (options.folder / "steps.json").write_text(json.dumps(found, indent=2) + "\n")
+        if options.steps_only:
+            return
         for number, (program, *arguments) in enumerate(other_benchmarks(options)):
             say(f"\n{program} {' '.join(arguments)}")
             json_file = options.folder / f"{number}_{Path(program).stem}.json"
