@@ -1,7 +1,7 @@
-"""Draws colour images of streets with nine classes: label codes with gaps, 255 ignored, three rare classes.
+"""Draws colour images of streets: nine classes, three of them rare; codes have gaps, 255 is ignored.
 
     python benchmarks/colour_scenes.py DIR      # 80 to train, 20 to validate, 40 to test; half a minute
-    python run.py task=check_data data.root=DIR # prints the command that trains on them; CODES has the names
+    python run.py task=check_data data.root=DIR # prints the command to train; CODES has the names
 
 Writes DIR/images/SPLIT/NNN.png (RGB, 240 x 320) and DIR/labels/SPLIT/NNN.png. The scenes have an up and a
 down: the sky is above, the road below.
@@ -71,7 +71,7 @@ def scene(rng: Rng) -> tuple[np.ndarray, np.ndarray]:
         draw_pole(one)
     for _ in range(rng.integers(0, 4)):
         draw_person(one)
-    if rng.random() < 0.5:  # the hood of the car that drives
+    if rng.random() < 0.5:  # the hood of the car with the camera
         hood = one.rows > HEIGHT - 14 + ((one.columns - WIDTH / 2) / 60) ** 2
         one.image[hood] = one.colour(0.1, 0.3)
         one.label[hood] = IGNORED

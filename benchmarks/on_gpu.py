@@ -1,13 +1,14 @@
-"""All that is measured on a GPU, in one command of about ten minutes: python benchmarks/on_gpu.py
+"""Measures steps, loops, predictions and resumption on a GPU, in about ten minutes (estimated).
 
     pip install -c constraints.txt -e ".[benchmark]"        # or .[zoo]: Lightning is then left out
     python benchmarks/on_gpu.py --folder gpu
     python benchmarks/on_gpu.py --device cpu --quick        # whether it runs, without a GPU
-    python benchmarks/on_gpu.py --device cpu --base 16 --size 256 --batch 4 --steps-only   # of a processor
+    python benchmarks/on_gpu.py --device cpu --base 16 --size 256 --batch 4 --steps-only   # on a CPU
 
-A training step with all its data on the device, under each decision that run.py makes, beside the largest
-matrix product; whole loops beside other programs; predictions beside MONAI; runs that are killed and go on to
-equal bits, on one device, and on two where there are two. Writes report.txt and JSON into the folder.
+A training step with all its data on the device, with run.py's decisions added one after another, beside the
+rate of a large matrix product; whole loops beside other programs; predictions beside MONAI; runs that are
+killed, resumed, and end with equal bits, on one device, and on two where there are two. Writes report.txt and
+JSON into the folder.
 """
 
 import argparse
@@ -72,6 +73,8 @@ def step(decisions: Decisions, options: argparse.Namespace, rounds: int = 20) ->
     """Forward, BCE, backward and Adam on one batch that lies on the device: median ms, TFLOP/s, peak MiB."""
     device = torch.device(options.device)
     machine.set_up(0, decisions.deterministic, torch.get_num_threads())
+    if decisions.deterministic:  # all that run.py decides
+        machine.set_allocator(machine.decide_allocator("auto", device))
     place = machine.Precision(device, decisions.precision, decisions.channels_last)
     model: Any = UNet(base_channels=options.base).to(device)
     if decisions.channels_last:
@@ -162,8 +165,8 @@ def main() -> None:
     parser.add_argument("--base", type=int, default=64, help="channels of the first level")
     parser.add_argument("--size", type=int, default=512, help="of the crops of a step")
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--steps-only", action="store_true", help="of the network, not the other benchmarks")
-    parser.add_argument("--quick", action="store_true", help="tiny: whether all of it runs")
+    parser.add_argument("--steps-only", action="store_true", help="measure the training steps only")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to check that everything runs")
     parser.add_argument("--folder", type=Path, default=Path("on_gpu"))
     options = parser.parse_args()
     if options.quick:

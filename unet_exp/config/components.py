@@ -77,7 +77,7 @@ class RandomWarpConfig:
     shear: float = knob(0.0, "largest angle in degrees", minimum=0.0, maximum=60.0)
     shift: float = knob(0.0, "largest shift in pixels, beyond that of the crop", minimum=0.0)
     flip: bool = knob(True, "left-right and up-down")
-    up_down: bool = knob(True, "false: flip left-right alone")
+    up_down: bool = knob(True, "false: flip=true flips left-right alone")
     turn: bool = knob(True, "quarter turns (oblong images: half turns)")
     probability: float = knob(1.0, "of each of elastic, rotation, scale and shear", minimum=0.0, maximum=1.0)
     margin: int = knob(

@@ -130,8 +130,7 @@ class DataConfig:
     )
     symmetries: str = knob(
         "all",
-        "forms of an image that tta=true averages over: all eight of a square; left_right, where images have "
-        "an up and a down",
+        "what tta=true averages over: all (eight symmetries of a square), left_right (an image and its mirror)",
         choices=["all", "left_right"],
         on_resume=MAY_CHANGE,
     )

@@ -81,9 +81,10 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
 def by_size(
     indices: Sequence[int], batch_size: int, sizes: Sequence[tuple[int, int]] | None
 ) -> list[list[int]]:
-    """Batches of samples of one size each, in order of a size's first sample; without sizes all are alike.
+    """Batches of samples of equal size, in the order in which the sizes first occur.
 
-    None has more pixels than the largest sample, which has to fit into memory anyway.
+    With sizes, no batch has more pixels than the largest sample, which has to fit into memory anyway.
+    sizes=None: all samples have one size.
     """
     if sizes is None or batch_size == 1:
         return [list(indices[start : start + batch_size]) for start in range(0, len(indices), batch_size)]

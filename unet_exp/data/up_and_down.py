@@ -12,10 +12,10 @@ CLEAR = 4.0  # times the standard error of that mean
 
 
 def classes_with_a_place(facts: Sequence[Facts], num_classes: int) -> dict[int, float]:
-    """Classes, without 0, that lie above or below the middle of most images: the mean of their heights there.
+    """Classes other than 0 whose mean height is clearly off the middle, each with that mean.
 
-    A height is the mean row of a class's pixels in an image as a share of the image's height, 0 at the top;
-    images count the same.
+    A height is the mean row of the sampled pixels of a class in one image, divided by the image's height; 0
+    is the top. Each image has the same weight.
     """
     found: dict[int, float] = {}
     for index in range(1, num_classes):

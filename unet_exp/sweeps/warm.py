@@ -1,9 +1,9 @@
-"""A process that has imported what jobs need, and forks one for each: of a tiny job's four seconds three are
-imports. Linux alone: a fork after these imports is not safe on macOS, and Windows has none.
+"""A process that imports what jobs need and forks one process for each job, which spares a job two seconds.
+Linux only: a fork after these imports is unsafe on macOS, and Windows has no fork.
 
-Both of its ends are here, and the sweep's imports no torch. Messages are JSON, one a packet. To the process:
-the changes to the environment, beside them the file that the job prints to. From it: ["ready"] after the
-imports, ["began", pid], ["ended", pid, exit code].
+This file has both ends of the connection; the sweep's end does not import torch. A message is one packet of
+JSON. To the process: the job's directory and the changes to the environment, with the descriptor of the file
+that the job prints to. From it: ["ready"] after the imports, ["began", pid], ["ended", pid, exit code].
 """
 
 import functools
@@ -40,7 +40,7 @@ PACKET = 1 << 16  # bytes
 
 
 class ForkedJob:
-    """The process of one job, with what subprocess.Popen would offer."""
+    """The process of one job, with the members of subprocess.Popen that the sweep uses."""
 
     stdin = None
 
@@ -71,7 +71,7 @@ class ForkedJob:
 
 
 class WarmProcess:
-    """The sweep's end. The process ends with the sweep, and its jobs stop then as by SIGTERM."""
+    """The sweep's end. When the sweep ends, the process ends too, and its jobs stop as after SIGTERM."""
 
     def __init__(self) -> None:
         self.connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -115,7 +115,7 @@ class WarmProcess:
         return None
 
     def code_of(self, job: ForkedJob) -> int | None:
-        """The job's exit code, once; that of a killed one where the warm process has gone and can't tell."""
+        """The job's exit code, returned once. If the warm process has gone, the job is killed: -SIGKILL."""
         with self.lock:
             while message := self.receive(0):
                 _, pid, code = message

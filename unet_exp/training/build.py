@@ -249,8 +249,8 @@ def check_loss(loss: nn.Module, logits: torch.Tensor, label: torch.Tensor) -> No
 
 
 def build_loaders(config: Config, data: dict[str, Samples]) -> tuple[Loader, Loader]:
-    """Training: shuffled and augmented. Validation: plain; in order where sizes are equal, else in batches of
-    one size, or one by one where metrics of other packages have to see the order of the split."""
+    """Training: shuffled and augmented. Validation: not augmented; in order where sizes are equal, else in
+    batches of equal size, or one by one where metrics of other packages have to see that order."""
     trainer = config.trainer
     pin = config.device.startswith("cuda")
     crop, augment = build_transform(config.transform["train" if trainer.overfit_samples is None else "eval"])
