@@ -130,7 +130,7 @@ class DataConfig:
     )
     symmetries: str = knob(
         "all",
-        "what tta=true averages over: all (eight symmetries of a square), left_right (an image and its mirror)",
+        "what tta=true averages over: all (eight symmetries of a square), left_right (image and mirror)",
         choices=["all", "left_right"],
         on_resume=MAY_CHANGE,
     )
