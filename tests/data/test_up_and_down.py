@@ -9,7 +9,11 @@ from tests.data.sets import SMALL, line_of, pasted, save, settings, survey, trai
 from unet_exp.config.resolve import check
 from unet_exp.rundir import layout
 
-PLAIN = ["data.symmetries=left_right", "transform.train.flip.up_down=false", "transform.train.rotate90=null"]
+PLAIN = [
+    "data.symmetries=left_right",
+    "++transform.train.flip.up_down=false",
+    "transform.train.rotate90=null",
+]
 WARPED = [
     "data.symmetries=left_right",
     "transform.train.crop.up_down=false",

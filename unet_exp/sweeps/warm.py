@@ -6,6 +6,7 @@ JSON. To the process: the job's directory and the changes to the environment, wi
 that the job prints to. From it: ["ready"] after the imports, ["began", pid], ["ended", pid, exit code].
 """
 
+import contextlib
 import functools
 import gc
 import importlib
@@ -17,12 +18,14 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 from typing import IO, Any
 
 from unet_exp.messages import RUN_PY
-from unet_exp.rundir import signals
+from unet_exp.rundir import layout, signals
+from unet_exp.rundir.sweep_directory import DONE
 
 MODULES = (
     "unet_exp.inference.threshold",
@@ -37,17 +40,22 @@ MODULES = (
     "unet_exp.training.tracker",
 )  # what run.py imports for most jobs
 PACKET = 1 << 16  # bytes
+LONGEST = 60.0  # seconds that a fork may take
 
 
 class ForkedJob:
-    """The process of one job, with the members of subprocess.Popen that the sweep uses."""
+    """The process of one job, with the members of subprocess.Popen that the sweep uses.
+
+    handle: of the process itself (pidfd), so that no signal meets a later process of its number.
+    """
 
     stdin = None
 
-    def __init__(self, warm: "WarmProcess", pid: int) -> None:
+    def __init__(self, warm: "WarmProcess", directory: Path, pid: int, handle: int) -> None:
         self.warm = warm
+        self.directory = directory
         self.pid = pid
-        self.handle = os.pidfd_open(pid)  # no signal meets a later process of that number
+        self.handle = handle
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
@@ -60,20 +68,28 @@ class ForkedJob:
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            signal.pidfd_send_signal(self.handle, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended since
+                signal.pidfd_send_signal(self.handle, number)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
 
     def wait(self) -> None:
         while self.poll() is None:
-            select.select([self.warm.connection], [], [], 0.1)
+            select.select([self.handle], [], [], 0.1)
+
+    def code_without_parent(self) -> int | None:
+        """What stands for the exit code where nobody can tell it: by the status that the job left."""
+        if not select.select([self.handle], [], [], 0)[0]:
+            return None
+        return 0 if layout.read_status(self.directory).get("state") in DONE else -signal.SIGKILL
 
 
 class WarmProcess:
     """The sweep's end. When the sweep ends, the process ends too, and its jobs stop as after SIGTERM."""
 
     def __init__(self) -> None:
+        self.made_for = circumstances()
         self.connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.process = subprocess.Popen(
@@ -92,53 +108,69 @@ class WarmProcess:
     def is_importing(self) -> bool:
         with self.lock:
             if not self.is_ready:
-                self.is_ready = self.receive(0) == ["ready"]
+                self.is_ready = self.receive(0)[0] == ["ready"]
             return not self.is_ready and not self.is_gone
 
     def begin(self, output: IO[bytes], directory: Path, environment: dict[str, str]) -> ForkedJob | None:
-        """A process for the job in this directory that prints to output; None where none could be forked."""
+        """A process for the job in this directory that prints to output.
+
+        None where none could be forked, or where code, environment or directory have changed since the
+        imports: what a job then needs is a process of its own.
+        """
         with self.lock:
+            if self.is_gone or self.made_for != circumstances():
+                return None
             packet = json.dumps([str(directory), environment]).encode()
             try:
                 socket.send_fds(self.connection, [packet], [output.fileno()])
             except OSError:
                 self.is_gone = True
-            while not self.is_gone:
+            until = time.monotonic() + LONGEST
+            while not self.is_gone and time.monotonic() < until:
                 match self.receive(1):
-                    case ["began", pid]:
+                    case ["began", pid], [handle]:
                         self.codes[pid] = None
-                        return ForkedJob(self, pid)
-                    case ["ended", pid, code] if pid in self.codes:
+                        return ForkedJob(self, directory, pid, handle)
+                    case ["ended", pid, code], _ if pid in self.codes:
                         self.codes[pid] = code
-                    case ["ended", *_]:
+                    case ["ended", *_], _:
                         return None
+            self.is_gone = True
+            self.process.kill()
         return None
 
     def code_of(self, job: ForkedJob) -> int | None:
-        """The job's exit code, returned once. If the warm process has gone, the job is killed: -SIGKILL."""
+        """The job's exit code, returned once; None while it runs."""
         with self.lock:
-            while message := self.receive(0):
-                _, pid, code = message
-                self.codes[pid] = code
+            while (message := self.receive(0)[0]) is not None:
+                match message:
+                    case ["ended", pid, code]:
+                        self.codes[pid] = code
             if self.codes[job.pid] is None and self.is_gone:
-                signal.pidfd_send_signal(job.handle, signal.SIGKILL)
-                self.codes[job.pid] = -signal.SIGKILL
+                self.codes[job.pid] = job.code_without_parent()
             if self.codes[job.pid] is None:
                 return None
             return self.codes.pop(job.pid)
 
-    def receive(self, seconds: float) -> Any:
-        """The next message; None if none comes in this time, or the process has gone."""
+    def receive(self, seconds: float) -> tuple[Any, list[int]]:
+        """The next message and what files came with it; None if none comes in this time, or no more will."""
         if self.is_gone or not select.select([self.connection], [], [], seconds)[0]:
-            return None
+            return None, []
         try:
-            packet = self.connection.recv(PACKET)
+            packet, files, _, _ = socket.recv_fds(self.connection, PACKET, 1)
         except ConnectionError:
-            packet = b""
+            packet, files = b"", []
         if not packet:
             self.is_gone = True
-            return None
-        return json.loads(packet)
+            return None, []
+        return json.loads(packet), files
+
+
+def circumstances() -> tuple[Any, ...]:
+    """What a process takes over when it starts: environment, directory, and the code as it stands."""
+    files = [RUN_PY, *(RUN_PY.parent / "unet_exp").rglob("*.py")]
+    facts = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(files)]
+    return dict(os.environ), os.getcwd(), facts
 
 
 def warm_process() -> WarmProcess | None:
@@ -161,6 +193,7 @@ def warm_process_of(pid: int) -> WarmProcess | None:
 def serve(number: int) -> Path | None:
     """The other end, on the socket of this number. Returns the directory of a job, in each process that was
     forked for one; None in the warm process itself, after the sweep has gone."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a parent that ignores it would take the exit codes
     for module in MODULES:
         importlib.import_module(module)
     gc.collect()
@@ -181,24 +214,42 @@ def serve(number: int) -> Path | None:
             packet, files, _, _ = socket.recv_fds(connection, PACKET, 1)
             if not packet:
                 return None
-            with warnings.catch_warnings(action="ignore"):  # that numpy has threads
-                pid = os.fork()
+            pid = fork() if files else -1
             if pid == 0:
                 for handle in running:
                     os.close(handle)
                 return become(connection, files[0], *json.loads(packet))
-            os.close(files[0])
-            running[os.pidfd_open(pid)] = pid
+            for file in files:
+                os.close(file)
+            if pid < 0:
+                connection.send(json.dumps(["ended", 0, 1]).encode())
+            else:
+                running[os.pidfd_open(pid)] = pid
+
+
+def fork() -> int:
+    """As os.fork; -1 where the system allows no more processes or open files."""
+    try:
+        os.close(os.dup(0))  # room for the handle of the process
+        with warnings.catch_warnings(action="ignore"):  # that numpy has threads
+            return os.fork()
+    except OSError:
+        return -1
 
 
 def become(connection: socket.socket, output: int, directory: str, environment: dict[str, str]) -> Path:
     """The process of this job, in all that a program sees of how it was started."""
+    import numpy as np
+
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)
     os.environ.update(environment)
     sys.argv[1:] = ["--job", directory]
     sys.orig_argv = [sys.executable, *sys.argv]
+    np.random.seed()  # noqa: NPY002  # as at a start; Python's own generator sees to itself
     signals.interrupt_on_signals()
-    connection.send(json.dumps(["began", os.getpid()]).encode())
+    handle = os.pidfd_open(os.getpid())
+    socket.send_fds(connection, [json.dumps(["began", os.getpid()]).encode()], [handle])
+    os.close(handle)
     return Path(directory)

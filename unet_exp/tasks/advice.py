@@ -71,7 +71,7 @@ def without_up_and_down(config: Config, train: list[Facts], survey: Survey) -> d
     steps = config.transform["train"]
     words = {"data.symmetries": "left_right"}
     if steps.get("flip"):
-        words["transform.train.flip.up_down"] = "false"
+        words["++transform.train.flip.up_down"] = "false"  # not in every option of transform
     if steps.get("rotate90"):
         words["transform.train.rotate90"] = "null"
     if "up_down" in (steps.get("crop") or {}):
