@@ -106,7 +106,7 @@ def step(decisions: Decisions, options: argparse.Namespace, rounds: int = 20) ->
 def matrix_product(dtype: torch.dtype, options: argparse.Namespace) -> float:
     """TFLOP/s of a product of two large square matrices: what the device can do."""
     device = torch.device(options.device)
-    side = 1024 if options.quick else 8192
+    side = 1024 if options.quick else 8192 if device.type == "cuda" else 2048
     one = torch.rand(side, side, device=device, dtype=dtype)
     taken = []
     for _ in range(15):
