@@ -70,8 +70,8 @@ def without_up_and_down(config: Config, train: list[Facts], survey: Survey) -> d
     survey.findings.append(f"the images have an up and a down: {shortened(shown, 2)}")
     steps = config.transform["train"]
     words = {"data.symmetries": "left_right"}
-    if steps.get("flip"):
-        words["++transform.train.flip.up_down"] = "false"  # not in every option of transform
+    if (steps.get("flip") or {}).get("_target_", "").endswith(".RandomFlip"):  # not a class of the user's own
+        words["++transform.train.flip.up_down"] = "false"
     if steps.get("rotate90"):
         words["transform.train.rotate90"] = "null"
     if "up_down" in (steps.get("crop") or {}):
